@@ -1,0 +1,43 @@
+"""Dagster Pipes inside a Google Cloud Function.
+
+    from gcf_pipes import pipes_function
+
+    @pipes_function
+    def main(request, pipes):
+        pipes.log.info("hello")
+        pipes.report_asset_materialization(metadata={"rows": 3})
+        return {"rows": 3}
+
+Importing this package imports neither Dagster nor a Google library nor Flask.
+"""
+
+from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
+from gcf_pipes._entrypoint import pipes_function
+from gcf_pipes._errors import (
+    GcfPipesError,
+    PipesBucketNotFoundError,
+    PipesDuplicateCallError,
+    PipesMessagesNotStoredError,
+    PipesObjectExistsError,
+    PipesRequestError,
+    PipesStorageError,
+    PipesStorageForbiddenError,
+)
+from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
+from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
+
+__all__ = [
+    "GcfPipesError",
+    "PipesBucketNotFoundError",
+    "PipesCloudFunctionContextLoader",
+    "PipesCloudFunctionParamsLoader",
+    "PipesCloudStorageMessageWriter",
+    "PipesCloudStorageMessageWriterChannel",
+    "PipesDuplicateCallError",
+    "PipesMessagesNotStoredError",
+    "PipesObjectExistsError",
+    "PipesRequestError",
+    "PipesStorageError",
+    "PipesStorageForbiddenError",
+    "pipes_function",
+]

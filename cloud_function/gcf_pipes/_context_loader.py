@@ -1,0 +1,87 @@
+"""Loads the Pipes context: from the request itself, or from the bucket when it was too large for the request."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from dagster_pipes import PipesContextData, PipesContextLoader, PipesDefaultContextLoader, PipesParams
+
+from gcf_pipes._errors import PipesRequestError
+from gcf_pipes._params_loader import get_param
+from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM
+from gcf_pipes._storage import ObjectStore, client_getter
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+
+READ_TIMEOUT: Final = 30.0
+"""Seconds for which reading the context object is retried."""
+
+_OBJECT_OR_NULL: Final = (dict, type(None))
+_STRING_OR_NULL: Final = (str, type(None))
+_CONTEXT_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "asset_keys": (list, type(None)),
+    "code_version_by_asset_key": _OBJECT_OR_NULL,
+    "provenance_by_asset_key": _OBJECT_OR_NULL,
+    "partition_key": _STRING_OR_NULL,
+    "partition_key_range": _OBJECT_OR_NULL,
+    "partition_time_window": _OBJECT_OR_NULL,
+    "run_id": (str,),
+    "job_name": _STRING_OR_NULL,
+    "retry_number": (int,),
+    "extras": (dict,),
+}
+
+
+class PipesCloudFunctionContextLoader(PipesContextLoader):
+    """Context loader that takes the context from the params themselves, or from a bucket if they name one.
+
+    It reads what `dagster_gcf_pipes.PipesCloudFunctionEventContextInjector` injects, and what the stock
+    `PipesEnvContextInjector` and `PipesGCSContextInjector` inject. It never reads a local file.
+
+    Args:
+        client: The Cloud Storage client to use when the context is in a bucket. Defaults to one with the
+            environment's own credentials, created when it is first needed.
+    """
+
+    def __init__(self, client: "storage.Client | None" = None) -> None:
+        self._get_client = client_getter(client)
+
+    @contextmanager
+    def load_context(self, params: PipesParams) -> Iterator[PipesContextData]:
+        """Load the context data.
+
+        Raises:
+            PipesRequestError: The params hold no context, or one that is not a Pipes context.
+            PipesStorageError: The context object cannot be read; see `gcf_pipes` for the subclasses.
+        """
+        if PipesDefaultContextLoader.DIRECT_KEY in params:
+            yield _validated(params[PipesDefaultContextLoader.DIRECT_KEY])
+        else:
+            yield _validated(self._read(params))
+
+    def _read(self, params: PipesParams) -> Any:
+        bucket = get_param(params, BUCKET_PARAM, "context")
+        key = get_param(params, CONTEXT_KEY_PARAM, "context")
+        data = ObjectStore(bucket, self._get_client()).read(key, timeout=READ_TIMEOUT)
+        if data is None:
+            raise PipesRequestError(f"Expected the context at gs://{bucket}/{key}, but there is no such object.")
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise PipesRequestError(f"Expected JSON at gs://{bucket}/{key}, got something else: {error}") from error
+
+
+def _validated(data: object) -> PipesContextData:
+    if not isinstance(data, dict):
+        raise PipesRequestError(f"Expected the Pipes context to be a JSON object, got {type(data).__name__}.")
+    for field, types in _CONTEXT_TYPES.items():
+        if field not in data:
+            raise PipesRequestError(f"Expected the Pipes context to have the field {field!r}, but it has not.")
+        if not isinstance(data[field], types):
+            expected = " or ".join("null" if type_ is type(None) else type_.__name__ for type_ in types)
+            raise PipesRequestError(
+                f"Expected {field!r} in the Pipes context to be {expected}, got {type(data[field]).__name__}."
+            )
+    return cast("PipesContextData", data)

@@ -1,0 +1,133 @@
+"""The Flask entrypoint: one HTTP request is one Pipes session."""
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, overload
+
+from dagster_pipes import (
+    PipesContext,
+    PipesContextLoader,
+    PipesExtras,
+    PipesMessageWriter,
+    PipesParams,
+)
+
+from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
+from gcf_pipes._errors import GcfPipesError
+from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
+from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
+from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
+
+if TYPE_CHECKING:
+    import flask
+    from flask.typing import ResponseReturnValue
+
+    PipesFunction = Callable[[flask.Request, PipesContext], ResponseReturnValue | None]
+    HttpFunction = Callable[[flask.Request], ResponseReturnValue]
+
+_logger = logging.getLogger("gcf_pipes")
+
+
+@overload
+def pipes_function(function: "PipesFunction") -> "HttpFunction": ...
+
+
+@overload
+def pipes_function(
+    *,
+    context_loader: PipesContextLoader | None = None,
+    message_writer: PipesCloudStorageMessageWriter | None = None,
+) -> "Callable[[PipesFunction], HttpFunction]": ...
+
+
+def pipes_function(
+    function: "PipesFunction | None" = None,
+    *,
+    context_loader: PipesContextLoader | None = None,
+    message_writer: PipesCloudStorageMessageWriter | None = None,
+) -> Any:
+    """Make a function with a Pipes context the HTTP entry point of a cloud function.
+
+    The decorated function takes a `flask.Request` and a `dagster_pipes.PipesContext` and returns what a Flask view may
+    return; None becomes an empty 204. It is called once a request, after the session has been claimed; its messages
+    are stored before the response leaves. What it raises is reported to Dagster and then raised again, so that
+    functions-framework logs it and answers as it always does.
+
+    A call that is refused before the function runs gets the status and code of the error, see `gcf_pipes`, as
+    `{"error": {"code": ..., "message": ...}}`, and the same text in the function's log.
+
+    Usable bare or with arguments:
+
+        @pipes_function
+        def main(request, pipes): ...
+
+        @pipes_function(message_writer=PipesCloudStorageMessageWriter(flush_interval=1))
+        def main(request, pipes): ...
+
+    Args:
+        function: The function to decorate.
+        context_loader: Loads the context. Default: from the request or, if the request names one, from a bucket.
+        message_writer: Writes the messages. Default: `PipesCloudStorageMessageWriter()`.
+    """
+    loader = context_loader or PipesCloudFunctionContextLoader()
+    writer = message_writer or PipesCloudStorageMessageWriter()
+
+    def decorate(function: "PipesFunction") -> "HttpFunction":
+        @functools.wraps(function)
+        def handle(request: "flask.Request") -> "ResponseReturnValue":
+            request_writer = _RequestMessageWriter(writer)
+            try:
+                pipes = PipesContext(PipesCloudFunctionParamsLoader(request.get_data()), loader, request_writer)
+            except GcfPipesError as error:
+                return _refusal(error)
+            _send_chunk_count_with_response(request_writer)
+            with pipes:
+                return _complete_response(function(request, pipes))
+
+        return handle
+
+    return decorate(function) if function else decorate
+
+
+class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterChannel]):
+    """Opens the process's writer for one request, and keeps hold of that request's channel."""
+
+    channel: PipesCloudStorageMessageWriterChannel
+
+    def __init__(self, writer: PipesCloudStorageMessageWriter) -> None:
+        self._writer = writer
+
+    @contextmanager
+    def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
+        with self._writer.open(params) as self.channel:
+            yield self.channel
+
+    def get_opened_extras(self) -> PipesExtras:
+        return self._writer.get_opened_extras()
+
+
+def _refusal(error: GcfPipesError) -> "ResponseReturnValue":
+    _logger.error("[pipes] call refused: %s: %s", error.code, error, exc_info=error.__cause__)
+    body = {"error": {"code": error.code, "message": str(error)}}
+    return body, error.status, {ERROR_HEADER: error.code}
+
+
+def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
+    """Add the header to whatever response ends this request, an error's as well."""
+    import flask  # noqa: PLC0415 - only a deployed function has Flask
+
+    @flask.after_this_request
+    def add_header(response: "flask.Response") -> "flask.Response":
+        response.headers[CHUNK_COUNT_HEADER] = str(writer.channel.chunk_count)
+        return response
+
+
+def _complete_response(result: "ResponseReturnValue | None") -> "flask.Response":
+    """Build the response while the session is open, so that one that cannot be built fails the session too."""
+    import flask  # noqa: PLC0415 - only a deployed function has Flask
+
+    response = flask.make_response(("", 204) if result is None else result)
+    response.make_sequence()
+    return response

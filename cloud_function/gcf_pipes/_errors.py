@@ -1,0 +1,81 @@
+"""The errors of the function side, one tree.
+
+    DagsterPipesError                         (dagster_pipes)
+    └── GcfPipesError
+        ├── PipesRequestError                 400 bad_request: the call is not one that Dagster makes
+        ├── PipesDuplicateCallError           409 duplicate_call: another delivery of this call has claimed the session
+        └── PipesStorageError                 503 storage_unavailable: Cloud Storage cannot be reached or fails
+            ├── PipesBucketNotFoundError      400 bucket_not_found
+            ├── PipesStorageForbiddenError    500 storage_forbidden: the function's identity lacks a permission
+            ├── PipesObjectExistsError        500 object_exists: an object that is created once exists with other
+            content └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session could not be
+            uploaded
+
+When the runtime refuses a call before the user's code runs, it answers with the error's HTTP status, puts its
+code into the `Dagster-Pipes-Error` header and both code and text into the JSON body.
+"""
+
+from typing import ClassVar
+
+from dagster_pipes import DagsterPipesError
+
+
+class GcfPipesError(DagsterPipesError):
+    """Base of all errors that the function side raises.
+
+    Attributes:
+        status: The HTTP status with which the runtime answers.
+        code: A stable, machine-readable name of the error.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+
+
+class PipesRequestError(GcfPipesError):
+    """The request is not a call that Dagster makes: no JSON, no Pipes keys, or a parameter of the wrong type."""
+
+    status = 400
+    code = "bad_request"
+
+
+class PipesDuplicateCallError(GcfPipesError):
+    """The session was claimed by another delivery of the same call, which runs or has run the user's code."""
+
+    status = 409
+    code = "duplicate_call"
+
+
+class PipesStorageError(GcfPipesError):
+    """Cloud Storage could not be reached, or answered with an error that is not one of the subclasses."""
+
+    status = 503
+    code = "storage_unavailable"
+
+
+class PipesBucketNotFoundError(PipesStorageError):
+    """The bucket does not exist."""
+
+    status = 400
+    code = "bucket_not_found"
+
+
+class PipesStorageForbiddenError(PipesStorageError):
+    """The identity in use lacks a permission on the bucket or the object."""
+
+    status = 500
+    code = "storage_forbidden"
+
+
+class PipesObjectExistsError(PipesStorageError):
+    """An object that may be created only once exists already, with other content."""
+
+    status = 500
+    code = "object_exists"
+
+
+class PipesMessagesNotStoredError(PipesStorageError):
+    """Messages of this session could not be uploaded in the end; the text says how many, and why."""
+
+    status = 500
+    code = "messages_not_stored"

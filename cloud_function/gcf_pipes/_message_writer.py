@@ -1,0 +1,233 @@
+"""Writes Pipes messages to a bucket, in numbered chunks, while the function runs."""
+
+import json
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import TYPE_CHECKING, Final
+
+from dagster_pipes import (
+    DagsterPipesError,
+    DagsterPipesWarning,
+    PipesBlobStoreMessageWriter,
+    PipesExtras,
+    PipesMessage,
+    PipesMessageWriter,
+    PipesMessageWriterChannel,
+    PipesParams,
+)
+
+from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer
+from gcf_pipes._errors import (
+    PipesDuplicateCallError,
+    PipesMessagesNotStoredError,
+    PipesObjectExistsError,
+    PipesRequestError,
+)
+from gcf_pipes._params_loader import get_param
+from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, SessionLocation
+from gcf_pipes._storage import ObjectStore, client_getter
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+
+DEFAULT_FLUSH_INTERVAL: Final = 0.2
+DEFAULT_MAX_CHUNK_BYTES: Final = 1024 * 1024
+DEFAULT_MAX_BUFFER_BYTES: Final = 8 * 1024 * 1024
+DEFAULT_UPLOAD_TIMEOUT: Final = 30.0
+
+
+class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
+    """The channel of one session: it numbers the chunks and uploads them in order, each once.
+
+    The first message is uploaded before `write_message` returns. It claims the session: of several deliveries of one
+    call only one can create chunk 1. Later messages are gathered into chunks and uploaded by a thread of the channel,
+    and what is left at the end by the thread that closes it.
+
+    Args:
+        store: The bucket.
+        location: Where the session keeps its objects.
+        buffer: Gathers the messages into chunks.
+        upload_timeout: Seconds that the upload of one chunk may take with its retries, and `close` as a whole.
+    """
+
+    def __init__(
+        self, store: ObjectStore, location: SessionLocation, buffer: ChunkBuffer, *, upload_timeout: float
+    ) -> None:
+        self._store = store
+        self._location = location
+        self._buffer = buffer
+        self._upload_timeout = upload_timeout
+        self._uploader = Thread(target=self._upload_due_chunks, name=f"pipes {location.uri}", daemon=True)
+        self._failure: Exception | None = None
+        self._lost = 0
+        self._chunk_count = 0
+
+    @property
+    def chunk_count(self) -> int:
+        """The number of chunks that have been stored."""
+        return self._chunk_count
+
+    def write_message(self, message: PipesMessage) -> None:
+        """Write a message; wait if the buffer is full.
+
+        Raises:
+            PipesDuplicateCallError: At the first message: another delivery of this call has claimed the session.
+            PipesMessagesNotStoredError: An upload failed for good; this message and perhaps others are not stored.
+            DagsterPipesError: The message is not JSON serializable.
+        """
+        line = _encode(message)
+        if self._chunk_count == 0:
+            self._claim(line)
+            return
+        self._buffer.put(line)
+        if self._failure:
+            raise self._not_stored()
+
+    def close(self) -> None:
+        """Upload what is left in the buffer, in the calling thread, within `upload_timeout` seconds.
+
+        Raises:
+            PipesMessagesNotStoredError: An upload failed for good, now or earlier.
+        """
+        deadline = time.monotonic() + self._upload_timeout
+        self._buffer.close()
+        self._join_uploader(deadline)
+        while not self._failure and (chunk := self._buffer.take()):
+            self._upload_or_fail(chunk, timeout=deadline - time.monotonic())
+        if self._failure:
+            raise self._not_stored()
+
+    def _claim(self, line: bytes) -> None:
+        try:
+            self._upload(Chunk(line, message_count=1), timeout=self._upload_timeout)
+        except PipesObjectExistsError as error:
+            raise PipesDuplicateCallError(
+                f"Another delivery of this call has claimed the session at {self._location.uri}; "
+                "this one does not run the function's code again."
+            ) from error
+        self._uploader.start()
+
+    def _upload_due_chunks(self) -> None:
+        while not self._failure and (chunk := self._buffer.take_due()):
+            self._upload_or_fail(chunk, timeout=self._upload_timeout)
+
+    def _join_uploader(self, deadline: float) -> None:
+        if self._uploader.ident is None:
+            return
+        self._uploader.join(max(0.0, deadline - time.monotonic()))
+        if self._uploader.is_alive():
+            self._failure = TimeoutError(f"an upload was still under way after {self._upload_timeout:g} s")
+
+    def _upload_or_fail(self, chunk: Chunk, *, timeout: float) -> None:
+        try:
+            self._upload(chunk, timeout=timeout)
+        except Exception as error:  # noqa: BLE001 - re-raised, as the cause, in the request's own thread
+            self._failure = error
+            self._lost = chunk.message_count
+            self._buffer.close()
+
+    def _upload(self, chunk: Chunk, *, timeout: float) -> None:
+        if timeout <= 0:
+            raise TimeoutError(f"the last flush took more than {self._upload_timeout:g} s")
+        self._store.create(self._location.chunk_key(self._chunk_count + 1), chunk.data, timeout=timeout)
+        self._chunk_count += 1
+
+    def _not_stored(self) -> PipesMessagesNotStoredError:
+        error = PipesMessagesNotStoredError(
+            f"{self._lost + len(self._buffer)} Pipes messages could not be stored after chunk {self._chunk_count} of "
+            f"{self._location.uri}: {self._failure}"
+        )
+        error.__cause__ = self._failure
+        return error
+
+
+class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterChannel]):
+    """Message writer that writes chunks of messages to a Cloud Storage bucket.
+
+    One writer serves a whole process: all state of a session lives in its channel. What it writes can be read by
+    `dagster_gcf_pipes.PipesCloudStorageMessageReader` and by the stock `dagster_gcp.PipesGCSMessageReader`.
+
+    Memory of a session is bounded by `max_buffer_bytes` and one chunk under way: a writer that is faster than the
+    uploads waits.
+
+    Args:
+        client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when
+            the first session opens.
+        flush_interval: Seconds that a message waits for others before its chunk is uploaded. Default 0.2.
+        max_chunk_bytes: Size at which a chunk is uploaded without waiting, in bytes. Default 1 MiB.
+        max_buffer_bytes: Size of the messages that may wait for their upload, in bytes. Default 8 MiB.
+        upload_timeout: Seconds that the upload of one chunk may take with its retries, and that the last flush may take
+            as a whole. Default 30.
+    """
+
+    def __init__(
+        self,
+        client: "storage.Client | None" = None,
+        *,
+        flush_interval: float = DEFAULT_FLUSH_INTERVAL,
+        max_chunk_bytes: int = DEFAULT_MAX_CHUNK_BYTES,
+        max_buffer_bytes: int = DEFAULT_MAX_BUFFER_BYTES,
+        upload_timeout: float = DEFAULT_UPLOAD_TIMEOUT,
+    ) -> None:
+        self._get_client = client_getter(client)
+        self._flush_interval = flush_interval
+        self._max_chunk_bytes = max_chunk_bytes
+        self._max_buffer_bytes = max_buffer_bytes
+        self._upload_timeout = upload_timeout
+
+    @contextmanager
+    def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
+        """Open a session's channel; on exit, upload what is left.
+
+        Raises:
+            PipesRequestError: A param is missing or of the wrong type.
+            PipesMessagesNotStoredError: On exit: messages could not be stored.
+        """
+        location = _location(params)
+        if params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY):
+            warnings.warn(
+                "`include_stdio_in_messages` is not supported: in a function that serves several requests at once "
+                "the output of one would end up in the session of another. Use `pipes.log`.",
+                DagsterPipesWarning,
+                stacklevel=3,
+            )
+        channel = PipesCloudStorageMessageWriterChannel(
+            ObjectStore(location.bucket, self._get_client()),
+            location,
+            ChunkBuffer(
+                flush_interval=self._flush_interval,
+                max_chunk_bytes=self._max_chunk_bytes,
+                max_buffer_bytes=self._max_buffer_bytes,
+            ),
+            upload_timeout=self._upload_timeout,
+        )
+        try:
+            yield channel
+        finally:
+            channel.close()
+
+    def get_opened_extras(self) -> PipesExtras:
+        """What `opened` tells Dagster; the id makes each delivery's first chunk unlike any other's."""
+        return {"delivery_id": uuid.uuid4().hex}
+
+
+def _location(params: PipesParams) -> SessionLocation:
+    prefix = params.get(KEY_PREFIX_PARAM)
+    if prefix is not None and not isinstance(prefix, str):
+        raise PipesRequestError(
+            f"Expected {KEY_PREFIX_PARAM!r} in the messages params to be a string, got {type(prefix).__name__}."
+        )
+    return SessionLocation(bucket=get_param(params, BUCKET_PARAM, "messages"), prefix=(prefix or "").rstrip("/"))
+
+
+def _encode(message: PipesMessage) -> bytes:
+    try:
+        return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DagsterPipesError(
+            f"Expected the params of the Pipes message `{message['method']}` to be JSON serializable: {error}"
+        ) from error

@@ -1,0 +1,111 @@
+"""Loads the Pipes bootstrap params from an HTTP request, and says exactly what is wrong with a call that has none."""
+
+import binascii
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from dagster_pipes import (
+    DAGSTER_PIPES_CONTEXT_ENV_VAR,
+    DAGSTER_PIPES_MESSAGES_ENV_VAR,
+    PipesParams,
+    PipesParamsLoader,
+    decode_param,
+)
+
+from gcf_pipes._errors import PipesRequestError
+from gcf_pipes._protocol import BOOTSTRAP_KEYS
+
+
+class PipesCloudFunctionParamsLoader(PipesParamsLoader):
+    """Params loader that takes the bootstrap params from the JSON body of a request.
+
+    The body is the caller's event, a JSON object, with the two Pipes keys merged in at the top level.
+
+    Args:
+        body: The body of the request, as it came.
+
+    Raises:
+        PipesRequestError: The body is not a JSON object.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._event = _parse_object(body)
+
+    def is_dagster_pipes_process(self) -> bool:
+        """Whether the body has both bootstrap keys, that is, whether Dagster made this call."""
+        return all(key in self._event for key in BOOTSTRAP_KEYS)
+
+    def load_context_params(self) -> PipesParams:
+        """Load the params of the context loader.
+
+        Raises:
+            PipesRequestError: The key is missing, or its value is not an encoded JSON object.
+        """
+        return self._load(DAGSTER_PIPES_CONTEXT_ENV_VAR)
+
+    def load_messages_params(self) -> PipesParams:
+        """Load the params of the message writer.
+
+        Raises:
+            PipesRequestError: The key is missing, or its value is not an encoded JSON object.
+        """
+        return self._load(DAGSTER_PIPES_MESSAGES_ENV_VAR)
+
+    def _load(self, key: str) -> PipesParams:
+        if key not in self._event:
+            raise PipesRequestError(
+                f"Expected the request body to have the Dagster Pipes key {key!r}, but it has "
+                f"{sorted(self._event) or 'no keys'}. This function is called by Dagster: use "
+                "`PipesCloudFunctionClient.run`, or merge `get_bootstrap_env_vars()` of a Pipes session into the body."
+            )
+        encoded = self._event[key]
+        if not isinstance(encoded, str):
+            raise PipesRequestError(f"Expected {key!r} to be a string, got {_json_type(encoded)}.")
+        try:
+            params = decode_param(encoded)
+        except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
+            raise PipesRequestError(
+                f"Expected {key!r} to be JSON, compressed with zlib and encoded with base64, "
+                f"as `get_bootstrap_env_vars()` encodes it, but it cannot be decoded: {error}"
+            ) from error
+        if not isinstance(params, dict):
+            raise PipesRequestError(f"Expected {key!r} to hold a JSON object, got {_json_type(params)}.")
+        return params
+
+
+def get_param(params: PipesParams, name: str, where: str) -> str:
+    """Get a param that must be a string and not empty.
+
+    Raises:
+        PipesRequestError: It is missing, of another type, or empty.
+    """
+    value = params.get(name)
+    if not isinstance(value, str) or not value:
+        raise PipesRequestError(
+            f"Expected {name!r} in the {where} params to be a string that is not empty, "
+            f"got {_json_type(value) if name in params else 'nothing'}."
+        )
+    return value
+
+
+def _parse_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise PipesRequestError(
+            f"Expected the request body to be a JSON object, got {len(body)} bytes that are not JSON: {error}"
+        ) from error
+    if not isinstance(event, dict):
+        raise PipesRequestError(f"Expected the request body to be a JSON object, got {_json_type(event)}.")
+    return event
+
+
+def _json_type(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return "a string" if value else "an empty string"
+    names: dict[type, str] = {bool: "a boolean", int: "a number", float: "a number", list: "an array"}
+    return names.get(type(value), "an object")

@@ -1,0 +1,74 @@
+"""The wire protocol between Dagster and the function, written once and imported by both halves.
+
+One call of the function is one Pipes session. The session owns a *prefix* in a Cloud Storage bucket:
+
+    gs://{bucket}/{key_prefix}/{run_id}/{step_key}/{session_id}/
+        context.json      the Pipes context, only when it is too large for the request body
+        1.json            the first chunk; it holds `opened`, and creating it claims the session
+        2.json            ... further chunks, numbered without gaps, each created once and never changed
+        n.json            the last chunk; its last line is `closed`
+
+A chunk is newline-delimited JSON, one Pipes message a line.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR
+
+BOOTSTRAP_KEYS: Final = (DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR)
+"""The two top-level keys of the request body that carry the Pipes bootstrap payload."""
+
+BUCKET_PARAM: Final = "bucket"
+"""Key of the bucket's name in the messages params and in the context params."""
+
+KEY_PREFIX_PARAM: Final = "key_prefix"
+"""Key of the session's prefix in the messages params."""
+
+CONTEXT_KEY_PARAM: Final = "key"
+"""Key of the context object's name in the context params, as `dagster_pipes.PipesGCSContextLoader` has it."""
+
+DEFAULT_KEY_PREFIX: Final = "dagster-pipes"
+"""The base prefix of all sessions: what bucket lifecycle rules and IAM conditions refer to."""
+
+CHUNK_COUNT_HEADER: Final = "Dagster-Pipes-Chunk-Count"
+"""Response header: the number of chunks that the function wrote, so that the reader knows what to expect."""
+
+ERROR_HEADER: Final = "Dagster-Pipes-Error"
+"""Response header: the code of the error for which the runtime refused the call before the user's code ran."""
+
+MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
+"""The largest HTTP request that the platform accepts, in bytes.
+
+Source: https://cloud.google.com/run/quotas#request_limits ("Maximum HTTP/1 request size: 32 MiB").
+"""
+
+
+@dataclass(frozen=True)
+class SessionLocation:
+    """Where one session keeps its objects.
+
+    Attributes:
+        bucket: The name of the bucket.
+        prefix: The session's own prefix, without a slash at its end. Empty means the bucket's root.
+    """
+
+    bucket: str
+    prefix: str
+
+    def chunk_key(self, index: int) -> str:
+        """The name of the object that holds chunk `index`; the first chunk is 1."""
+        return self._key(f"{index}.json")
+
+    @property
+    def context_key(self) -> str:
+        """The name of the object that holds the context when it does not travel in the request body."""
+        return self._key("context.json")
+
+    @property
+    def uri(self) -> str:
+        """The session's prefix as a `gs://` URI, with a slash at its end."""
+        return f"gs://{self.bucket}/{self._key('')}"
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name

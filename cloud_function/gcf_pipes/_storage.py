@@ -1,0 +1,170 @@
+"""The one place that talks to Cloud Storage, for both halves, and the one place that translates its errors.
+
+Every call passes `retry=` and `timeout=` explicitly: google-cloud-storage changed their defaults between 2.x and 3.x.
+"""
+
+import base64
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from gcf_pipes._errors import (
+    PipesBucketNotFoundError,
+    PipesObjectExistsError,
+    PipesStorageError,
+    PipesStorageForbiddenError,
+)
+
+if TYPE_CHECKING:
+    from google.api_core.retry import Retry
+    from google.cloud import storage
+
+CONTENT_TYPE: Final = "application/json"
+ATTEMPT_TIMEOUT: Final = (5.0, 30.0)
+"""Connect and read timeout of one attempt, in seconds."""
+_PERMISSIONS: Final = {
+    "create": "storage.objects.create",
+    "read": "storage.objects.get",
+    "delete": "storage.objects.delete",
+}
+PARALLEL_DELETES: Final = 8
+
+
+def create_client() -> "storage.Client":
+    """Create a Cloud Storage client with the environment's own credentials, or for `STORAGE_EMULATOR_HOST`.
+
+    google-cloud-storage 3.x fetches the bucket's metadata in the background, at first and after every 404, to
+    decorate its OpenTelemetry spans. Where those spans are off, that is twice the requests for nothing, and it asks for
+    `storage.buckets.get`, so it is switched off by the library's own variable unless the user has set either.
+    """
+    if "ENABLE_GCS_PYTHON_CLIENT_OTEL_TRACES" not in os.environ:
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
+    from google.cloud import storage  # noqa: PLC0415 - importing the package must not import a Google library
+
+    return storage.Client(project=None)  # a project is needed only to create and to list buckets
+
+
+def client_getter(client: "storage.Client | None") -> "Callable[[], storage.Client]":
+    """Return a function that gives the client, or creates one at its first call and gives the same ever after."""
+    return (lambda: client) if client else functools.cache(create_client)
+
+
+class ObjectStore:
+    """The objects of one bucket.
+
+    Args:
+        bucket: The name of the bucket. It is not looked up: that would need `storage.buckets.get`.
+        client: The client to use.
+    """
+
+    def __init__(self, bucket: str, client: "storage.Client") -> None:
+        self.bucket = bucket
+        self._client = client
+        self._bucket = client.bucket(bucket)
+
+    def create(self, key: str, data: bytes, *, timeout: float) -> None:
+        """Create an object that must not exist yet, and retry transient errors for at most `timeout` seconds.
+
+        The retry is safe: the precondition lets only one attempt create the object, and an attempt whose
+        acknowledgement was lost is recognised by the content it left behind.
+
+        Raises:
+            PipesObjectExistsError: The object exists with other content.
+            PipesBucketNotFoundError: The bucket does not exist.
+            PipesStorageForbiddenError: `storage.objects.create` is missing.
+            PipesStorageError: Anything else went wrong until the timeout had passed.
+        """
+        from google.api_core.exceptions import PreconditionFailed  # noqa: PLC0415 - as in create_client
+
+        blob = self._bucket.blob(key)
+        with self._translated_errors("create", key):
+            try:
+                blob.upload_from_string(
+                    data,
+                    content_type=CONTENT_TYPE,
+                    if_generation_match=0,
+                    retry=_retry(timeout),
+                    timeout=ATTEMPT_TIMEOUT,
+                )
+            except PreconditionFailed as error:
+                blob.reload(retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
+                if blob.md5_hash != _md5(data):
+                    raise PipesObjectExistsError(
+                        f"Expected to create gs://{self.bucket}/{key}, but it exists with other content: "
+                        "another call has written to this session."
+                    ) from error
+
+    def read(self, key: str, *, timeout: float) -> bytes | None:
+        """Read an object with a single GET, or return None if it does not exist.
+
+        Raises:
+            PipesStorageForbiddenError: `storage.objects.get` is missing.
+            PipesStorageError: Anything else went wrong until `timeout` seconds had passed.
+        """
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in create_client
+
+        with self._translated_errors("read", key):
+            try:
+                data: bytes = self._bucket.blob(key).download_as_bytes(retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
+            except NotFound:
+                return None
+            return data
+
+    def delete(self, keys: Sequence[str], *, timeout: float) -> None:
+        """Delete objects, several at a time. One that does not exist is none to delete.
+
+        Raises:
+            PipesStorageForbiddenError: `storage.objects.delete` is missing.
+            PipesStorageError: Anything else went wrong with an object until `timeout` seconds had passed.
+        """
+        with ThreadPoolExecutor(PARALLEL_DELETES) as pool:
+            for deletion in [pool.submit(self._delete, key, timeout) for key in keys]:
+                deletion.result()
+
+    def _delete(self, key: str, timeout: float) -> None:
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in create_client
+
+        with self._translated_errors("delete", key), suppress(NotFound):
+            self._bucket.blob(key).delete(retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
+
+    @contextmanager
+    def _translated_errors(self, action: str, key: str) -> Iterator[None]:
+        import requests  # noqa: PLC0415
+        from google.api_core import exceptions  # noqa: PLC0415
+        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+
+        where = f"gs://{self.bucket}/{key}"
+        try:
+            yield
+        except exceptions.NotFound as error:
+            raise PipesBucketNotFoundError(
+                f"Cannot {action} {where}: the bucket {self.bucket!r} does not exist. "
+                "Check the bucket's name in the Dagster resource, and that it was created."
+            ) from error
+        except (exceptions.Forbidden, exceptions.Unauthorized) as error:
+            raise PipesStorageForbiddenError(
+                f"Cannot {action} {where}: permission denied ({error.message}). Grant the identity in use "
+                f"`{_PERMISSIONS[action]}` on the bucket."
+            ) from error
+        except (
+            exceptions.GoogleAPICallError,
+            exceptions.RetryError,
+            GoogleAuthError,
+            requests.RequestException,
+        ) as error:
+            raise PipesStorageError(f"Cannot {action} {where}: {error}") from error
+
+
+def _retry(timeout: float) -> "Retry":
+    from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415 - as in create_client
+
+    retry: Retry = DEFAULT_RETRY.with_delay(initial=0.2, maximum=5.0, multiplier=2.0).with_timeout(timeout)
+    return retry
+
+
+def _md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")

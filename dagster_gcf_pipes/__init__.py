@@ -1,0 +1,46 @@
+"""Google Cloud Functions as a Dagster Pipes backend.
+
+    from dagster import Definitions, EnvVar, asset
+    from dagster_gcf_pipes import PipesCloudFunctionClient
+
+    @asset
+    def orders(context, cloud_function: PipesCloudFunctionClient):
+        return cloud_function.run(
+            context=context, function_url="https://...", event={"table_uri": "gs://lake/orders"}
+        ).get_materialize_result()
+
+The function's side is the package `gcf_pipes`. Importing this package imports no Google library.
+"""
+
+from dagster_gcf_pipes._client import Cleanup, PipesCloudFunctionClient
+from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextInjector
+from dagster_gcf_pipes._errors import (
+    PipesCloudFunctionAccessError,
+    PipesCloudFunctionCallError,
+    PipesCloudFunctionError,
+    PipesCloudFunctionExceptionError,
+    PipesCloudFunctionMessagesError,
+    PipesCloudFunctionNotClosedError,
+    PipesCloudFunctionNotOpenedError,
+    PipesCloudFunctionRefusedError,
+    PipesCloudFunctionRequestError,
+)
+from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
+from dagster_gcf_pipes._message_reader import PipesCloudStorageMessageReader
+
+__all__ = [
+    "Cleanup",
+    "PipesCloudFunctionAccessError",
+    "PipesCloudFunctionCallError",
+    "PipesCloudFunctionClient",
+    "PipesCloudFunctionCompletedInvocation",
+    "PipesCloudFunctionError",
+    "PipesCloudFunctionEventContextInjector",
+    "PipesCloudFunctionExceptionError",
+    "PipesCloudFunctionMessagesError",
+    "PipesCloudFunctionNotClosedError",
+    "PipesCloudFunctionNotOpenedError",
+    "PipesCloudFunctionRefusedError",
+    "PipesCloudFunctionRequestError",
+    "PipesCloudStorageMessageReader",
+]

@@ -1,0 +1,37 @@
+"""Turns the content of a chunk into Pipes messages."""
+
+import json
+from collections.abc import Iterator
+from typing import cast
+
+from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesMessage
+
+
+class ChunkFormatError(ValueError):
+    """A line of a chunk is not a Pipes message."""
+
+
+def parse_chunk(data: bytes, uri: str) -> Iterator[PipesMessage]:
+    """Yield the messages of a chunk in order; the ones before a bad line are yielded before it is complained about.
+
+    Args:
+        data: The content of the object.
+        uri: The `gs://` URI of the object, for the error text.
+
+    Raises:
+        ChunkFormatError: A line is not a JSON object with the version field of the Pipes protocol.
+    """
+    for number, line in enumerate(data.splitlines(), start=1):
+        yield _parse_message(line, f"line {number} of {uri}")
+
+
+def _parse_message(line: bytes, where: str) -> PipesMessage:
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ChunkFormatError(f"Expected a Pipes message as JSON in {where}, got something else: {error}") from error
+    if not isinstance(message, dict) or PIPES_PROTOCOL_VERSION_FIELD not in message:
+        raise ChunkFormatError(
+            f"Expected a JSON object with the key {PIPES_PROTOCOL_VERSION_FIELD!r} in {where}, got {line[:200]!r}."
+        )
+    return cast("PipesMessage", message)

@@ -1,0 +1,239 @@
+"""The Pipes client: a Dagster resource that calls cloud functions."""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import requests
+from dagster import (
+    AssetExecutionContext,
+    ConfigurableResource,
+    DagsterError,
+    InitResourceContext,
+    MetadataValue,
+    OpExecutionContext,
+    PipesClient,
+    open_pipes_session,
+)
+from dagster_pipes import PipesExtras
+from gcf_pipes import PipesStorageError
+from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionLocation
+from gcf_pipes._storage import ObjectStore, create_client
+from pydantic import Field, PrivateAttr
+
+from dagster_gcf_pipes._context_injector import (
+    DEFAULT_INLINE_CONTEXT_LIMIT,
+    PipesCloudFunctionEventContextInjector,
+)
+from dagster_gcf_pipes._fields import BucketName, Bytes, KeyPrefix, Seconds
+from dagster_gcf_pipes._http import FunctionCall, call_function, encode_body
+from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
+from dagster_gcf_pipes._message_reader import (
+    DEFAULT_DRAIN_TIMEOUT,
+    DEFAULT_POLL_INTERVAL,
+    PipesCloudStorageMessageReader,
+)
+from dagster_gcf_pipes._verdict import Metadata, find_error
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+
+DEFAULT_FUNCTION_TIMEOUT: Final = 3600.0
+READ_TIMEOUT_MARGIN: Final = 30.0
+"""Seconds that the platform may take beyond the function's own timeout: a cold start before, the response after."""
+CLEANUP_TIMEOUT: Final = 30.0
+"""Seconds for which deleting the objects of a session may take."""
+
+
+class Cleanup(str, Enum):
+    """When the objects of a session are deleted from the bucket."""
+
+    ALWAYS = "always"
+    ON_SUCCESS = "on_success"
+    NEVER = "never"
+
+
+class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
+    """Pipes client that calls a Google Cloud Function, and shows what it reports while it runs.
+
+    Declared as a Dagster resource:
+
+        defs = Definitions(
+            assets=[orders],
+            resources={"cloud_function": PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET"))},
+        )
+
+    The identity in use needs `storage.objects.get` and `storage.objects.list` on the key prefix,
+    `storage.objects.delete` for the cleanup, and `storage.objects.create` for contexts that are too large for the
+    request. To use credentials or a connection of your own, override `get_storage_client` or `get_http_session`.
+    """
+
+    bucket: BucketName = Field(
+        description="Name of the Cloud Storage bucket through which the function's messages come.",
+    )
+    key_prefix: KeyPrefix = Field(
+        default=DEFAULT_KEY_PREFIX,
+        description=(
+            "Base prefix of all sessions in the bucket. Each call gets a prefix of its own below it: "
+            "{key_prefix}/{run_id}/{step_key}/{session_id}."
+        ),
+    )
+    function_timeout: Seconds = Field(
+        default=DEFAULT_FUNCTION_TIMEOUT,
+        description=(
+            "The function's own timeout, in seconds: how long to wait for its response. "
+            "Default 3600, the longest that the platform allows."
+        ),
+    )
+    connect_timeout: Seconds = Field(
+        default=10.0, description="How long to wait for a connection to the function, in seconds. Default 10."
+    )
+    poll_interval: Seconds = Field(
+        default=DEFAULT_POLL_INTERVAL,
+        description=(
+            "The longest pause between two looks for a message, in seconds; "
+            "looks are closer together soon after a message. Default 1.5."
+        ),
+    )
+    drain_timeout: Seconds = Field(
+        default=DEFAULT_DRAIN_TIMEOUT,
+        description=(
+            "How long to look for further messages, in seconds, after a function has ended without saying how many "
+            "there are: one that does not use gcf_pipes. Default 10."
+        ),
+    )
+    inline_context_limit: Bytes = Field(
+        default=DEFAULT_INLINE_CONTEXT_LIMIT,
+        description=(
+            "The largest Pipes context that travels in the request, in bytes as encoded for it; "
+            "a larger one goes through the bucket. Default 8 MiB."
+        ),
+    )
+    cleanup: Cleanup = Field(
+        default=Cleanup.ON_SUCCESS,
+        description=(
+            "When to delete a session's objects from the bucket: 'always', 'on_success' (the default) or 'never'. "
+            "A lifecycle rule of the bucket is the net underneath."
+        ),
+    )
+
+    _storage_client: "storage.Client | None" = PrivateAttr(default=None)
+
+    def get_storage_client(self) -> "storage.Client":
+        """Create the Cloud Storage client; called once. By default it has the environment's own credentials."""
+        return create_client()
+
+    def get_http_session(self) -> requests.Session:
+        """Create the HTTP session of one call. By default it sends no credentials."""
+        return requests.Session()
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+        """Close the Cloud Storage client's connections."""
+        if self._storage_client:
+            self._storage_client.close()
+
+    def run(  # type: ignore[override]  # Dagster's base takes **kwargs for the arguments that each client adds
+        self,
+        *,
+        context: OpExecutionContext | AssetExecutionContext,
+        function_url: str,
+        event: Mapping[str, Any] | None = None,
+        extras: PipesExtras | None = None,
+    ) -> PipesCloudFunctionCompletedInvocation:
+        """Call a function and wait until it has answered and all its messages are in Dagster.
+
+        Args:
+            context: The context of the asset or op that calls.
+            function_url: The function's URL.
+            event: The JSON object that the function gets as its request body, beside the keys of Pipes. Default: empty.
+            extras: Arbitrary JSON-serializable data that the function finds in `pipes.extras`.
+
+        Returns:
+            What the function reported, and its HTTP response.
+
+        Raises:
+            PipesCloudFunctionError: The run failed; the subclasses say how.
+        """
+        event = {} if event is None else event
+        encode_body(event, {})  # refuses a bad event before anything is opened
+        location = self._new_location(context)
+        injector, reader = self._injector().session(location), self._reader().session(location)
+        with open_pipes_session(
+            context=context, extras=extras, context_injector=injector, message_reader=reader
+        ) as session:
+            context.log.info(f"[pipes] calling {function_url}; its messages come through {location.uri}")
+            body = encode_body(event, session.get_bootstrap_env_vars())
+            call = self._call(function_url, body)
+            reader.function_ended(call.record.chunks_to_expect)
+        context.log.info(f"[pipes] the call {call.record.summary} after {call.duration:.2f} s")
+        metadata = _metadata(function_url, location, call)
+        error = find_error(call.record, reader.record, metadata)
+        self._clean_up([*injector.object_keys, *reader.object_keys], failed=error is not None, context=context)
+        if error:
+            raise error
+        response = cast("requests.Response", call.response)  # a call without a response is an error above
+        return PipesCloudFunctionCompletedInvocation(session, response=response, metadata=metadata)
+
+    def _injector(self) -> PipesCloudFunctionEventContextInjector:
+        return PipesCloudFunctionEventContextInjector(
+            bucket=self.bucket,
+            key_prefix=self.key_prefix,
+            client=self._client(),
+            inline_context_limit=self.inline_context_limit,
+        )
+
+    def _reader(self) -> PipesCloudStorageMessageReader:
+        return PipesCloudStorageMessageReader(
+            bucket=self.bucket,
+            key_prefix=self.key_prefix,
+            client=self._client(),
+            poll_interval=self.poll_interval,
+            drain_timeout=self.drain_timeout,
+        )
+
+    def _client(self) -> "storage.Client":
+        if self._storage_client is None:
+            self._storage_client = self.get_storage_client()
+        return self._storage_client
+
+    def _new_location(self, context: OpExecutionContext | AssetExecutionContext) -> SessionLocation:
+        step_key = re.sub(r"[^A-Za-z0-9._-]", "_", _step_key(context))
+        return SessionLocation(self.bucket, f"{self.key_prefix}/{context.run_id}/{step_key}/{uuid.uuid4().hex}")
+
+    def _call(self, function_url: str, body: bytes) -> FunctionCall:
+        with self.get_http_session() as http:
+            timeout = (self.connect_timeout, self.function_timeout + READ_TIMEOUT_MARGIN)
+            return call_function(http, function_url, body, timeout=timeout)
+
+    def _clean_up(
+        self, keys: Sequence[str], *, failed: bool, context: OpExecutionContext | AssetExecutionContext
+    ) -> None:
+        if self.cleanup is Cleanup.NEVER or (failed and self.cleanup is Cleanup.ON_SUCCESS):
+            return
+        try:
+            ObjectStore(self.bucket, self._client()).delete(keys, timeout=CLEANUP_TIMEOUT)
+        except PipesStorageError as error:
+            context.log.warning(
+                f"[pipes] the run is done, but its messages stay in the bucket: {error} "
+                "Set `cleanup` of the resource to 'never' to leave them to a lifecycle rule."
+            )
+
+
+def _step_key(context: OpExecutionContext | AssetExecutionContext) -> str:
+    try:
+        return context.get_step_execution_context().step.key
+    except DagsterError:
+        return "direct_invocation"  # a test's `build_asset_context()` has no step
+
+
+def _metadata(function_url: str, location: SessionLocation, call: FunctionCall) -> Metadata:
+    metadata: dict[str, MetadataValue[Any]] = {
+        "function_url": MetadataValue.url(function_url),
+        "messages": MetadataValue.path(location.uri),
+        "duration_seconds": MetadataValue.float(round(call.duration, 3)),
+    }
+    if call.record.status is not None:
+        metadata["http_status"] = MetadataValue.int(call.record.status)
+    return metadata

@@ -1,0 +1,116 @@
+"""The context injector: the Pipes context travels in the request body, or through the bucket if it is too large."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from dagster import PipesContextInjector
+from dagster_pipes import PipesContextData, PipesDefaultContextLoader, PipesParams, encode_param
+from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM, DEFAULT_KEY_PREFIX, SessionLocation
+from gcf_pipes._storage import ObjectStore, client_getter
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+
+DEFAULT_INLINE_CONTEXT_LIMIT: Final = 8 * 1024 * 1024
+UPLOAD_TIMEOUT: Final = 60.0
+"""Seconds for which the upload of the context is retried."""
+
+_DEBUG_TEXT: Final = (
+    "Attempted to inject the context through the event with which the function is called. Expected the function's "
+    "entry "
+    "point to be decorated with `gcf_pipes.pipes_function`, or `dagster_pipes.PipesMappingParamsLoader` to be "
+    "passed to "
+    "`open_dagster_pipes` with the JSON body of the request."
+)
+
+
+class PipesCloudFunctionEventContextInjector(PipesContextInjector):
+    """Context injector that puts the context into the event with which the function is called.
+
+    A context that is larger than the limit goes to the bucket, and the event says where; the identity in use then
+    needs `storage.objects.create` on the prefix, and the function's `storage.objects.get`.
+    It keeps no state of a session, so that one object can serve many. It deletes nothing: give the bucket a lifecycle
+    rule for the key prefix.
+
+    Args:
+        bucket: The name of the bucket for contexts that are too large.
+        key_prefix: The base prefix of all sessions. Default `dagster-pipes`.
+        client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when it
+            is first needed.
+        inline_context_limit: The largest context that travels in the event, in bytes as encoded for it (compressed
+            with zlib, then base64). Default 8 MiB, a quarter of the largest request.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        key_prefix: str = DEFAULT_KEY_PREFIX,
+        client: "storage.Client | None" = None,
+        inline_context_limit: int = DEFAULT_INLINE_CONTEXT_LIMIT,
+    ) -> None:
+        self._bucket = bucket
+        self._key_prefix = key_prefix
+        self._get_client = client_getter(client)
+        self._inline_context_limit = inline_context_limit
+
+    @contextmanager
+    def inject_context(self, context_data: PipesContextData) -> Iterator[PipesParams]:
+        """Yield the params from which the function loads the context of a new session.
+
+        Raises:
+            PipesStorageError: The context is too large for the event and could not be uploaded.
+        """
+        prefix = f"{self._key_prefix}/{context_data['run_id']}/{uuid.uuid4().hex}"
+        with self.session(SessionLocation(self._bucket, prefix)).inject_context(context_data) as params:
+            yield params
+
+    def session(self, location: SessionLocation) -> "InjectorSession":
+        """Return the injector of one session, at a location of the caller's choice."""
+        return InjectorSession(location, self._get_client, self._inline_context_limit)
+
+    def no_messages_debug_text(self) -> str:
+        """Tell how the context was injected, and what should load it."""
+        return _DEBUG_TEXT
+
+
+class InjectorSession(PipesContextInjector):
+    """The context injector of one session.
+
+    Attributes:
+        object_keys: The names of the objects that it has created.
+    """
+
+    def __init__(
+        self, location: SessionLocation, get_client: "Callable[[], storage.Client]", inline_context_limit: int
+    ) -> None:
+        self.object_keys: list[str] = []
+        self._location = location
+        self._get_client = get_client
+        self._inline_context_limit = inline_context_limit
+
+    @contextmanager
+    def inject_context(self, context_data: PipesContextData) -> Iterator[PipesParams]:
+        """Yield the params from which the function loads the context.
+
+        Raises:
+            PipesStorageError: The context is too large for the event and could not be uploaded.
+        """
+        params: PipesParams = {PipesDefaultContextLoader.DIRECT_KEY: context_data}
+        if len(encode_param(params)) > self._inline_context_limit:
+            params = self._upload(context_data)
+        yield params
+
+    def no_messages_debug_text(self) -> str:
+        """Tell how the context was injected, and what should load it."""
+        return _DEBUG_TEXT
+
+    def _upload(self, context_data: PipesContextData) -> PipesParams:
+        key = self._location.context_key
+        store = ObjectStore(self._location.bucket, self._get_client())
+        store.create(key, json.dumps(context_data).encode("ascii"), timeout=UPLOAD_TIMEOUT)
+        self.object_keys.append(key)
+        return {BUCKET_PARAM: self._location.bucket, CONTEXT_KEY_PARAM: key}

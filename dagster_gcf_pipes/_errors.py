@@ -1,0 +1,53 @@
+"""The errors of the Dagster side, one tree.
+
+    dagster.Failure
+    └── PipesCloudFunctionError
+        ├── PipesCloudFunctionRequestError      the call cannot be made: the event is no JSON object, or too large
+        ├── PipesCloudFunctionCallError         the HTTP call was lost, or ended with a status that is not 2xx
+        │   ├── PipesCloudFunctionAccessError   401, 403, 404: this identity does not reach the function
+        │   └── PipesCloudFunctionRefusedError  the runtime in the function refused the call before the user's code ran
+        ├── PipesCloudFunctionNotOpenedError    2xx, but the function opened no Pipes session
+        ├── PipesCloudFunctionNotClosedError    2xx, but the function did not close its Pipes session
+        ├── PipesCloudFunctionMessagesError     messages were lost, or could not be read or handled
+        └── PipesCloudFunctionExceptionError    the function's own code raised
+
+Each is a `dagster.Failure`: its description is shown in the UI, with the metadata of the run.
+"""
+
+from dagster import Failure
+
+
+class PipesCloudFunctionError(Failure):
+    """Base of all errors with which `PipesCloudFunctionClient.run` fails a step."""
+
+
+class PipesCloudFunctionRequestError(PipesCloudFunctionError):
+    """The call cannot be made as asked: the event is no JSON object, holds a reserved key, or is too large."""
+
+
+class PipesCloudFunctionCallError(PipesCloudFunctionError):
+    """The HTTP call was lost, or ended with a status that is not 2xx."""
+
+
+class PipesCloudFunctionAccessError(PipesCloudFunctionCallError):
+    """The platform let this call not reach the function: 401, 403 or 404."""
+
+
+class PipesCloudFunctionRefusedError(PipesCloudFunctionCallError):
+    """The runtime in the function refused the call before the user's code ran; the text is the function's."""
+
+
+class PipesCloudFunctionNotOpenedError(PipesCloudFunctionError):
+    """The function answered 2xx but never opened its Pipes session."""
+
+
+class PipesCloudFunctionNotClosedError(PipesCloudFunctionError):
+    """The function answered 2xx but never closed its Pipes session."""
+
+
+class PipesCloudFunctionMessagesError(PipesCloudFunctionError):
+    """Messages of the function were lost, or could not be read or handled."""
+
+
+class PipesCloudFunctionExceptionError(PipesCloudFunctionError):
+    """The function's own code raised; the metadata hold its traceback."""

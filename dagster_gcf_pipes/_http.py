@@ -1,0 +1,105 @@
+"""The HTTP call of the function: its body, the call, and the one place that translates the errors of `requests`."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import requests
+from gcf_pipes._protocol import BOOTSTRAP_KEYS, CHUNK_COUNT_HEADER, ERROR_HEADER, MAX_REQUEST_BYTES
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+
+from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
+from dagster_gcf_pipes._verdict import CallRecord
+
+MAX_ERROR_BODY: Final = 64 * 1024
+"""Bytes of an error's response body that are looked at."""
+
+
+def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes:
+    """Merge the bootstrap payload into the event and encode the result as a request body.
+
+    Raises:
+        PipesCloudFunctionRequestError: The event is not a JSON object, holds a key of Pipes' own, or the body is
+            larger than the platform accepts.
+    """
+    if not isinstance(event, Mapping):
+        raise _request_error(
+            f"Expected the event to be a mapping, which becomes a JSON object, got {type(event).__name__}."
+        )
+    if reserved := [key for key in BOOTSTRAP_KEYS if key in event]:
+        raise _request_error(f"The event holds {reserved}, which Pipes puts there itself. Choose other keys.")
+    try:
+        body = json.dumps({**event, **bootstrap}, allow_nan=False).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _request_error(
+            f"The event cannot be encoded as JSON: {error}. Pass strings, numbers, booleans, None, lists and dicts."
+        ) from error
+    if len(body) > MAX_REQUEST_BYTES:
+        raise _request_error(
+            f"The request body has {len(body):,} bytes, and the platform accepts {MAX_REQUEST_BYTES:,}. Put large "
+            f"input into "
+            "a bucket and pass its URI in the event."
+        )
+    return body
+
+
+@dataclass(frozen=True)
+class FunctionCall:
+    """One finished HTTP call of a function.
+
+    Attributes:
+        record: What the verdict needs to know of it.
+        response: The response, or None if the call was lost.
+        duration: Seconds from the call to its end.
+    """
+
+    record: CallRecord
+    response: requests.Response | None
+    duration: float
+
+
+def call_function(http: requests.Session, url: str, body: bytes, *, timeout: tuple[float, float]) -> FunctionCall:
+    """Post a body to a function and wait for the response.
+
+    A redirect is not followed: it would turn the POST into a GET, or send it to a host that nobody named.
+
+    Args:
+        http: The session to use.
+        url: The function's URL.
+        body: JSON.
+        timeout: Connect and read timeout, in seconds.
+
+    Raises:
+        PipesCloudFunctionRequestError: The URL is not one.
+    """
+    started = time.monotonic()
+    try:
+        response = http.post(
+            url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=timeout,
+            allow_redirects=False,
+        )
+    except (InvalidURL, MissingSchema, InvalidSchema) as error:
+        raise _request_error(f"Expected the URL of a function, such as https://..., got {url!r}: {error}") from error
+    except requests.RequestException as error:
+        lost = CallRecord(lost=f"{type(error).__name__}: {error}")
+        return FunctionCall(lost, None, time.monotonic() - started)
+    return FunctionCall(_record(response), response, time.monotonic() - started)
+
+
+def _record(response: requests.Response) -> CallRecord:
+    chunk_count = response.headers.get(CHUNK_COUNT_HEADER, "")
+    return CallRecord(
+        status=response.status_code,
+        body="" if response.ok else response.content[:MAX_ERROR_BODY].decode("utf-8", errors="replace"),
+        error_code=response.headers.get(ERROR_HEADER),
+        chunk_count=int(chunk_count) if chunk_count.isdecimal() else None,
+    )
+
+
+def _request_error(text: str) -> PipesCloudFunctionRequestError:
+    return PipesCloudFunctionRequestError(text, allow_retries=False)

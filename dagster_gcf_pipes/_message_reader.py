@@ -1,0 +1,104 @@
+"""The message reader: configuration that many sessions can share, one after another and at the same time."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from dagster import PipesMessageHandler, PipesMessageReader
+from dagster_pipes import PipesParams
+from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionLocation
+from gcf_pipes._storage import ObjectStore, client_getter
+
+from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
+from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError
+from dagster_gcf_pipes._reader_session import ReaderSession
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+
+DEFAULT_POLL_INTERVAL: Final = 1.5
+DEFAULT_DRAIN_TIMEOUT: Final = 10.0
+
+
+class PipesCloudStorageMessageReader(PipesMessageReader):
+    """Message reader that polls a Cloud Storage bucket for numbered chunks of messages.
+
+    It reads what `gcf_pipes.PipesCloudStorageMessageWriter` writes, and what the stock
+    `dagster_pipes.PipesGCSMessageWriter` writes. `PipesCloudFunctionClient` makes its own; make one yourself to
+    use it with `dagster.open_pipes_session`. It keeps no state of a session, so that one object can serve many. It
+    deletes nothing: give the bucket a lifecycle rule for the key prefix.
+
+    The identity in use needs `storage.objects.get` and `storage.objects.list` on the prefix
+    (`roles/storage.objectViewer`): without the latter Cloud Storage may answer 403 instead of 404 for a chunk that is
+    not there yet.
+
+    Args:
+        bucket: The name of the bucket.
+        key_prefix: The base prefix of all sessions. Each session has a prefix of its own below it.
+            Default `dagster-pipes`.
+        client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when
+            the first session opens.
+        poll_interval: The longest pause between two looks for a message, in seconds. Looks are closer together soon
+            after a message, from 0.05 s. Default 1.5.
+        drain_timeout: Seconds for which to look for further messages after the external process has ended without
+            `closed`. Default 10.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        key_prefix: str = DEFAULT_KEY_PREFIX,
+        client: "storage.Client | None" = None,
+        poll_interval: float = DEFAULT_POLL_INTERVAL,
+        drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+    ) -> None:
+        self._bucket = bucket
+        self._key_prefix = key_prefix
+        self._get_client = client_getter(client)
+        self._poll_interval = poll_interval
+        self._drain_timeout = drain_timeout
+
+    @contextmanager
+    def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
+        """Read the messages of a new session while the block runs, and to their end when it has ended.
+
+        Raises:
+            PipesCloudFunctionMessagesError: On exit: messages could not be read or handled.
+        """
+        session = self.session(SessionLocation(self._bucket, f"{self._key_prefix}/{uuid.uuid4().hex}"))
+        with session.read_messages(handler) as params:
+            try:
+                yield params
+            except Exception:
+                session.function_ended(None)
+                raise
+            session.function_ended(None)
+        if failure := session.record.failure:
+            raise PipesCloudFunctionMessagesError(
+                f"The messages could not be read and handled to their end: {failure}"
+            ) from failure
+
+    def session(self, location: SessionLocation) -> ReaderSession:
+        """Return the reader of one session, at a location of the caller's choice."""
+        fetcher = ChunkFetcher(
+            ObjectStore(self._bucket, self._get_client()),
+            location,
+            poll_interval=self._poll_interval,
+            drain_timeout=self._drain_timeout,
+        )
+        return ReaderSession(location, fetcher)
+
+    @property
+    def expected_writer_count(self) -> int:
+        """One: Dagster asks every reader, and warns that its own base property is a preview if that answers."""
+        return 1
+
+    def no_messages_debug_text(self) -> str:
+        """Tell where messages were expected, and from what."""
+        return (
+            f"Attempted to read messages from gs://{self._bucket}/{self._key_prefix}/. Expected "
+            "`gcf_pipes.PipesCloudStorageMessageWriter` or `dagster_pipes.PipesGCSMessageWriter` to be passed to "
+            "`open_dagster_pipes` in the external process."
+        )

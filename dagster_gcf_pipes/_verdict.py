@@ -1,0 +1,212 @@
+"""Decides, from all that is known at the end of a run, whether it succeeded. It neither reads nor waits.
+
+Success needs a 2xx, `opened`, `closed` without an exception, and every chunk. The order of the rules is the order of
+what explains most: the function's own exception says more than the 500 that it caused.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dagster import MetadataValue
+from dagster_pipes import PipesException
+
+from dagster_gcf_pipes._errors import (
+    PipesCloudFunctionAccessError,
+    PipesCloudFunctionCallError,
+    PipesCloudFunctionError,
+    PipesCloudFunctionExceptionError,
+    PipesCloudFunctionMessagesError,
+    PipesCloudFunctionNotClosedError,
+    PipesCloudFunctionNotOpenedError,
+    PipesCloudFunctionRefusedError,
+)
+
+Metadata: TypeAlias = Mapping[str, MetadataValue]
+
+_BODY_EXCERPT = 1000
+_SUCCESS = range(200, 300)
+_ACCESS_HINTS = {
+    401: "the ID token is missing, expired, or was made for another audience than the function's URL",
+    403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
+    404: "the URL is not the function's, or the function's ingress setting blocks this network",
+}
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """How the HTTP call ended.
+
+    Attributes:
+        status: The HTTP status, or None if no response came.
+        lost: Why no response came, or None.
+        body: The response body as text.
+        error_code: The code of the error for which the function's runtime refused the call, or None.
+        chunk_count: The number of chunks that the function says it wrote, or None if it did not say.
+    """
+
+    status: int | None = None
+    lost: str | None = None
+    body: str = ""
+    error_code: str | None = None
+    chunk_count: int | None = None
+
+    @property
+    def chunks_to_expect(self) -> int | None:
+        """How many chunks there are to read, None if that is not known, 0 if the call did not reach the function."""
+        return 0 if self.chunk_count is None and self.status in _ACCESS_HINTS else self.chunk_count
+
+    @property
+    def summary(self) -> str:
+        """How the call ended, in words that follow "the call"."""
+        return f"got no response ({self.lost})" if self.status is None else f"was answered with HTTP {self.status}"
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """What the message reader saw of the session.
+
+    Attributes:
+        opened: Whether `opened` came.
+        closed: Whether `closed` came.
+        exception: The exception that came with `closed`, or None.
+        chunk_count: The number of chunks that were read and handled.
+        message_count: The number of messages that were handled.
+        failure: What ended the reading before its time, or None.
+    """
+
+    opened: bool = False
+    closed: bool = False
+    exception: PipesException | None = None
+    chunk_count: int = 0
+    message_count: int = 0
+    failure: Exception | None = None
+
+
+def find_error(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    """Return the error with which the run failed, carrying `metadata`, or None if it succeeded."""
+    for rule in _RULES:
+        if error := rule(call, session, metadata):
+            return error
+    return None
+
+
+def _function_raised(_: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if session.exception is None:
+        return None
+    return PipesCloudFunctionExceptionError(
+        f"The function raised {session.exception['message'].strip()}",
+        {**metadata, "traceback": MetadataValue.md(f"```\n{_traceback(session.exception)}\n```")},
+    )
+
+
+def _reading_failed(_: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if session.failure is None:
+        return None
+    error = PipesCloudFunctionMessagesError(
+        f"The function's messages could not be read and handled to their end: {session.failure}", metadata
+    )
+    error.__cause__ = session.failure
+    return error
+
+
+def _call_refused(call: CallRecord, _: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if call.error_code is None:
+        return None
+    return PipesCloudFunctionRefusedError(
+        f"The function refused the call before its code ran ({call.status} {call.error_code}): {_excerpt(call.body)}",
+        metadata,
+        allow_retries=False,
+    )
+
+
+def _access_denied(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if call.status not in _ACCESS_HINTS or session.opened:
+        return None
+    return PipesCloudFunctionAccessError(
+        f"The call did not reach the function: HTTP {call.status}. The likely cause: {_ACCESS_HINTS[call.status]}. "
+        f"The response says: {_excerpt(call.body)}",
+        metadata,
+        allow_retries=False,
+    )
+
+
+def _call_lost(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if call.status is not None:
+        return None
+    return PipesCloudFunctionCallError(f"The call {call.summary}; {_progress(session)}.", metadata)
+
+
+def _status_not_ok(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if call.status is None or call.status in _SUCCESS:
+        return None
+    return PipesCloudFunctionCallError(
+        f"The function answered HTTP {call.status}, expected 2xx; {_progress(session)}. "
+        f"The response says: {_excerpt(call.body)}",
+        metadata,
+    )
+
+
+def _not_opened(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if session.opened or call.chunk_count:
+        return None
+    return PipesCloudFunctionNotOpenedError(
+        f"The function answered HTTP {call.status}, but it opened no Pipes session, so nothing is known of what it "
+        f"did. "
+        "Decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
+        "`dagster_pipes.PipesMappingParamsLoader`.",
+        metadata,
+        allow_retries=False,
+    )
+
+
+def _chunks_missing(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if call.chunk_count is None or session.chunk_count >= call.chunk_count:
+        return None
+    return PipesCloudFunctionMessagesError(
+        f"Messages of the function were lost: it wrote {call.chunk_count} chunks, but chunk {session.chunk_count + 1} "
+        "is not in the bucket.",
+        metadata,
+    )
+
+
+def _not_closed(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if session.closed:
+        return None
+    return PipesCloudFunctionNotClosedError(
+        f"The function answered HTTP {call.status} without closing its Pipes session; {_progress(session)}, and "
+        f"more may "
+        "have been lost. Use the Pipes context as a context manager, or decorate the entry point with "
+        "`gcf_pipes.pipes_function`.",
+        metadata,
+    )
+
+
+_RULES: tuple[Callable[[CallRecord, SessionRecord, Metadata], PipesCloudFunctionError | None], ...] = (
+    _function_raised,
+    _reading_failed,
+    _call_refused,
+    _access_denied,
+    _call_lost,
+    _status_not_ok,
+    _not_opened,
+    _chunks_missing,
+    _not_closed,
+)
+
+
+def _progress(session: SessionRecord) -> str:
+    if not session.opened:
+        return "it opened no Pipes session"
+    state = "and closed its Pipes session" if session.closed else "but did not close its Pipes session"
+    return f"{session.message_count} messages in {session.chunk_count} chunks came, {state}"
+
+
+def _excerpt(body: str) -> str:
+    text = body.strip()
+    return repr(text if len(text) <= _BODY_EXCERPT else f"{text[:_BODY_EXCERPT]}...") if text else "nothing"
+
+
+def _traceback(exception: PipesException) -> str:
+    parts = [_traceback(earlier) for earlier in (exception["cause"] or exception["context"],) if earlier]
+    return "\n".join([*parts, "".join([*exception["stack"], exception["message"]])])

@@ -1,0 +1,1 @@
+"""Example definitions for Dagster: run them with `just dev`."""

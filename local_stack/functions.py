@@ -1,0 +1,59 @@
+"""The function, as the cloud runs it: functions-framework on gunicorn."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_stack.processes import ChildProcess, python_command, run_process
+
+CLOUD_FUNCTION = Path(__file__).parent.parent / "cloud_function"
+
+
+@dataclass(frozen=True)
+class FunctionServer:
+    """A running function.
+
+    Attributes:
+        url: Where it is called.
+        child: Its process.
+    """
+
+    url: str
+    child: ChildProcess
+
+
+@contextmanager
+def run_function(
+    source: Path = CLOUD_FUNCTION / "main.py",
+    *,
+    emulator_url: str,
+    threads: int = 8,
+    on_line: Callable[[str], None] = lambda _: None,
+) -> Iterator[FunctionServer]:
+    """Run a function on a free port while the block runs.
+
+    Args:
+        source: The file that defines the function `main`.
+        emulator_url: The Cloud Storage emulator that it uses.
+        threads: How many requests it serves at once.
+        on_line: Called with each line that it prints.
+
+    Raises:
+        ProcessError: It did not start.
+    """
+    command = python_command(
+        "-m",
+        "functions_framework",
+        "--target",
+        "main",
+        "--source",
+        str(source),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+    )
+    env = {"STORAGE_EMULATOR_HOST": emulator_url, "THREADS": str(threads), "GUNICORN_LOG_LEVEL": "info"}
+    with run_process(command, ready=r"Listening at: (http://\S+)", env=env, on_line=on_line) as child:
+        yield FunctionServer(child.ready, child)
