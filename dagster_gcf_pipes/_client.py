@@ -35,7 +35,7 @@ from dagster_gcf_pipes._message_reader import (
     DEFAULT_POLL_INTERVAL,
     PipesCloudStorageMessageReader,
 )
-from dagster_gcf_pipes._verdict import Metadata, find_error
+from dagster_gcf_pipes._verdict import Metadata, SessionRecord, find_error
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -168,7 +168,7 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
             call = self._call(function_url, body)
             reader.function_ended(call.record.chunks_to_expect)
         context.log.info(f"[pipes] the call {call.record.summary} after {call.duration:.2f} s")
-        metadata = _metadata(function_url, location, call)
+        metadata = _metadata(function_url, location, call, reader.record)
         error = find_error(call.record, reader.record, metadata)
         self._clean_up([*injector.object_keys, *reader.object_keys], failed=error is not None, context=context)
         if error:
@@ -199,8 +199,7 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
         return self._storage_client
 
     def _new_location(self, context: OpExecutionContext | AssetExecutionContext) -> SessionLocation:
-        step_key = re.sub(r"[^A-Za-z0-9._-]", "_", _step_key(context))
-        return SessionLocation(self.bucket, f"{self.key_prefix}/{context.run_id}/{step_key}/{uuid.uuid4().hex}")
+        return SessionLocation(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
 
     def _call(self, function_url: str, body: bytes) -> FunctionCall:
         with self.get_http_session() as http:
@@ -221,17 +220,20 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
             )
 
 
-def _step_key(context: OpExecutionContext | AssetExecutionContext) -> str:
+def _step_path(context: OpExecutionContext | AssetExecutionContext) -> str:
+    """The run and the step; a dynamic step's key has brackets, which Cloud Storage's tools take for a pattern."""
     try:
-        return context.get_step_execution_context().step.key
+        step = context.get_step_execution_context()
     except DagsterError:
-        return "direct_invocation"  # a test's `build_asset_context()` has no step
+        return "direct_invocation"  # a test's `build_asset_context()` has neither run nor step
+    return f"{step.run_id}/{re.sub(r'[^A-Za-z0-9._-]', '_', step.step.key)}"
 
 
-def _metadata(function_url: str, location: SessionLocation, call: FunctionCall) -> Metadata:
+def _metadata(function_url: str, location: SessionLocation, call: FunctionCall, session: SessionRecord) -> Metadata:
     metadata: dict[str, MetadataValue[Any]] = {
         "function_url": MetadataValue.url(function_url),
-        "messages": MetadataValue.path(location.uri),
+        "messages": MetadataValue.int(session.message_count),
+        "messages_uri": MetadataValue.path(location.uri),
         "duration_seconds": MetadataValue.float(round(call.duration, 3)),
     }
     if call.record.status is not None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import requests
 from gcf_pipes._protocol import BOOTSTRAP_KEYS, CHUNK_COUNT_HEADER, ERROR_HEADER, MAX_REQUEST_BYTES
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._verdict import CallRecord
@@ -86,7 +87,7 @@ def call_function(http: requests.Session, url: str, body: bytes, *, timeout: tup
     except (InvalidURL, MissingSchema, InvalidSchema) as error:
         raise _request_error(f"Expected the URL of a function, such as https://..., got {url!r}: {error}") from error
     except requests.RequestException as error:
-        lost = CallRecord(lost=f"{type(error).__name__}: {error}")
+        lost = CallRecord(lost=f"{type(error).__name__}: {error}", sent=not _found_no_connection(error))
         return FunctionCall(lost, None, time.monotonic() - started)
     return FunctionCall(_record(response), response, time.monotonic() - started)
 
@@ -95,10 +96,26 @@ def _record(response: requests.Response) -> CallRecord:
     chunk_count = response.headers.get(CHUNK_COUNT_HEADER, "")
     return CallRecord(
         status=response.status_code,
-        body="" if response.ok else response.content[:MAX_ERROR_BODY].decode("utf-8", errors="replace"),
+        body="" if response.ok else _error_text(response),
         error_code=response.headers.get(ERROR_HEADER),
         chunk_count=int(chunk_count) if chunk_count.isdecimal() else None,
     )
+
+
+def _found_no_connection(error: requests.RequestException) -> bool:
+    """Whether the call never left: the name did not resolve, or the connection was refused or timed out."""
+    cause = error.args[0] if error.args else None
+    return isinstance(error, requests.ConnectTimeout) or (
+        isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
+    )
+
+
+def _error_text(response: requests.Response) -> str:
+    """Return the message of an error of the function's runtime, or the body as it is."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return response.content[:MAX_ERROR_BODY].decode("utf-8", errors="replace")
 
 
 def _request_error(text: str) -> PipesCloudFunctionRequestError:

@@ -40,6 +40,7 @@ class CallRecord:
     Attributes:
         status: The HTTP status, or None if no response came.
         lost: Why no response came, or None.
+        sent: Whether the request may have reached the function; no if there was no connection.
         body: The response body as text.
         error_code: The code of the error for which the function's runtime refused the call, or None.
         chunk_count: The number of chunks that the function says it wrote, or None if it did not say.
@@ -47,6 +48,7 @@ class CallRecord:
 
     status: int | None = None
     lost: str | None = None
+    sent: bool = True
     body: str = ""
     error_code: str | None = None
     chunk_count: int | None = None
@@ -54,7 +56,9 @@ class CallRecord:
     @property
     def chunks_to_expect(self) -> int | None:
         """How many chunks there are to read, None if that is not known, 0 if the call did not reach the function."""
-        return 0 if self.chunk_count is None and self.status in _ACCESS_HINTS else self.chunk_count
+        if self.chunk_count is None and (not self.sent or self.status in _ACCESS_HINTS):
+            return 0
+        return self.chunk_count
 
     @property
     def summary(self) -> str:
@@ -203,8 +207,8 @@ def _progress(session: SessionRecord) -> str:
 
 
 def _excerpt(body: str) -> str:
-    text = body.strip()
-    return repr(text if len(text) <= _BODY_EXCERPT else f"{text[:_BODY_EXCERPT]}...") if text else "nothing"
+    text = body.strip() or "nothing"
+    return text if len(text) <= _BODY_EXCERPT else f"{text[:_BODY_EXCERPT]}..."
 
 
 def _traceback(exception: PipesException) -> str:

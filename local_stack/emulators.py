@@ -64,8 +64,8 @@ def _start_fake_gcs_server(stack: ExitStack) -> int:
     """Start it on a port that was free a moment ago: it does not tell which port it got when it is asked to choose."""
     for _ in range(_PORT_TRIES - 1):
         with suppress(ProcessError):
-            return _start_fake_gcs_server_at(_free_port(), stack)
-    return _start_fake_gcs_server_at(_free_port(), stack)
+            return _start_fake_gcs_server_at(free_port(), stack)
+    return _start_fake_gcs_server_at(free_port(), stack)
 
 
 def _start_fake_gcs_server_at(port: int, stack: ExitStack) -> int:
@@ -75,7 +75,8 @@ def _start_fake_gcs_server_at(port: int, stack: ExitStack) -> int:
     return port
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

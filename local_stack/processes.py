@@ -2,19 +2,23 @@
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
+OUTPUT_TIMEOUT = 30.0
 
 
 class ProcessError(RuntimeError):
-    """A child process did not start."""
+    """A child process did not start, or did not print what was expected of it."""
 
 
 @dataclass
@@ -24,12 +28,24 @@ class ChildProcess:
     Attributes:
         process: The process.
         lines: What it has printed so far, to stdout and stderr.
+        printed: Notified when the process prints a line.
         ready: What the group of the pattern for which `run_process` waited has matched, empty while it waits.
     """
 
     process: "subprocess.Popen[str]"
     lines: list[str] = field(default_factory=list)
     ready: str = ""
+    printed: Condition = field(default_factory=Condition)
+
+    def wait_for_output(self, text: str) -> None:
+        """Wait until the process has printed `text`.
+
+        Raises:
+            ProcessError: It has not done so within `OUTPUT_TIMEOUT` seconds.
+        """
+        with self.printed:
+            if not self.printed.wait_for(lambda: text in self.output, OUTPUT_TIMEOUT):
+                raise ProcessError(f"Expected the process to print {text!r}, but it printed:\n{self.output}")
 
     @property
     def output(self) -> str:
@@ -48,6 +64,8 @@ def run_process(
     ready: str,
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] = _ignore,
+    stop_signal: signal.Signals = signal.SIGTERM,
+    stop_timeout: float = STOP_TIMEOUT,
 ) -> Iterator[ChildProcess]:
     """Run a command while the block runs.
 
@@ -56,6 +74,8 @@ def run_process(
         ready: Regular expression, with one group, of the line with which the process says that it is ready.
         env: Environment variables, beside this process's own.
         on_line: Called with each line that the process prints.
+        stop_signal: The signal that asks the process to end.
+        stop_timeout: Seconds that it has for that before it is killed.
 
     Raises:
         ProcessError: The process ended, or did not become ready in time.
@@ -68,6 +88,7 @@ def run_process(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its children in order
     )
     child = ChildProcess(process)
     settled = Event()
@@ -78,7 +99,7 @@ def run_process(
             raise ProcessError(f"Expected {command[0]} to print {ready!r}, but it printed:\n{child.output}")
         yield child
     finally:
-        _stop(process)
+        _stop(process, stop_signal, stop_timeout)
         pump.join(STOP_TIMEOUT)
 
 
@@ -87,12 +108,30 @@ def python_command(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
+def wait_until_listening(port: int) -> None:
+    """Wait until something listens on a local port.
+
+    Raises:
+        ProcessError: Nothing does after `START_TIMEOUT` seconds.
+    """
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise ProcessError(f"Expected something to listen on port {port}, but nothing does.")
+        time.sleep(0.05)
+
+
 def _pump(child: ChildProcess, ready: re.Pattern[str], settled: Event, on_line: Callable[[str], None]) -> None:
     if child.process.stdout is None:
         raise TypeError("Expected the process to be started with a pipe for its output.")
     with child.process.stdout as stdout:
         for line in stdout:
-            child.lines.append(line)
+            with child.printed:
+                child.lines.append(line)
+                child.printed.notify_all()
             on_line(line)
             if not child.ready and (match := ready.search(line)):
                 child.ready = match[1]
@@ -100,10 +139,10 @@ def _pump(child: ChildProcess, ready: re.Pattern[str], settled: Event, on_line: 
     settled.set()
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _stop(process: "subprocess.Popen[str]", stop_signal: signal.Signals, timeout: float) -> None:
+    process.send_signal(stop_signal)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it, its own children too
+    process.wait()

@@ -15,7 +15,7 @@ from dagster_pipes import (
 )
 
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
-from gcf_pipes._errors import GcfPipesError
+from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
 from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
@@ -110,8 +110,12 @@ class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterCha
 
 def _refusal(error: GcfPipesError) -> "ResponseReturnValue":
     _logger.error("[pipes] call refused: %s: %s", error.code, error, exc_info=error.__cause__)
-    body = {"error": {"code": error.code, "message": str(error)}}
-    return body, error.status, {ERROR_HEADER: error.code}
+    headers = {ERROR_HEADER: error.code}
+    if not isinstance(
+        error, PipesDuplicateCallError
+    ):  # of a session that another call has claimed, nothing is known here
+        headers[CHUNK_COUNT_HEADER] = "0"
+    return {"error": {"code": error.code, "message": str(error)}}, error.status, headers
 
 
 def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:

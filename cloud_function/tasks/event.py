@@ -1,0 +1,56 @@
+"""Access to the fields of the event, with errors that tell the caller what to change."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+_MISSING = object()
+
+Default = TypeVar("Default", bound=int | None)
+
+
+class EventError(ValueError):
+    """The event lacks a field, or a field holds what the task cannot use."""
+
+
+def get_text(event: Mapping[str, Any], field: str, *, example: str) -> str:
+    """Return a field that must be there and hold a string that is not empty.
+
+    Raises:
+        EventError: It is missing, or holds something else.
+    """
+    value = event.get(field, _MISSING)
+    if isinstance(value, str) and value:
+        return value
+    raise _error(field, "a string that is not empty", value, f"Set it in `event`, for example to {example!r}.")
+
+
+def get_integer(event: Mapping[str, Any], field: str, *, default: Default, minimum: int) -> int | Default:
+    """Return a field that may be left out or null, and else holds an integer of at least `minimum`.
+
+    Raises:
+        EventError: It holds something else.
+    """
+    value = event.get(field)
+    if value is None:
+        return default
+    if isinstance(value, int) and not isinstance(value, bool) and value >= minimum:
+        return value
+    raise _error(field, f"an integer of at least {minimum}", value, f"Correct it, or leave it out for {default}.")
+
+
+def get_choice(event: Mapping[str, Any], field: str, choices: Collection[str]) -> str:
+    """Return a field that must be there and hold one of `choices`.
+
+    Raises:
+        EventError: It is missing, or holds something else.
+    """
+    value = event.get(field, _MISSING)
+    if isinstance(value, str) and value in choices:
+        return value
+    known = ", ".join(repr(choice) for choice in choices)
+    raise _error(field, f"one of {known}", value, "Set it in `event` of `PipesCloudFunctionClient.run`.")
+
+
+def _error(field: str, expected: str, value: object, advice: str) -> EventError:
+    got = "nothing" if value is _MISSING else f"{value!r} ({type(value).__name__})"
+    return EventError(f"Expected {field!r} in the event to be {expected}, got {got}. {advice}")

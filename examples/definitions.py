@@ -1,0 +1,107 @@
+"""Two assets that one cloud function computes: see `cloud_function/main.py` for its side.
+
+Environment variables: `PIPES_BUCKET`, `FUNCTION_URL`, `LAKE_URI`, `WEATHER_SOURCE_URI`.
+"""
+
+from dagster import (
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetSelection,
+    Config,
+    ConfigurableResource,
+    Definitions,
+    EnvVar,
+    MaterializeResult,
+    MonthlyPartitionsDefinition,
+    ScheduleDefinition,
+    asset,
+    define_asset_job,
+)
+from pydantic import Field
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+
+
+class Locations(ConfigurableResource):
+    """Where the function, its input and its output are."""
+
+    function_url: str = Field(description="URL of the deployed function.")
+    lake_uri: str = Field(description="Where the Delta tables are: `gs://bucket/prefix`, or a local directory.")
+    weather_source_uri: str = Field(description="CSV file with the daily weather: `gs://bucket/name`, or a local path.")
+
+    def table_uri(self, name: str) -> str:
+        """Return where a Delta table is."""
+        return f"{self.lake_uri.rstrip('/')}/{name}"
+
+
+class CustomersConfig(Config):
+    """What one run of `customers` generates."""
+
+    rows: int = Field(default=2_000, ge=1, description="How many people to append.")
+    seed: int | None = Field(default=None, ge=0, description="Makes the people the same in each run.")
+
+
+@asset(group_name="crm", kinds={"googlecloud", "deltalake"}, owners=["team:crm"])
+def customers(
+    context: AssetExecutionContext,
+    config: CustomersConfig,
+    cloud_function: PipesCloudFunctionClient,
+    locations: Locations,
+) -> MaterializeResult:
+    """Generated people; each run appends some to the Delta table."""
+    return cloud_function.run(
+        context=context,
+        function_url=locations.function_url,
+        event={"task": "customers", "table_uri": locations.table_uri("customers"), **config.model_dump()},
+    ).get_materialize_result()
+
+
+@asset(
+    group_name="weather",
+    kinds={"googlecloud", "deltalake"},
+    owners=["team:weather"],
+    partitions_def=MonthlyPartitionsDefinition(start_date="2012-01-01", end_date="2016-01-01"),
+    check_specs=[
+        AssetCheckSpec(
+            "every_day_once",
+            asset="monthly_weather",
+            description="Each location has each day of the month exactly once.",
+        ),
+        AssetCheckSpec(
+            "plausible_values",
+            asset="monthly_weather",
+            description="The values of each day can be true: the lowest temperature is not above the highest, ...",
+        ),
+    ],
+)
+def monthly_weather(
+    context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient, locations: Locations
+) -> MaterializeResult:
+    """Weather per month and location; each run replaces its month in the Delta table."""
+    return cloud_function.run(
+        context=context,
+        function_url=locations.function_url,
+        event={
+            "task": "monthly_weather",
+            "source_uri": locations.weather_source_uri,
+            "table_uri": locations.table_uri("monthly_weather"),
+        },
+    ).get_materialize_result()
+
+
+customers_job = define_asset_job("customers_job", selection=AssetSelection.assets(customers))
+monthly_weather_job = define_asset_job("monthly_weather_job", selection=AssetSelection.assets(monthly_weather))
+
+defs = Definitions(
+    assets=[customers, monthly_weather],
+    jobs=[customers_job, monthly_weather_job],
+    schedules=[ScheduleDefinition(job=customers_job, cron_schedule="0 6 * * *")],
+    resources={
+        "cloud_function": PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET")),
+        "locations": Locations(
+            function_url=EnvVar("FUNCTION_URL"),
+            lake_uri=EnvVar("LAKE_URI"),
+            weather_source_uri=EnvVar("WEATHER_SOURCE_URI"),
+        ),
+    },
+)

@@ -1,0 +1,64 @@
+# dagster-gcf-pipes: everything a person or CI does here. `just` alone lists the recipes.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# `uv run just ...` tells its children where uv is; a uv on the PATH does as well.
+uv := env("UV", "uv")
+run := uv + " run --locked"
+
+_default:
+    @{{ just_executable() }} --list --unsorted
+
+# Run the example assets once against a local stack, and print what happened
+[group('run')]
+demo:
+    {{ run }} python -m local_stack.demo
+
+# Run the local stack with `dagster dev` until Ctrl-C
+[group('run')]
+dev:
+    {{ run }} python -m local_stack.dev
+
+# Measure against Dagster's stock parts, side by side, and print one table
+[group('run')]
+bench *arguments:
+    {{ run }} python -m benchmarks {{ arguments }}
+
+# Run the tests
+[group('check')]
+test *arguments:
+    {{ run }} pytest {{ arguments }}
+
+# Check style and formatting
+[group('check')]
+lint:
+    {{ run }} ruff check .
+    {{ run }} ruff format --check .
+    {{ just_executable() }} --unstable --fmt --check
+
+# Check types
+[group('check')]
+types:
+    {{ run }} mypy
+
+# Run the tests with the oldest direct dependencies that pyproject.toml allows
+[group('check')]
+test-lowest *arguments:
+    {{ uv }} run --isolated --resolution lowest-direct --no-sources-package none pytest {{ arguments }}
+
+# Build both wheels and test them in a clean environment
+[group('check')]
+wheels:
+    {{ uv }} build --quiet --all-packages --wheel --clear --out-dir dist
+    bash scripts/test_wheels.sh
+
+# All that keeps main honest
+[group('check')]
+ci: lint types test wheels
+
+# Format the code
+[group('edit')]
+fmt:
+    {{ run }} ruff check --fix .
+    {{ run }} ruff format .
+    {{ just_executable() }} --unstable --fmt

@@ -1,0 +1,79 @@
+"""The whole local stack: the emulator with the example's input in a bucket, and the example's function."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
+from local_stack.emulators import Emulator, available_emulators, run_emulator
+from local_stack.functions import FunctionServer, run_function
+
+BUCKET = "local-pipes"
+INPUT = Path(__file__).parent.parent / "examples" / "data" / "weather.csv"
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """A running local stack.
+
+    Attributes:
+        emulator: The Cloud Storage emulator.
+        function: The function.
+        environment: The environment variables from which `examples/definitions.py` learns where everything is.
+    """
+
+    emulator: Emulator
+    function: FunctionServer
+    environment: Mapping[str, str]
+
+
+@contextmanager
+def run_stack(lake: Path, on_line: Callable[[str], None] = lambda _: None) -> Iterator[LocalStack]:
+    """Run the local stack while the block runs.
+
+    Args:
+        lake: The local directory for the Delta tables: the emulators cannot serve them.
+        on_line: Called with each line that the function prints.
+
+    Raises:
+        ProcessError: A process did not start.
+    """
+    with (
+        run_emulator(available_emulators()[0]) as emulator,
+        run_function(emulator_url=emulator.url, on_line=on_line) as function,
+    ):
+        source_uri = _upload_input(emulator)
+        environment = {
+            "STORAGE_EMULATOR_HOST": emulator.url,
+            "PIPES_BUCKET": BUCKET,
+            "FUNCTION_URL": function.url,
+            "LAKE_URI": str(lake),
+            "WEATHER_SOURCE_URI": source_uri,
+        }
+        yield LocalStack(emulator, function, environment)
+
+
+def exit_on_sigterm() -> None:
+    """Make SIGTERM end this process as Ctrl-C does, through the blocks that stop its children."""
+
+    def stop(signum: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signum)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _upload_input(emulator: Emulator) -> str:
+    # without `STORAGE_EMULATOR_HOST` in this process's environment, which only the caller may change
+    options = {"api_endpoint": emulator.url}
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    with storage.Client(project="local", credentials=credentials, client_options=options) as client:
+        blob = client.create_bucket(BUCKET).blob(f"input/{INPUT.name}")
+        blob.upload_from_filename(os.fspath(INPUT))
+        return f"gs://{BUCKET}/{blob.name}"

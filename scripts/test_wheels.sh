@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs the built wheels in a clean environment, away from the source tree, and runs the tests against them.
+set -euo pipefail
+
+uv="${UV:-uv}"
+root="$(cd "$(dirname "$0")/.." && pwd)"
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+
+"$uv" export --quiet --locked --no-emit-workspace --all-groups --format requirements-txt --output-file "$scratch/requirements.txt"
+"$uv" venv --quiet "$scratch/venv"
+export VIRTUAL_ENV="$scratch/venv"
+"$uv" pip install --quiet --requirements "$scratch/requirements.txt"
+"$uv" pip install --quiet --no-deps "$root"/dist/*.whl
+
+# All that the tests need but the two packages: what is imported can then only be what was installed.
+cp -r "$root"/{tests,examples,local_stack,pyproject.toml} "$scratch"
+mkdir "$scratch/cloud_function"
+cp -r "$root"/cloud_function/{main.py,tasks,requirements.txt} "$scratch/cloud_function"
+
+cd "$scratch"
+"$scratch/venv/bin/python" -m pytest -q "$@"

@@ -1,0 +1,60 @@
+"""The real parts that the tests run against: an emulator and functions, each in its own process."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.cloud import storage
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from local_stack.emulators import Emulator, available_emulators, run_emulator
+from local_stack.functions import FunctionServer, run_function
+
+FUNCTIONS = Path(__file__).parent / "functions"
+
+
+@pytest.fixture(scope="session", params=available_emulators())
+def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    with run_emulator(request.param) as emulator, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def function(emulator: Emulator) -> Iterator[FunctionServer]:
+    """The function whose behaviour the event chooses."""
+    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stock_function(emulator: Emulator) -> Iterator[FunctionServer]:
+    with run_function(FUNCTIONS / "stock" / "main.py", emulator_url=emulator.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def plain_function(emulator: Emulator) -> Iterator[FunctionServer]:
+    with run_function(FUNCTIONS / "plain" / "main.py", emulator_url=emulator.url) as server:
+        yield server
+
+
+@pytest.fixture
+def storage_client(emulator: Emulator) -> Iterator[storage.Client]:
+    with storage.Client(project="local") as client:
+        yield client
+
+
+@pytest.fixture
+def bucket(storage_client: storage.Client) -> str:
+    """The name of a new bucket."""
+    name = f"bucket-{uuid.uuid4().hex}"
+    storage_client.create_bucket(name)
+    return name
+
+
+@pytest.fixture
+def client(bucket: str) -> PipesCloudFunctionClient:
+    """The resource with its defaults."""
+    return PipesCloudFunctionClient(bucket=bucket)

@@ -1,0 +1,86 @@
+"""What the tests of whole runs share."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    MaterializeResult,
+    asset,
+    materialize,
+)
+from dagster_pipes import PipesContextData, encode_param
+
+from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
+
+
+def calling_asset(
+    url: str,
+    event: dict[str, Any],
+    *,
+    name: str = "orders",
+    extras: dict[str, Any] | None = None,
+    on_invocation: Callable[[PipesCloudFunctionCompletedInvocation], None] = lambda _: None,
+    **asset_arguments: Any,
+) -> Any:
+    """Return an asset that calls a function with the resource `cloud_function`."""
+
+    @asset(name=name, **asset_arguments)
+    def calls(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+        invocation = cloud_function.run(context=context, function_url=url, event=event, extras=extras)
+        on_invocation(invocation)
+        return invocation.get_materialize_result()
+
+    return calls
+
+
+def run(
+    assets: Sequence[AssetsDefinition] | AssetsDefinition, client: PipesCloudFunctionClient, **arguments: Any
+) -> tuple[ExecuteInProcessResult, list[str]]:
+    """Materialize assets with a Dagster instance of their own; return the result and the log lines in order."""
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize(
+            [assets] if isinstance(assets, AssetsDefinition) else assets,
+            resources={"cloud_function": client},
+            instance=instance,
+            raise_on_error=False,
+            **arguments,
+        )
+        return result, logged(instance, result.run_id)
+
+
+def logged(instance: DagsterInstance, run_id: str) -> list[str]:
+    """Return the log lines of a run that are not Dagster's own events, nor ours."""
+    lines = [entry.user_message for entry in instance.all_logs(run_id) if not entry.is_dagster_event]
+    return [line for line in lines if not line.startswith("[pipes]")]
+
+
+def step_error(result: ExecuteInProcessResult, step: str = "orders") -> str:
+    """Return how Dagster describes the failure of a step: its error, or its causes if Dagster wrapped it."""
+    failure = result.failure_data_for_node(step)
+    if failure is None or failure.error is None:
+        raise AssertionError(f"Expected the step {step} to have failed with an error, got {failure}")
+    return failure.error.to_string()
+
+
+def bootstrap(bucket: str, prefix: str, *, run_id: str = "some-run") -> dict[str, str]:
+    """Return the Pipes keys of a request body, as a Dagster session without a partition or asset would have them."""
+    context: PipesContextData = {
+        "asset_keys": None,
+        "code_version_by_asset_key": None,
+        "provenance_by_asset_key": None,
+        "partition_key": None,
+        "partition_key_range": None,
+        "partition_time_window": None,
+        "run_id": run_id,
+        "job_name": None,
+        "retry_number": 0,
+        "extras": {},
+    }
+    return {
+        "DAGSTER_PIPES_CONTEXT": encode_param({"data": context}),
+        "DAGSTER_PIPES_MESSAGES": encode_param({"bucket": bucket, "key_prefix": prefix}),
+    }

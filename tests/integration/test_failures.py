@@ -1,0 +1,102 @@
+"""A run that failed is shown as failed, with the cause, and with what arrived before."""
+
+import pytest
+from dagster import AssetCheckSpec
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from local_stack.functions import FunctionServer
+from tests.helpers import calling_asset, run, step_error
+
+
+def failure_of(url: str, mode: str, client: PipesCloudFunctionClient) -> str:
+    result, _ = run(calling_asset(url, {"mode": mode}), client)
+    assert not result.success
+    assert result.asset_materializations_for_node("orders") == []
+    return step_error(result)
+
+
+def test_an_exception_of_the_function_fails_the_step_with_its_text_and_type(
+    function: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    error = failure_of(function.url, "raises", client)
+    assert "PipesCloudFunctionExceptionError" in error
+    assert "ValueError: the table is broken" in error
+
+
+def test_the_function_logs_its_own_exception(function: FunctionServer, client: PipesCloudFunctionClient) -> None:
+    failure_of(function.url, "raises", client)
+    function.child.wait_for_output("ValueError: the table is broken")
+
+
+def test_lines_from_before_an_exception_arrive(function: FunctionServer, client: PipesCloudFunctionClient) -> None:
+    _, lines = run(calling_asset(function.url, {"mode": "raises"}), client)
+    assert lines[0] == "about to raise"
+
+
+def test_the_failure_carries_metadata_with_the_whole_traceback(
+    function: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    result, _ = run(calling_asset(function.url, {"mode": "raises"}), client)
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    assert event.step_failure_data.user_failure_data is not None
+    metadata = event.step_failure_data.user_failure_data.metadata
+    assert metadata["function_url"].value == function.url
+    assert metadata["http_status"].value == 500
+    traceback = metadata["traceback"].value
+    assert isinstance(traceback, str)
+    assert traceback.index("KeyError: 'the inner cause'") < traceback.index("ValueError: the table is broken")
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [
+        ("exits", "SystemExit: stopped by sys.exit"),
+        ("aborts", "418 I'm a teapot: no coffee here"),
+        ("returns_nonsense", "TypeError: The view function did not return a valid response"),
+        ("custom_not_serializable", "Expected the params of the Pipes message `report_custom_message` to be JSON"),
+        ("no_such_mode", "KeyError: 'no_such_mode'"),
+    ],
+)
+def test_whatever_ends_the_function_s_code_is_the_error(
+    function: FunctionServer, client: PipesCloudFunctionClient, mode: str, text: str
+) -> None:
+    assert text in failure_of(function.url, mode, client)
+
+
+def test_an_error_status_that_the_function_chose_fails_the_step(
+    function: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    error = failure_of(function.url, "answers_500", client)
+    assert "The function answered HTTP 500, expected 2xx" in error
+    assert "chosen by the function" in error
+
+
+def test_a_function_that_opens_no_pipes_session_fails_the_step(plain_function: FunctionServer, bucket: str) -> None:
+    client = PipesCloudFunctionClient(bucket=bucket, drain_timeout=0.1)
+    error = failure_of(plain_function.url, "ok", client)
+    assert "PipesCloudFunctionNotOpenedError" in error
+    assert "Decorate its entry point with `gcf_pipes.pipes_function`" in error
+
+
+def test_a_function_that_is_not_there_fails_the_step(client: PipesCloudFunctionClient) -> None:
+    error = failure_of("http://127.0.0.1:9/", "ok", client)  # port 9, discard: nothing listens there
+    assert "PipesCloudFunctionCallError" in error
+    assert "got no response (ConnectionError" in error
+
+
+@pytest.mark.parametrize("url", ["not a url", "ftp://host/orders", "http://"])
+def test_a_url_that_is_none_is_refused(client: PipesCloudFunctionClient, url: str) -> None:
+    assert "Expected the URL of a function" in failure_of(url, "ok", client)
+
+
+def test_a_bucket_that_does_not_exist_is_named(function: FunctionServer) -> None:
+    error = failure_of(function.url, "ok", PipesCloudFunctionClient(bucket="no-such-bucket"))
+    assert "PipesCloudFunctionRefusedError" in error
+    assert "the bucket 'no-such-bucket' does not exist" in error
+    function.child.wait_for_output("the bucket 'no-such-bucket' does not exist")
+
+
+def test_a_check_that_failed_does_not_fail_the_step(function: FunctionServer, client: PipesCloudFunctionClient) -> None:
+    checks = [AssetCheckSpec("not_empty", asset="orders"), AssetCheckSpec("fresh", asset="orders")]
+    result, _ = run(calling_asset(function.url, {"mode": "materialize"}, check_specs=checks), client)
+    assert result.success

@@ -1,0 +1,106 @@
+"""What the function answers to a call that Dagster did not make, or made wrongly: a clear error, and nothing run."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+import requests
+from dagster_pipes import encode_param
+from google.cloud import storage
+
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer
+from tests.helpers import bootstrap
+
+BODIES: list[tuple[str, bytes, str]] = [
+    ("no body", b"", "got 0 bytes that are not JSON"),
+    ("not JSON", b"table=orders", "got 12 bytes that are not JSON"),
+    ("an array", b"[1, 2]", "got an array"),
+    ("no keys of Pipes", b'{"mode": "ok"}', "key 'DAGSTER_PIPES_CONTEXT', but it has ['mode']"),
+    (
+        "a key of a wrong type",
+        b'{"DAGSTER_PIPES_CONTEXT": 1}',
+        "'DAGSTER_PIPES_CONTEXT' to be a string, got a number",
+    ),
+    ("a key that is not encoded", b'{"DAGSTER_PIPES_CONTEXT": "x"}', "compressed with zlib and encoded with base64"),
+]
+
+
+@pytest.mark.parametrize(("body", "text"), [(body, text) for _, body, text in BODIES], ids=[id_ for id_, *_ in BODIES])
+def test_a_call_without_a_bootstrap_payload_gets_a_clear_400(function: FunctionServer, body: bytes, text: str) -> None:
+    response = requests.post(function.url, data=body, timeout=30)
+    assert response.status_code == 400
+    assert response.headers["Dagster-Pipes-Error"] == "bad_request"
+    error = response.json()["error"]
+    assert error["code"] == "bad_request"
+    assert text in error["message"]
+    function.child.wait_for_output(text)
+
+
+def test_a_get_gets_a_clear_400(function: FunctionServer) -> None:
+    assert requests.get(function.url, timeout=30).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("key", "params", "text"),
+    [
+        ("DAGSTER_PIPES_MESSAGES", {"bucket": 1}, "'bucket' in the messages params to be a string"),
+        ("DAGSTER_PIPES_MESSAGES", {}, "'bucket' in the messages params to be a string that is not empty, got nothing"),
+        ("DAGSTER_PIPES_MESSAGES", {"bucket": "b", "key_prefix": []}, "'key_prefix' in the messages params"),
+        ("DAGSTER_PIPES_MESSAGES", [], "'DAGSTER_PIPES_MESSAGES' to hold a JSON object, got an array"),
+        ("DAGSTER_PIPES_CONTEXT", {"data": 1}, "Expected the Pipes context to be a JSON object, got int"),
+        ("DAGSTER_PIPES_CONTEXT", {"data": {"run_id": "r"}}, "to have the field 'asset_keys'"),
+        ("DAGSTER_PIPES_CONTEXT", {"path": "/etc/passwd"}, "'bucket' in the context params"),
+    ],
+)
+def test_a_parameter_of_the_wrong_type_is_named(
+    function: FunctionServer, bucket: str, key: str, params: Any, text: str
+) -> None:
+    body = {"mode": "ok", **bootstrap(bucket, "prefix"), key: encode_param(params)}
+    response = requests.post(function.url, json=body, timeout=30)
+    assert response.status_code == 400
+    assert text in response.json()["error"]["message"]
+
+
+def test_a_context_object_that_is_missing_is_named(function: FunctionServer, bucket: str) -> None:
+    context = encode_param({"bucket": bucket, "key": "gone/context.json"})
+    body = {"mode": "ok", **bootstrap(bucket, "prefix"), "DAGSTER_PIPES_CONTEXT": context}
+    response = requests.post(function.url, json=body, timeout=30)
+    assert response.status_code == 400
+    assert f"Expected the context at gs://{bucket}/gone/context.json" in response.json()["error"]["message"]
+
+
+def test_a_second_delivery_of_a_call_runs_nothing_and_gets_409(
+    emulator: Emulator, function: FunctionServer, bucket: str
+) -> None:
+    if not emulator.honours_preconditions:
+        pytest.skip(f"{emulator.name} ignores `if_generation_match`, on which the claim rests")
+    key = uuid.uuid4().hex
+    body = {"mode": "counted", "key": key, **bootstrap(bucket, f"prefix/{key}")}
+    first = requests.post(function.url, json=body, timeout=30)
+    second = requests.post(function.url, json=body, timeout=30)
+    assert (first.status_code, first.json()) == (200, {"executions": 1})
+    assert (second.status_code, second.headers["Dagster-Pipes-Error"]) == (409, "duplicate_call")
+    another = {"mode": "counted", "key": key, **bootstrap(bucket, f"prefix/{key}-another")}
+    assert requests.post(function.url, json=another, timeout=30).json() == {"executions": 2}
+
+
+def test_chunks_are_numbered_from_1_and_hold_one_message_a_line(
+    function: FunctionServer, bucket: str, storage_client: storage.Client
+) -> None:
+    body = {"mode": "ok", **bootstrap(bucket, "some/prefix")}
+    response = requests.post(function.url, json=body, timeout=30)
+    names = sorted(blob.name for blob in storage_client.list_blobs(bucket))
+    assert names == ["some/prefix/1.json", "some/prefix/2.json"]
+    assert response.headers["Dagster-Pipes-Chunk-Count"] == "2"
+    chunks = [storage_client.bucket(bucket).blob(name).download_as_bytes() for name in names]
+    methods = [json.loads(line)["method"] for chunk in chunks for line in chunk.splitlines()]
+    assert methods == ["opened", "log", "closed"]
+
+
+def test_a_prefix_in_the_root_of_the_bucket_works(
+    function: FunctionServer, bucket: str, storage_client: storage.Client
+) -> None:
+    requests.post(function.url, json={"mode": "ok", **bootstrap(bucket, "")}, timeout=30).raise_for_status()
+    assert sorted(blob.name for blob in storage_client.list_blobs(bucket)) == ["1.json", "2.json"]

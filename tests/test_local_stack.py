@@ -1,0 +1,76 @@
+"""`just demo` and `just dev` as a user runs them, and what they leave running: nothing."""
+
+import os
+import signal
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+import requests
+
+from local_stack.processes import ProcessError, python_command, run_process
+
+MARK = "LOCAL_STACK_TEST"
+ASSETS = "{ assetsOrError { ... on AssetConnection { nodes { key { path } } } } }"
+
+
+def processes_marked(mark: str) -> list[str]:
+    """Return the command lines of the processes that have inherited an environment variable of that value."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes().split(b"\0")
+            if f"{MARK}={mark}".encode() in environment:
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it has ended, or it is not ours
+    return found
+
+
+def test_the_demo_materializes_every_asset_and_leaves_nothing_running() -> None:
+    mark = uuid.uuid4().hex
+    demo = subprocess.run(
+        python_command("-m", "local_stack.demo"), env={**os.environ, MARK: mark}, capture_output=True, text=True
+    )
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    summary = [line.split() for line in demo.stdout.splitlines() if " success " in line]
+    assert [line[:3] for line in summary] == [
+        ["customers", "-", "success"],
+        ["monthly_weather", "2012-01-01", "success"],
+        ["monthly_weather", "2015-07-01", "success"],
+    ]
+    assert "2 of 2 passed" in demo.stdout
+    assert "All assets were materialized." in demo.stdout
+    assert processes_marked(mark) == []
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
+def test_dev_serves_dagster_until_it_is_stopped_and_leaves_nothing_running(stop_signal: signal.Signals) -> None:
+    mark = uuid.uuid4().hex
+    with run_process(
+        python_command("-m", "local_stack.dev"),
+        ready=r"Dagster is at (http://\S+)",
+        env={MARK: mark},
+        stop_signal=stop_signal,
+        stop_timeout=60,
+    ) as dev:
+        response = requests.post(f"{dev.ready}/graphql", json={"query": ASSETS}, timeout=60)
+        assert response.status_code == 200
+        assert len(processes_marked(mark)) > 3
+    assert processes_marked(mark) == []
+
+
+def test_a_process_that_ends_before_it_is_ready_is_shown_with_its_output() -> None:
+    command = python_command("-c", "print('cannot start')")
+    with pytest.raises(ProcessError, match="cannot start"), run_process(command, ready="(ready)"):
+        pass
+
+
+def test_a_process_that_ignores_the_signal_is_killed() -> None:
+    ignoring = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+    )
+    with run_process(python_command("-c", ignoring), ready="(ready)", stop_timeout=0.1) as child:
+        pass
+    assert child.process.returncode == -signal.SIGKILL

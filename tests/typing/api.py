@@ -1,0 +1,226 @@
+"""Uses the public API of both packages, for the type checker alone: nothing here is run."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import flask
+import requests
+from dagster import (
+    AssetCheckResult,
+    AssetExecutionContext,
+    Definitions,
+    EnvVar,
+    Failure,
+    MaterializeResult,
+    OpExecutionContext,
+    PipesClient,
+    PipesContextInjector,
+    PipesMessageReader,
+    asset,
+    op,
+    open_pipes_session,
+)
+from dagster_pipes import DagsterPipesError, PipesContext, PipesContextData, PipesParams, open_dagster_pipes
+from gcf_pipes import (
+    GcfPipesError,
+    PipesBucketNotFoundError,
+    PipesCloudFunctionContextLoader,
+    PipesCloudFunctionParamsLoader,
+    PipesCloudStorageMessageWriter,
+    PipesCloudStorageMessageWriterChannel,
+    PipesDuplicateCallError,
+    PipesMessagesNotStoredError,
+    PipesObjectExistsError,
+    PipesRequestError,
+    PipesStorageError,
+    PipesStorageForbiddenError,
+    pipes_function,
+)
+from google.cloud import storage
+
+from dagster_gcf_pipes import (
+    Cleanup,
+    PipesCloudFunctionAccessError,
+    PipesCloudFunctionCallError,
+    PipesCloudFunctionClient,
+    PipesCloudFunctionCompletedInvocation,
+    PipesCloudFunctionError,
+    PipesCloudFunctionEventContextInjector,
+    PipesCloudFunctionExceptionError,
+    PipesCloudFunctionMessagesError,
+    PipesCloudFunctionNotClosedError,
+    PipesCloudFunctionNotOpenedError,
+    PipesCloudFunctionRefusedError,
+    PipesCloudFunctionRequestError,
+    PipesCloudStorageMessageReader,
+)
+
+# Dagster's side: the resource
+
+URL = "https://europe-west1-my-project.cloudfunctions.net/orders"
+
+smallest = PipesCloudFunctionClient(bucket="my-bucket")
+from_environment = PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET"), key_prefix=EnvVar("PIPES_PREFIX"))
+with_everything = PipesCloudFunctionClient(
+    bucket="my-bucket",
+    key_prefix="team/pipes",
+    function_timeout=540,
+    connect_timeout=5.0,
+    poll_interval=0.5,
+    drain_timeout=5,
+    inline_context_limit=1024,
+    cleanup=Cleanup.NEVER,
+)
+is_a_pipes_client: PipesClient = smallest
+
+
+class AuthorizedClient(PipesCloudFunctionClient):
+    def get_storage_client(self) -> storage.Client:
+        return storage.Client(project="my-project")
+
+    def get_http_session(self) -> requests.Session:
+        session = requests.Session()
+        session.headers["Authorization"] = "Bearer token"
+        return session
+
+
+@asset
+def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult[Any]:
+    event: Mapping[str, Any] = {"table_uri": "gs://lake/orders"}
+    return cloud_function.run(
+        context=context, function_url=URL, event=event, extras={"full_refresh": True}
+    ).get_materialize_result()
+
+
+@asset
+def customers(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Iterator[object]:
+    yield from cloud_function.run(context=context, function_url=URL).get_results()
+
+
+@op
+def sync(context: OpExecutionContext, cloud_function: PipesCloudFunctionClient) -> None:
+    invocation: PipesCloudFunctionCompletedInvocation = cloud_function.run(context=context, function_url=URL)
+    status: int = invocation.response.status_code
+    encoding: str = invocation.response.headers["Content-Type"]
+    check: AssetCheckResult = invocation.get_asset_check_result()
+    context.log.info(f"{status} {encoding} {check.passed} {list(invocation.get_custom_messages())}")
+
+
+defs = Definitions(assets=[orders, customers], resources={"cloud_function": with_everything})
+
+
+# Dagster's side: the parts alone
+
+
+@asset
+def with_parts(context: AssetExecutionContext) -> Iterator[object]:
+    client = storage.Client(project="my-project")
+    injector: PipesContextInjector = PipesCloudFunctionEventContextInjector(
+        bucket="my-bucket", key_prefix="pipes", client=client, inline_context_limit=1024
+    )
+    reader: PipesMessageReader = PipesCloudStorageMessageReader(
+        bucket="my-bucket", key_prefix="pipes", client=client, poll_interval=0.5, drain_timeout=5.0
+    )
+    with open_pipes_session(context=context, context_injector=injector, message_reader=reader) as session:
+        requests.post(URL, json=session.get_bootstrap_env_vars(), timeout=(10, 600))
+    yield from session.get_results()
+
+
+def all_defaults() -> tuple[PipesContextInjector, PipesMessageReader]:
+    return PipesCloudFunctionEventContextInjector(bucket="my-bucket"), PipesCloudStorageMessageReader(
+        bucket="my-bucket"
+    )
+
+
+# Dagster's side: the errors
+
+
+def describe(client: PipesCloudFunctionClient, context: AssetExecutionContext) -> str | None:
+    try:
+        client.run(context=context, function_url=URL)
+    except (PipesCloudFunctionAccessError, PipesCloudFunctionRefusedError) as error:
+        call_error: PipesCloudFunctionCallError = error
+        return call_error.description
+    except (
+        PipesCloudFunctionExceptionError,
+        PipesCloudFunctionMessagesError,
+        PipesCloudFunctionNotClosedError,
+        PipesCloudFunctionNotOpenedError,
+        PipesCloudFunctionRequestError,
+    ) as error:
+        return f"{error.description} {error.metadata} {error.allow_retries}"
+    except PipesCloudFunctionError as error:
+        failure: Failure = error
+        return failure.description
+    return None
+
+
+# The function's side
+
+
+@pipes_function
+def main(request: flask.Request, pipes: PipesContext) -> dict[str, int]:
+    pipes.log.info(f"writing {request.get_json()['table_uri']}")
+    pipes.report_asset_materialization(metadata={"rows": 3}, data_version="v1")
+    return {"rows": 3}
+
+
+@pipes_function
+def without_response(request: flask.Request, pipes: PipesContext) -> None:
+    pipes.log.info(request.path)
+
+
+@pipes_function(
+    context_loader=PipesCloudFunctionContextLoader(client=storage.Client()),
+    message_writer=PipesCloudStorageMessageWriter(
+        storage.Client(),
+        flush_interval=1,
+        max_chunk_bytes=64 * 1024,
+        max_buffer_bytes=1024 * 1024,
+        upload_timeout=10.0,
+    ),
+)
+def with_arguments(request: flask.Request, pipes: PipesContext) -> tuple[str, int]:
+    return f"{request.path} {pipes.run_id}", 202
+
+
+def calls_entry_points(request: flask.Request) -> list[flask.typing.ResponseReturnValue]:
+    return [main(request), without_response(request), with_arguments(request)]
+
+
+def plain_function(request: flask.Request) -> dict[str, bool]:
+    params = PipesCloudFunctionParamsLoader(request.get_data())
+    if not params.is_dagster_pipes_process():
+        return {"pipes": False}
+    with open_dagster_pipes(
+        params_loader=params,
+        context_loader=PipesCloudFunctionContextLoader(),
+        message_writer=PipesCloudStorageMessageWriter(),
+    ) as pipes:
+        pipes.report_custom_message({"hello": "world"})
+    return {"pipes": True}
+
+
+def with_channel(params: PipesParams) -> int:
+    with (
+        PipesCloudFunctionContextLoader().load_context(params) as context,
+        PipesCloudStorageMessageWriter().open(params) as channel,
+    ):
+        data: PipesContextData = context
+        open_channel: PipesCloudStorageMessageWriterChannel = channel
+    return open_channel.chunk_count + data["retry_number"]
+
+
+def answer(error: DagsterPipesError) -> tuple[str, int]:
+    match error:
+        case PipesRequestError() | PipesDuplicateCallError():
+            return error.code, error.status
+        case PipesBucketNotFoundError() | PipesStorageForbiddenError():
+            return f"{error.code}: check the bucket", error.status
+        case PipesMessagesNotStoredError() | PipesObjectExistsError():
+            return f"{error.code}: messages were lost", error.status
+        case PipesStorageError():
+            storage_error: GcfPipesError = error
+            return storage_error.code, storage_error.status
+        case _:
+            return str(error), 500
