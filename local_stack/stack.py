@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -73,7 +73,7 @@ def _upload_input(emulator: Emulator) -> str:
     # without `STORAGE_EMULATOR_HOST` in this process's environment, which only the caller may change
     options = {"api_endpoint": emulator.url}
     credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
-    with storage.Client(project="local", credentials=credentials, client_options=options) as client:
+    with closing(storage.Client(project="local", credentials=credentials, client_options=options)) as client:
         blob = client.create_bucket(BUCKET).blob(f"input/{INPUT.name}")
         blob.upload_from_filename(os.fspath(INPUT))
         return f"gs://{BUCKET}/{blob.name}"

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def plain_function(emulator: Emulator) -> Iterator[FunctionServer]:
 
 @pytest.fixture
 def storage_client(emulator: Emulator) -> Iterator[storage.Client]:
-    with storage.Client(project="local") as client:
+    with closing(storage.Client(project="local")) as client:
         yield client
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import date, datetime
 from io import BytesIO
 from pathlib import Path
@@ -125,6 +126,7 @@ def report_month(rows: pl.DataFrame, table: TableState, pipes: PipesContext) -> 
 
 def _download(uri: str) -> bytes:
     bucket, _, name = uri.removeprefix("gs://").partition("/")
-    with storage.Client(project=None) as client:  # no project: that is needed only to create and to list buckets
+    client = storage.Client(project=None)  # a project is needed only to create and to list buckets
+    with closing(client):
         data: bytes = client.bucket(bucket).blob(name).download_as_bytes()
         return data
