@@ -44,17 +44,17 @@ types:
 # Run the tests with the oldest direct dependencies that pyproject.toml allows
 [group('check')]
 test-lowest *arguments:
-    {{ uv }} run --isolated --resolution lowest-direct --no-sources-package none pytest {{ arguments }}
+    UV={{ quote(uv) }} scripts/test_lowest.sh {{ arguments }}
 
 # Build both wheels and test them in a clean environment
 [group('check')]
-wheels:
+wheels *arguments:
     {{ uv }} build --quiet --all-packages --wheel --clear --out-dir dist
-    bash scripts/test_wheels.sh
+    UV={{ quote(uv) }} scripts/test_wheels.sh {{ arguments }}
 
 # All that keeps main honest
 [group('check')]
-ci: lint types test wheels
+ci: lint types test wheels test-lowest
 
 # Format the code
 [group('edit')]

@@ -12,7 +12,7 @@
 The function's side is the package `gcf_pipes`. Importing this package imports no Google library.
 """
 
-from dagster_gcf_pipes._client import Cleanup, PipesCloudFunctionClient
+from dagster_gcf_pipes._client import PipesCloudFunctionClient
 from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextInjector
 from dagster_gcf_pipes._errors import (
     PipesCloudFunctionAccessError,
@@ -29,7 +29,6 @@ from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
 from dagster_gcf_pipes._message_reader import PipesCloudStorageMessageReader
 
 __all__ = [
-    "Cleanup",
     "PipesCloudFunctionAccessError",
     "PipesCloudFunctionCallError",
     "PipesCloudFunctionClient",

@@ -3,7 +3,6 @@
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import requests
@@ -27,7 +26,7 @@ from dagster_gcf_pipes._context_injector import (
     DEFAULT_INLINE_CONTEXT_LIMIT,
     PipesCloudFunctionEventContextInjector,
 )
-from dagster_gcf_pipes._fields import BucketName, Bytes, KeyPrefix, Seconds
+from dagster_gcf_pipes._fields import BucketName, Bytes, CleanupPolicy, KeyPrefix, PollInterval, Seconds
 from dagster_gcf_pipes._http import FunctionCall, call_function, encode_body
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
 from dagster_gcf_pipes._message_reader import (
@@ -40,19 +39,11 @@ from dagster_gcf_pipes._verdict import Metadata, SessionRecord, find_error
 if TYPE_CHECKING:
     from google.cloud import storage
 
-DEFAULT_FUNCTION_TIMEOUT: Final = 3600.0
+DEFAULT_FUNCTION_TIMEOUT: Final = 3600
 READ_TIMEOUT_MARGIN: Final = 30.0
 """Seconds that the platform may take beyond the function's own timeout: a cold start before, the response after."""
 CLEANUP_TIMEOUT: Final = 30.0
 """Seconds for which deleting the objects of a session may take."""
-
-
-class Cleanup(str, Enum):
-    """When the objects of a session are deleted from the bucket."""
-
-    ALWAYS = "always"
-    ON_SUCCESS = "on_success"
-    NEVER = "never"
 
 
 class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
@@ -88,9 +79,9 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
         ),
     )
     connect_timeout: Seconds = Field(
-        default=10.0, description="How long to wait for a connection to the function, in seconds. Default 10."
+        default=10, description="How long to wait for a connection to the function, in seconds. Default 10."
     )
-    poll_interval: Seconds = Field(
+    poll_interval: PollInterval = Field(
         default=DEFAULT_POLL_INTERVAL,
         description=(
             "The longest pause between two looks for a message, in seconds; "
@@ -111,8 +102,8 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
             "a larger one goes through the bucket. Default 8 MiB."
         ),
     )
-    cleanup: Cleanup = Field(
-        default=Cleanup.ON_SUCCESS,
+    cleanup: CleanupPolicy = Field(
+        default="on_success",
         description=(
             "When to delete a session's objects from the bucket: 'always', 'on_success' (the default) or 'never'. "
             "A lifecycle rule of the bucket is the net underneath."
@@ -209,7 +200,7 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
     def _clean_up(
         self, keys: Sequence[str], *, failed: bool, context: OpExecutionContext | AssetExecutionContext
     ) -> None:
-        if self.cleanup is Cleanup.NEVER or (failed and self.cleanup is Cleanup.ON_SUCCESS):
+        if self.cleanup == "never" or (failed and self.cleanup == "on_success"):
             return
         try:
             ObjectStore(self.bucket, self._client()).delete(keys, timeout=CLEANUP_TIMEOUT)

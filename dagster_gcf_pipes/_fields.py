@@ -13,11 +13,23 @@ def _unless_env_var(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     return value if isinstance(value, _ENV_VAR_TYPES) else validate(value)
 
 
-BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$"), WrapValidator(_unless_env_var)]
-"""Source: https://cloud.google.com/storage/docs/buckets#naming (3 to 63 characters, up to 222 with dots)."""
+_LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 
-KeyPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"), WrapValidator(_unless_env_var)]
+BucketName = Annotated[
+    str, Field(pattern=rf"^{_LABEL}(?:\.{_LABEL})*$", min_length=3, max_length=222), WrapValidator(_unless_env_var)
+]
+"""Source: https://cloud.google.com/storage/docs/buckets#naming (3 to 63 characters, with dots up to 222)."""
 
-Seconds = Annotated[float, Field(gt=0), WrapValidator(_unless_env_var)]
+KeyPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*$"), WrapValidator(_unless_env_var)]
+
+CleanupPolicy = Annotated[str, Field(pattern="^(?:always|on_success|never)$"), WrapValidator(_unless_env_var)]
+"""A string and not an enum: Dagster's config takes an enum by its name, and from no environment variable."""
+
+Seconds = Annotated[int, Field(gt=0, le=3600), WrapValidator(_unless_env_var)]
+"""Whole seconds: Dagster's config takes an integer from an environment variable, but no float. The platform's longest
+timeout is 60 minutes. Source: https://cloud.google.com/functions/docs/configuring/timeout.
+"""
+
+PollInterval = Annotated[float, Field(gt=0, le=3600)]
 
 Bytes = Annotated[int, Field(ge=0), WrapValidator(_unless_env_var)]

@@ -29,6 +29,8 @@ def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes
         raise _request_error(
             f"Expected the event to be a mapping, which becomes a JSON object, got {type(event).__name__}."
         )
+    if not all(isinstance(key, str) for key in event):
+        raise _request_error(f"Expected the keys of the event to be strings, got {list(event)!r}.")
     if reserved := [key for key in BOOTSTRAP_KEYS if key in event]:
         raise _request_error(f"The event holds {reserved}, which Pipes puts there itself. Choose other keys.")
     try:

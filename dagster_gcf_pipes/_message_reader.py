@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from google.cloud import storage
 
 DEFAULT_POLL_INTERVAL: Final = 1.5
-DEFAULT_DRAIN_TIMEOUT: Final = 10.0
+DEFAULT_DRAIN_TIMEOUT: Final = 10
 
 
 class PipesCloudStorageMessageReader(PipesMessageReader):

@@ -26,6 +26,7 @@ Metadata: TypeAlias = Mapping[str, MetadataValue]
 
 _BODY_EXCERPT = 1000
 _SUCCESS = range(200, 300)
+_UNAVAILABLE = 503
 _ACCESS_HINTS = {
     401: "the ID token is missing, expired, or was made for another audience than the function's URL",
     403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
@@ -120,12 +121,12 @@ def _call_refused(call: CallRecord, _: SessionRecord, metadata: Metadata) -> Pip
     return PipesCloudFunctionRefusedError(
         f"The function refused the call before its code ran ({call.status} {call.error_code}): {_excerpt(call.body)}",
         metadata,
-        allow_retries=False,
+        allow_retries=call.status == _UNAVAILABLE,
     )
 
 
 def _access_denied(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.status not in _ACCESS_HINTS or session.opened:
+    if call.status not in _ACCESS_HINTS or session.opened or call.chunk_count is not None:
         return None
     return PipesCloudFunctionAccessError(
         f"The call did not reach the function: HTTP {call.status}. The likely cause: {_ACCESS_HINTS[call.status]}. "
@@ -151,8 +152,18 @@ def _status_not_ok(call: CallRecord, session: SessionRecord, metadata: Metadata)
     )
 
 
+def _chunks_missing(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if call.chunk_count is None or session.chunk_count >= call.chunk_count:
+        return None
+    return PipesCloudFunctionMessagesError(
+        f"Messages of the function were lost: it wrote {call.chunk_count} chunks, but chunk {session.chunk_count + 1} "
+        "is not in the bucket.",
+        metadata,
+    )
+
+
 def _not_opened(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if session.opened or call.chunk_count:
+    if session.opened:
         return None
     return PipesCloudFunctionNotOpenedError(
         f"The function answered HTTP {call.status}, but it opened no Pipes session, so nothing is known of what it "
@@ -161,16 +172,6 @@ def _not_opened(call: CallRecord, session: SessionRecord, metadata: Metadata) ->
         "`dagster_pipes.PipesMappingParamsLoader`.",
         metadata,
         allow_retries=False,
-    )
-
-
-def _chunks_missing(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.chunk_count is None or session.chunk_count >= call.chunk_count:
-        return None
-    return PipesCloudFunctionMessagesError(
-        f"Messages of the function were lost: it wrote {call.chunk_count} chunks, but chunk {session.chunk_count + 1} "
-        "is not in the bucket.",
-        metadata,
     )
 
 
@@ -193,8 +194,8 @@ _RULES: tuple[Callable[[CallRecord, SessionRecord, Metadata], PipesCloudFunction
     _access_denied,
     _call_lost,
     _status_not_ok,
-    _not_opened,
     _chunks_missing,
+    _not_opened,
     _not_closed,
 )
 

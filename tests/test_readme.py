@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from dagster import MetadataValue
-from dagster_gcf_pipes import PipesCloudFunctionClient
 
+from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import run_function
 

@@ -79,7 +79,7 @@ def _validated(data: object) -> PipesContextData:
     for field, types in _CONTEXT_TYPES.items():
         if field not in data:
             raise PipesRequestError(f"Expected the Pipes context to have the field {field!r}, but it has not.")
-        if not isinstance(data[field], types):
+        if not isinstance(data[field], types) or isinstance(data[field], bool):
             expected = " or ".join("null" if type_ is type(None) else type_.__name__ for type_ in types)
             raise PipesRequestError(
                 f"Expected {field!r} in the Pipes context to be {expected}, got {type(data[field]).__name__}."

@@ -83,8 +83,11 @@ def pipes_function(
             except GcfPipesError as error:
                 return _refusal(error)
             _send_chunk_count_with_response(request_writer)
-            with pipes:
-                return _complete_response(function(request, pipes))
+            try:
+                with pipes:
+                    return _complete_response(function(request, pipes))
+            except SystemExit as error:  # it would end a thread of the server, and leave the call without an answer
+                raise RuntimeError(f"The function called sys.exit({error.code!r}).") from error
 
         return handle
 

@@ -4,12 +4,11 @@
     └── GcfPipesError
         ├── PipesRequestError                 400 bad_request: the call is not one that Dagster makes
         ├── PipesDuplicateCallError           409 duplicate_call: another delivery of this call has claimed the session
-        └── PipesStorageError                 503 storage_unavailable: Cloud Storage cannot be reached or fails
+        └── PipesStorageError                 503 storage_unavailable: Cloud Storage cannot be reached, or fails
             ├── PipesBucketNotFoundError      400 bucket_not_found
             ├── PipesStorageForbiddenError    500 storage_forbidden: the function's identity lacks a permission
-            ├── PipesObjectExistsError        500 object_exists: an object that is created once exists with other
-            content └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session could not be
-            uploaded
+            ├── PipesObjectExistsError        500 object_exists: what is created once exists with other content
+            └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session were not uploaded
 
 When the runtime refuses a call before the user's code runs, it answers with the error's HTTP status, puts its
 code into the `Dagster-Pipes-Error` header and both code and text into the JSON body.

@@ -72,7 +72,7 @@ def test_an_error_status_that_the_function_chose_fails_the_step(
 
 
 def test_a_function_that_opens_no_pipes_session_fails_the_step(plain_function: FunctionServer, bucket: str) -> None:
-    client = PipesCloudFunctionClient(bucket=bucket, drain_timeout=0.1)
+    client = PipesCloudFunctionClient(bucket=bucket, drain_timeout=1)
     error = failure_of(plain_function.url, "ok", client)
     assert "PipesCloudFunctionNotOpenedError" in error
     assert "Decorate its entry point with `gcf_pipes.pipes_function`" in error

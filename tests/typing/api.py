@@ -39,7 +39,6 @@ from gcf_pipes import (
 from google.cloud import storage
 
 from dagster_gcf_pipes import (
-    Cleanup,
     PipesCloudFunctionAccessError,
     PipesCloudFunctionCallError,
     PipesCloudFunctionClient,
@@ -65,11 +64,11 @@ with_everything = PipesCloudFunctionClient(
     bucket="my-bucket",
     key_prefix="team/pipes",
     function_timeout=540,
-    connect_timeout=5.0,
+    connect_timeout=5,
     poll_interval=0.5,
     drain_timeout=5,
     inline_context_limit=1024,
-    cleanup=Cleanup.NEVER,
+    cleanup="never",
 )
 is_a_pipes_client: PipesClient = smallest
 

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the tests with the oldest direct dependencies that the two pyproject.toml allow, in an environment of its own.
+set -euo pipefail
+
+uv="${UV:-uv}"
+cd "$(dirname "$0")/.."
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+
+"$uv" pip compile --quiet --resolution lowest-direct --group dev --no-emit-package gcf-pipes \
+    --output-file "$scratch/requirements.txt" pyproject.toml cloud_function/pyproject.toml
+"$uv" venv --quiet "$scratch/venv"
+export VIRTUAL_ENV="$scratch/venv"
+"$uv" pip install --quiet --requirements "$scratch/requirements.txt"
+"$uv" pip install --quiet --no-deps --editable . --editable ./cloud_function
+"$scratch/venv/bin/python" -m pytest "$@"

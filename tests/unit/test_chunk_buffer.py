@@ -1,0 +1,230 @@
+"""How messages become chunks: when a chunk is due, what is in it, and what happens when the buffer is full."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+import pytest
+from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer
+from hypothesis import given
+from hypothesis import strategies as st
+
+NEVER = 3600.0
+"""A flush interval that does not pass while a test runs."""
+DEADLOCK = 30.0
+"""Seconds after which a thread that should have ended is taken for stuck."""
+
+
+def new_buffer(*, flush_interval: float = NEVER, max_chunk: int = 100, max_buffer: int = 1000) -> ChunkBuffer:
+    return ChunkBuffer(flush_interval=flush_interval, max_chunk_bytes=max_chunk, max_buffer_bytes=max_buffer)
+
+
+def taken(buffer: ChunkBuffer) -> list[Chunk]:
+    return list(iter(buffer.take, None))
+
+
+class InThread:
+    """Calls a function in a thread and gives its result."""
+
+    def __init__(self, function: Callable[[], Chunk | None]) -> None:
+        self._results: list[Chunk | None] = []
+        self._thread = Thread(target=lambda: self._results.append(function()), daemon=True)
+        self._thread.start()
+
+    def result(self) -> Chunk | None:
+        self._thread.join(DEADLOCK)
+        assert self._results, "the thread is stuck, or it failed"
+        return self._results[0]
+
+
+class ProbedLine(bytes):
+    """A line that says when the buffer looks at its size, which it does under its lock.
+
+    What takes the lock after that finds the line in the buffer, or its writer waiting: there is nothing in between.
+    """
+
+    looked_at: Event
+
+    def __len__(self) -> int:
+        self.looked_at.set()
+        return super().__len__()
+
+
+@contextmanager
+def writer_of(buffer: ChunkBuffer, content: bytes) -> Iterator[Thread]:
+    """A thread that puts a line into the buffer, which has seen it; it must have ended when the block has."""
+    line = ProbedLine(content)
+    line.looked_at = Event()
+    writer = Thread(target=buffer.put, args=(line,), daemon=True)
+    writer.start()
+    assert line.looked_at.wait(DEADLOCK)
+    yield writer
+    writer.join(DEADLOCK)
+    assert not writer.is_alive()
+
+
+def test_full_chunk_is_due_at_once() -> None:
+    buffer = new_buffer(max_chunk=10)
+    buffer.put(b"12345")
+    buffer.put(b"67890")
+    assert InThread(buffer.take_due).result() == Chunk(b"1234567890", message_count=2)
+
+
+def test_message_that_fills_the_chunk_ends_the_waiting_of_the_uploader() -> None:
+    buffer = new_buffer(max_chunk=10)
+    buffer.put(b"12345")
+    uploader = InThread(buffer.take_due)
+    buffer.put(b"67890")
+    assert uploader.result() == Chunk(b"1234567890", message_count=2)
+
+
+@pytest.mark.parametrize("flush_interval", [0.0, 0.01])
+def test_small_chunk_is_due_after_the_interval(flush_interval: float) -> None:
+    buffer = new_buffer(flush_interval=flush_interval)
+    buffer.put(b"a")
+    assert InThread(buffer.take_due).result() == Chunk(b"a", message_count=1)
+
+
+def test_first_message_ends_the_endless_waiting_for_one() -> None:
+    buffer = new_buffer(flush_interval=0.0)
+    uploader = InThread(buffer.take_due)
+    buffer.put(b"a")
+    assert uploader.result() == Chunk(b"a", message_count=1)
+
+
+def test_small_chunk_is_not_due_before_the_interval() -> None:
+    buffer = new_buffer()
+    buffer.put(b"a")
+    uploader = InThread(buffer.take_due)
+    buffer.close()
+    assert uploader.result() is None
+    assert taken(buffer) == [Chunk(b"a", message_count=1)]
+
+
+def test_interval_counts_for_what_a_full_chunk_left_behind() -> None:
+    buffer = new_buffer(flush_interval=0.01, max_chunk=10)
+    buffer.put(b"1234567890")
+    buffer.put(b"a")
+    assert InThread(buffer.take_due).result() == Chunk(b"1234567890", message_count=1)
+    assert InThread(buffer.take_due).result() == Chunk(b"a", message_count=1)
+
+
+def test_message_larger_than_a_chunk_is_a_chunk_by_itself() -> None:
+    buffer = new_buffer(max_chunk=10)
+    for line in (b"before", b"larger than a chunk", b"after"):
+        buffer.put(line)
+    assert [chunk.data for chunk in taken(buffer)] == [b"before", b"larger than a chunk", b"after"]
+
+
+def test_message_larger_than_the_buffer_goes_in_when_it_is_empty() -> None:
+    buffer = new_buffer(max_chunk=10, max_buffer=20)
+    with writer_of(buffer, b"x" * 50) as writer:
+        writer.join(DEADLOCK)
+    assert taken(buffer) == [Chunk(b"x" * 50, message_count=1)]
+
+
+def test_take_does_not_wait_for_a_chunk_to_be_due() -> None:
+    buffer = new_buffer()
+    buffer.put(b"a")
+    assert buffer.take() == Chunk(b"a", message_count=1)
+    assert buffer.take() is None
+
+
+def test_length_is_the_number_of_messages() -> None:
+    buffer = new_buffer(max_chunk=2)
+    for line in (b"a", b"b", b"c"):
+        buffer.put(line)
+    assert len(buffer) == 3
+    buffer.take()
+    assert len(buffer) == 1
+
+
+def test_writer_waits_while_the_buffer_is_full_and_goes_on_when_a_chunk_was_taken() -> None:
+    buffer = new_buffer(max_buffer=10)
+    buffer.put(b"0123456789")
+    with writer_of(buffer, b"next"):
+        assert buffer.take() == Chunk(b"0123456789", message_count=1)
+    assert buffer.take() == Chunk(b"next", message_count=1)
+
+
+def test_taking_too_little_leaves_the_writer_waiting() -> None:
+    buffer = new_buffer(max_chunk=2, max_buffer=10)
+    for _ in range(5):
+        buffer.put(b"ab")
+    with writer_of(buffer, b"0123"):
+        assert [buffer.take() for _ in range(2)] == [Chunk(b"ab", 1)] * 2
+    assert [chunk.data for chunk in taken(buffer)] == [b"ab", b"ab", b"ab", b"0123"]
+
+
+def test_fast_writer_never_has_more_in_the_buffer_than_fits() -> None:
+    buffer = new_buffer(flush_interval=0.0, max_chunk=1_000_000, max_buffer=100)
+    lines = [b"%09d\n" % number for number in range(2000)]
+    filled = Event()
+
+    def write() -> None:
+        for number, line in enumerate(lines, start=1):
+            buffer.put(line)
+            if number == 10:
+                filled.set()
+        buffer.close()
+
+    writer = Thread(target=write, daemon=True)
+    writer.start()
+    assert filled.wait(DEADLOCK)
+    chunks = [*iter(buffer.take_due, None), *taken(buffer)]
+    writer.join(DEADLOCK)
+    assert b"".join(chunk.data for chunk in chunks) == b"".join(lines)
+    assert max(len(chunk.data) for chunk in chunks) <= 100
+
+
+def test_several_writers_lose_nothing_and_keep_each_ones_order() -> None:
+    buffer = new_buffer(flush_interval=0.0, max_chunk=50, max_buffer=100)
+
+    def write(name: str) -> None:
+        for number in range(500):
+            buffer.put(f"{name}{number}\n".encode())
+
+    writers = [Thread(target=write, args=(name,), daemon=True) for name in "abcd"]
+    for writer in writers:
+        writer.start()
+    lines: list[str] = []
+    while len(lines) < 2000:
+        chunk = InThread(buffer.take_due).result()
+        assert chunk is not None
+        lines += chunk.data.decode().splitlines()
+    for name in "abcd":
+        assert [line for line in lines if line[0] == name] == [f"{name}{number}" for number in range(500)]
+
+
+def test_close_ends_the_waiting_of_the_uploader() -> None:
+    buffer = new_buffer()
+    uploader = InThread(buffer.take_due)
+    buffer.close()
+    assert uploader.result() is None
+
+
+def test_close_ends_the_waiting_of_a_writer_whose_message_is_kept() -> None:
+    buffer = new_buffer(max_buffer=10)
+    buffer.put(b"0123456789")
+    with writer_of(buffer, b"next"):
+        buffer.close()
+    assert [chunk.data for chunk in taken(buffer)] == [b"0123456789next"]
+
+
+def test_closed_buffer_has_nothing_due_but_gives_what_is_left() -> None:
+    buffer = new_buffer(max_chunk=1)
+    buffer.put(b"full")
+    buffer.close()
+    assert buffer.take_due() is None
+    assert buffer.take() == Chunk(b"full", message_count=1)
+
+
+@given(lines=st.lists(st.binary(min_size=1, max_size=40)), max_chunk=st.integers(min_value=1, max_value=60))
+def test_chunks_are_the_lines_in_order_and_no_chunk_of_several_is_too_large(lines: list[bytes], max_chunk: int) -> None:
+    buffer = new_buffer(max_chunk=max_chunk, max_buffer=10_000)
+    for line in lines:
+        buffer.put(line)
+    chunks = taken(buffer)
+    assert b"".join(chunk.data for chunk in chunks) == b"".join(lines)
+    assert sum(chunk.message_count for chunk in chunks) == len(lines)
+    assert all(len(chunk.data) <= max_chunk or chunk.message_count == 1 for chunk in chunks)

@@ -1,0 +1,88 @@
+"""What the two packages export is complete, sorted and documented."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, TypeGuard
+
+import gcf_pipes
+import gcf_pipes._errors
+import pytest
+
+import dagster_gcf_pipes
+import dagster_gcf_pipes._errors
+
+PACKAGES = [dagster_gcf_pipes, gcf_pipes]
+
+
+def public_names(package: ModuleType) -> list[str]:
+    return [name for name, value in vars(package).items() if not name.startswith("_") and not inspect.ismodule(value)]
+
+
+def is_error(value: object) -> TypeGuard[type[Exception]]:
+    return inspect.isclass(value) and issubclass(value, Exception)
+
+
+def error_classes(package: ModuleType) -> list[type[Exception]]:
+    """The error classes that the package's own `_errors` defines."""
+    module = vars(package)["_errors"]
+    return [error for _, error in inspect.getmembers(module, is_error) if error.__module__ == module.__name__]
+
+
+def drawn_parents(tree: str) -> Iterator[tuple[str, str]]:
+    """Yield each class of a drawn tree with the class that it hangs below, by their columns."""
+    above: list[tuple[int, str]] = []
+    for line in re.finditer(r"^ {4}((?:│? +)*(?:[├└]── )?)(\w[\w.]*)", tree, re.MULTILINE):
+        column, name = len(line[1]), line[2].rpartition(".")[2]
+        while above and above[-1][0] >= column:
+            above.pop()
+        if above:
+            yield name, above[-1][1]
+        above.append((column, name))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_all_is_sorted_and_without_repetition(package: Any) -> None:
+    assert package.__all__ == sorted(set(package.__all__))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_all_is_complete(package: Any) -> None:
+    assert package.__all__ == sorted(public_names(package))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_exported_name_has_a_docstring_of_its_own(package: Any) -> None:
+    assert [name for name in package.__all__ if not vars(package)[name].__doc__] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_exports_come_from_the_packages_own_private_modules(package: Any) -> None:
+    homes = {vars(package)[name].__module__ for name in package.__all__}
+    assert [home for home in homes if not home.startswith(f"{package.__name__}._")] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_error_is_exported(package: Any) -> None:
+    assert {error.__name__ for error in error_classes(package)} <= set(package.__all__)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_error_is_drawn_below_its_base(package: Any) -> None:
+    errors = error_classes(package)
+    assert dict(drawn_parents(inspect.getdoc(package._errors) or "")) == {  # noqa: SLF001 - it has the drawing
+        error.__name__: error.__bases__[0].__name__ for error in errors
+    }
+
+
+def test_drawing_is_read_by_its_columns() -> None:
+    tree = """The errors.
+
+    library.Base                (library)
+    └── One                     text
+        ├── Two                 more text
+        │   └── Three
+        └── Four                and more
+"""
+    assert dict(drawn_parents(tree)) == {"One": "Base", "Two": "One", "Three": "Two", "Four": "One"}

@@ -1,0 +1,158 @@
+"""The fields of the resource: what they accept at their definition, and again when an EnvVar gets its value."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from dagster import DagsterResourceFunctionError, EnvVar, asset, materialize
+from pydantic import ValidationError
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+
+SECONDS = ["function_timeout", "connect_timeout", "drain_timeout"]
+CLEANUPS = ["always", "on_success", "never"]
+VARIABLE = "PIPES_TEST_VALUE"
+
+
+def define(**fields: Any) -> PipesCloudFunctionClient:
+    return PipesCloudFunctionClient(**{"bucket": "my-bucket", **fields})
+
+
+def resolved(client: object, **arguments: Any) -> PipesCloudFunctionClient:
+    """Return the resource as Dagster hands it to an asset."""
+    seen: list[PipesCloudFunctionClient] = []
+
+    @asset
+    def trivial(cloud_function: PipesCloudFunctionClient) -> None:
+        seen.append(cloud_function)
+
+    materialize([trivial], resources={"cloud_function": client}, **arguments)
+    return seen[0]
+
+
+@pytest.mark.parametrize("bucket", ["abc", "my-bucket", "my_bucket-1", "a.b.example.com", "a" * 63])
+def test_accepts_a_bucket_name(bucket: str) -> None:
+    assert define(bucket=bucket).bucket == bucket
+
+
+@pytest.mark.parametrize(
+    "bucket", ["", "ab", "My-Bucket", "-bucket", "bucket-", "my bucket", "gs://bucket", "bucket/prefix", "bucket\n"]
+)
+def test_refuses_a_bad_bucket_name(bucket: str) -> None:
+    with pytest.raises(ValidationError, match="bucket"):
+        define(bucket=bucket)
+
+
+@pytest.mark.parametrize("bucket", ["a" * 64, "a..b"])
+def test_refuses_a_bucket_name_that_cloud_storage_cannot_have(bucket: str) -> None:
+    with pytest.raises(ValidationError, match="bucket"):
+        define(bucket=bucket)
+
+
+@pytest.mark.parametrize("key_prefix", ["pipes", "dagster-pipes", "team_a/dagster.pipes/v1"])
+def test_accepts_a_key_prefix(key_prefix: str) -> None:
+    assert define(key_prefix=key_prefix).key_prefix == key_prefix
+
+
+@pytest.mark.parametrize("key_prefix", ["", "/", "/pipes", "pipes/", "a//b", "a b", "a*", "a\n"])
+def test_refuses_a_bad_key_prefix(key_prefix: str) -> None:
+    with pytest.raises(ValidationError, match="key_prefix"):
+        define(key_prefix=key_prefix)
+
+
+@pytest.mark.parametrize("field", [*SECONDS, "poll_interval"])
+@pytest.mark.parametrize("seconds", [1, 3600])
+def test_accepts_a_duration(field: str, seconds: int) -> None:
+    assert getattr(define(**{field: seconds}), field) == seconds
+
+
+def test_accepts_a_fraction_of_a_second_as_poll_interval() -> None:
+    assert define(poll_interval=0.001).poll_interval == 0.001
+
+
+@pytest.mark.parametrize("field", [*SECONDS, "poll_interval"])
+@pytest.mark.parametrize("seconds", [0, -1, -0.5, 3601, math.nan, math.inf, "soon"])
+def test_refuses_a_duration_that_is_none(field: str, seconds: float) -> None:
+    with pytest.raises(ValidationError, match=field):
+        define(**{field: seconds})
+
+
+@pytest.mark.parametrize("limit", [0, 1, 32 * 1024 * 1024])
+def test_accepts_an_inline_context_limit(limit: int) -> None:
+    assert define(inline_context_limit=limit).inline_context_limit == limit
+
+
+@pytest.mark.parametrize("limit", [-1, 0.5, "large"])
+def test_refuses_a_bad_inline_context_limit(limit: object) -> None:
+    with pytest.raises(ValidationError, match="inline_context_limit"):
+        define(inline_context_limit=limit)
+
+
+@pytest.mark.parametrize("cleanup", CLEANUPS)
+def test_accepts_a_cleanup(cleanup: str) -> None:
+    assert define(cleanup=cleanup).cleanup == cleanup
+
+
+def test_refuses_another_cleanup_and_names_the_choices() -> None:
+    with pytest.raises(ValidationError, match=r"always\|on_success\|never"):
+        define(cleanup="sometimes")
+
+
+def test_every_field_is_described() -> None:
+    fields = PipesCloudFunctionClient.model_fields
+    assert [name for name, field in fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "variable", "text", "value"),
+    [
+        ("bucket", EnvVar, "lake", "lake"),
+        ("key_prefix", EnvVar, "team/pipes", "team/pipes"),
+        ("inline_context_limit", EnvVar.int, "1024", 1024),
+    ],
+)
+def test_env_var_is_resolved_when_the_resource_is_initialized(
+    field: str, variable: Callable[[str], object], text: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    client = define(**{field: variable(VARIABLE)})
+    monkeypatch.setenv(VARIABLE, text)
+    assert getattr(resolved(client), field) == value
+
+
+@pytest.mark.parametrize(
+    ("field", "variable", "text"),
+    [
+        ("bucket", EnvVar, "gs://lake"),
+        ("key_prefix", EnvVar, "/pipes/"),
+        ("inline_context_limit", EnvVar.int, "-1"),
+    ],
+)
+def test_bad_value_of_an_env_var_fails_the_initialization_of_the_resource(
+    field: str, variable: Callable[[str], object], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, text)
+    with pytest.raises(DagsterResourceFunctionError) as caught:
+        resolved(define(**{field: variable(VARIABLE)}))
+    assert isinstance(caught.value.__cause__, ValidationError)
+    assert field in str(caught.value.__cause__)
+    assert text in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("field", SECONDS)
+def test_duration_can_come_from_an_env_var(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "5")
+    assert getattr(resolved(define(**{field: EnvVar.int(VARIABLE)})), field) == 5
+
+
+def test_cleanup_can_come_from_an_env_var(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "always")
+    assert resolved(define(cleanup=EnvVar(VARIABLE))).cleanup == "always"
+
+
+@pytest.mark.parametrize("cleanup", CLEANUPS)
+def test_cleanup_can_be_chosen_at_launch(cleanup: str) -> None:
+    config = {"bucket": "my-bucket", "cleanup": cleanup}
+    run_config = {"resources": {"cloud_function": {"config": config}}}
+    assert resolved(PipesCloudFunctionClient.configure_at_launch(), run_config=run_config).cleanup == cleanup

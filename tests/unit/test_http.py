@@ -1,0 +1,117 @@
+"""The body of the call: the user's event with the two keys of Pipes."""
+
+import json
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_REQUEST_BYTES
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagster_gcf_pipes import PipesCloudFunctionRequestError
+from dagster_gcf_pipes._http import encode_body
+
+BOOTSTRAP = dict.fromkeys(BOOTSTRAP_KEYS, "encoded")
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def error_of(event: Any) -> PipesCloudFunctionRequestError:
+    with pytest.raises(PipesCloudFunctionRequestError) as caught:
+        encode_body(event, BOOTSTRAP)
+    return caught.value
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_body_is_the_event_with_the_bootstrap_payload_at_its_top_level(event: dict[str, Any]) -> None:
+    assert json.loads(encode_body(event, BOOTSTRAP)) == {**event, **BOOTSTRAP}
+
+
+def test_empty_event_is_an_object_with_the_bootstrap_payload_alone() -> None:
+    assert json.loads(encode_body({}, BOOTSTRAP)) == BOOTSTRAP
+
+
+def test_event_may_be_any_mapping() -> None:
+    assert json.loads(encode_body(MappingProxyType({"a": 1}), {})) == {"a": 1}
+
+
+def test_event_is_not_changed() -> None:
+    event = {"a": 1}
+    encode_body(event, BOOTSTRAP)
+    assert event == {"a": 1}
+
+
+@pytest.mark.parametrize("event", [None, [1], "text", 1, {"a"}])
+def test_refuses_an_event_that_is_no_mapping(event: object) -> None:
+    assert f"Expected the event to be a mapping, which becomes a JSON object, got {type(event).__name__}." == str(
+        error_of(event).description
+    )
+
+
+@pytest.mark.parametrize("key", BOOTSTRAP_KEYS)
+def test_refuses_an_event_with_a_key_of_pipes(key: str) -> None:
+    assert f"holds [{key!r}]" in str(error_of({key: "x"}).description)
+
+
+def test_names_all_keys_of_pipes_that_the_event_has() -> None:
+    assert str(list(BOOTSTRAP_KEYS)) in str(error_of(BOOTSTRAP).description)
+
+
+def _circular() -> dict[str, Any]:
+    event: dict[str, Any] = {}
+    event["self"] = event
+    return event
+
+
+def _deep() -> dict[str, Any]:
+    event: dict[str, Any] = {}
+    for _ in range(100_000):
+        event = {"a": event}
+    return event
+
+
+@pytest.mark.parametrize(
+    ("event", "cause"),
+    [
+        pytest.param({"a": float("nan")}, ValueError, id="NaN"),
+        pytest.param({"a": float("inf")}, ValueError, id="infinity"),
+        pytest.param({"a": {1}}, TypeError, id="set"),
+        pytest.param({"a": b"bytes"}, TypeError, id="bytes"),
+        pytest.param({"a": object()}, TypeError, id="object"),
+        pytest.param(_circular(), ValueError, id="circular"),
+        pytest.param(_deep(), RecursionError, id="deeply nested"),
+    ],
+)
+def test_refuses_an_event_that_json_does_not_have(event: dict[Any, Any], cause: type[Exception]) -> None:
+    error = error_of(event)
+    assert isinstance(error.__cause__, cause)
+    assert f"cannot be encoded as JSON: {error.__cause__}" in str(error.description)
+
+
+def test_refuses_a_key_that_is_no_string() -> None:
+    """{1: "a", "1": "b"} becomes an object that has one key twice, and the function sees one of them."""
+    error_of({1: "a", "1": "b"})
+
+
+def _event_for_body_of(size: int) -> dict[str, str]:
+    return {"a": "x" * (size - len(encode_body({"a": ""}, BOOTSTRAP)))}
+
+
+def test_accepts_the_largest_body_that_the_platform_accepts() -> None:
+    assert len(encode_body(_event_for_body_of(MAX_REQUEST_BYTES), BOOTSTRAP)) == MAX_REQUEST_BYTES
+
+
+def test_refuses_a_larger_body_with_its_size_and_the_limit() -> None:
+    text = str(error_of(_event_for_body_of(MAX_REQUEST_BYTES + 1)).description)
+    assert "33,554,433 bytes" in text
+    assert "33,554,432" in text
+
+
+@pytest.mark.parametrize("event", [None, BOOTSTRAP, {"a": b"bytes"}, {"a": "x" * MAX_REQUEST_BYTES}])
+def test_refusal_is_final(event: Any) -> None:
+    assert error_of(event).allow_retries is False

@@ -1,0 +1,41 @@
+"""What an import does not load, each in a fresh interpreter."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOOGLE = ["google.cloud.storage", "google.auth", "google.api_core"]
+PRINT_MODULES = "\nimport sys; print(*sys.modules)"
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, request: pytest.FixtureRequest) -> set[str]:
+    """The modules that are loaded after the test's statement, run away from the source tree."""
+    command = [sys.executable, "-c", request.param + PRINT_MODULES]
+    return set(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.split())
+
+
+@pytest.mark.parametrize("loaded", ["import google.cloud.storage, flask, dagster, dagster_gcf_pipes"], indirect=True)
+def test_check_sees_what_is_loaded(loaded: set[str]) -> None:
+    assert {*GOOGLE, "flask", "dagster", "dagster_gcf_pipes"} <= loaded
+
+
+@pytest.mark.parametrize("loaded", ["import dagster_gcf_pipes"], indirect=True)
+def test_dagster_side_loads_no_google_library(loaded: set[str]) -> None:
+    assert loaded.isdisjoint([*GOOGLE, "flask"])
+
+
+@pytest.mark.parametrize(
+    "loaded",
+    ["from dagster_gcf_pipes import PipesCloudFunctionClient as Client; Client(bucket='my-bucket')"],
+    indirect=True,
+)
+def test_making_a_client_loads_no_google_library(loaded: set[str]) -> None:
+    assert loaded.isdisjoint([*GOOGLE, "flask"])
+
+
+@pytest.mark.parametrize("loaded", ["import gcf_pipes"], indirect=True)
+def test_function_side_loads_neither_dagster_nor_a_google_library(loaded: set[str]) -> None:
+    assert loaded.isdisjoint([*GOOGLE, "flask", "dagster", "dagster_gcf_pipes"])

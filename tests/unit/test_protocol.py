@@ -1,0 +1,28 @@
+"""Where a session keeps its objects."""
+
+from gcf_pipes._protocol import SessionLocation
+
+BELOW_PREFIX = SessionLocation(bucket="lake", prefix="dagster-pipes/run/step/session")
+AT_ROOT = SessionLocation(bucket="lake", prefix="")
+
+
+def test_chunks_are_numbered_json_objects_below_the_prefix() -> None:
+    assert BELOW_PREFIX.chunk_key(1) == "dagster-pipes/run/step/session/1.json"
+    assert BELOW_PREFIX.chunk_key(12) == "dagster-pipes/run/step/session/12.json"
+
+
+def test_context_lies_beside_the_chunks() -> None:
+    assert BELOW_PREFIX.context_key == "dagster-pipes/run/step/session/context.json"
+
+
+def test_uri_is_the_prefix_with_a_slash_at_its_end() -> None:
+    assert BELOW_PREFIX.uri == "gs://lake/dagster-pipes/run/step/session/"
+
+
+def test_without_prefix_the_keys_start_without_a_slash() -> None:
+    assert AT_ROOT.chunk_key(1) == "1.json"
+    assert AT_ROOT.context_key == "context.json"
+
+
+def test_without_prefix_the_uri_is_the_bucket() -> None:
+    assert AT_ROOT.uri == "gs://lake/"
