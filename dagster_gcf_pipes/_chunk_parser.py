@@ -6,6 +6,8 @@ from typing import cast
 
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesMessage
 
+_KEYS = {PIPES_PROTOCOL_VERSION_FIELD, "method", "params"}
+
 
 class ChunkFormatError(ValueError):
     """A line of a chunk is not a Pipes message."""
@@ -30,8 +32,6 @@ def _parse_message(line: bytes, where: str) -> PipesMessage:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ChunkFormatError(f"Expected a Pipes message as JSON in {where}, got something else: {error}") from error
-    if not isinstance(message, dict) or PIPES_PROTOCOL_VERSION_FIELD not in message:
-        raise ChunkFormatError(
-            f"Expected a JSON object with the key {PIPES_PROTOCOL_VERSION_FIELD!r} in {where}, got {line[:200]!r}."
-        )
+    if not isinstance(message, dict) or not message.keys() >= _KEYS:
+        raise ChunkFormatError(f"Expected a JSON object with the keys {sorted(_KEYS)} in {where}, got {line[:200]!r}.")
     return cast("PipesMessage", message)

@@ -20,10 +20,8 @@ UPLOAD_TIMEOUT: Final = 60.0
 
 _DEBUG_TEXT: Final = (
     "Attempted to inject the context through the event with which the function is called. Expected the function's "
-    "entry "
-    "point to be decorated with `gcf_pipes.pipes_function`, or `dagster_pipes.PipesMappingParamsLoader` to be "
-    "passed to "
-    "`open_dagster_pipes` with the JSON body of the request."
+    "entry point to be decorated with `gcf_pipes.pipes_function`, or `dagster_pipes.PipesMappingParamsLoader` to be "
+    "passed to `open_dagster_pipes` with the JSON body of the request."
 )
 
 

@@ -1,6 +1,7 @@
 """The HTTP call of the function: its body, the call, and the one place that translates the errors of `requests`."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._verdict import CallRecord
 
+CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
 MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of an error's response body that are looked at."""
 
@@ -41,9 +43,8 @@ def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes
         ) from error
     if len(body) > MAX_REQUEST_BYTES:
         raise _request_error(
-            f"The request body has {len(body):,} bytes, and the platform accepts {MAX_REQUEST_BYTES:,}. Put large "
-            f"input into "
-            "a bucket and pass its URI in the event."
+            f"The request body has {len(body):,} bytes, and the platform accepts {MAX_REQUEST_BYTES:,}. "
+            "Put large input into a bucket and pass its URI in the event."
         )
     return body
 
@@ -91,16 +92,17 @@ def call_function(http: requests.Session, url: str, body: bytes, *, timeout: tup
     except requests.RequestException as error:
         lost = CallRecord(lost=f"{type(error).__name__}: {error}", sent=not _found_no_connection(error))
         return FunctionCall(lost, None, time.monotonic() - started)
-    return FunctionCall(_record(response), response, time.monotonic() - started)
+    return FunctionCall(record_response(response), response, time.monotonic() - started)
 
 
-def _record(response: requests.Response) -> CallRecord:
+def record_response(response: requests.Response) -> CallRecord:
+    """Note of a response what the verdict needs; nothing that it holds is trusted."""
     chunk_count = response.headers.get(CHUNK_COUNT_HEADER, "")
     return CallRecord(
         status=response.status_code,
         body="" if response.ok else _error_text(response),
         error_code=response.headers.get(ERROR_HEADER),
-        chunk_count=int(chunk_count) if chunk_count.isdecimal() else None,
+        chunk_count=int(chunk_count) if CHUNK_COUNT.fullmatch(chunk_count) else None,
     )
 
 
@@ -116,7 +118,7 @@ def _error_text(response: requests.Response) -> str:
     """Return the message of an error of the function's runtime, or the body as it is."""
     try:
         return str(response.json()["error"]["message"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return response.content[:MAX_ERROR_BODY].decode("utf-8", errors="replace")
 
 

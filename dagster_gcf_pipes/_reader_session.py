@@ -1,6 +1,5 @@
 """Reads the messages of one session and hands them to Dagster. All state of the session is here."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -97,8 +96,7 @@ class ReaderSession(PipesMessageReader):
         """Tell where messages were expected, and from what."""
         return (
             f"Attempted to read messages from {self._location.uri}. Expected the function's entry point to be "
-            f"decorated "
-            "with `gcf_pipes.pipes_function`, or a `gcf_pipes.PipesCloudStorageMessageWriter` or "
+            "decorated with `gcf_pipes.pipes_function`, or `gcf_pipes.PipesCloudStorageMessageWriter` or "
             "`dagster_pipes.PipesGCSMessageWriter` to be passed to `open_dagster_pipes` in the external process."
         )
 
@@ -112,15 +110,14 @@ class ReaderSession(PipesMessageReader):
                     break
         except Exception as error:  # noqa: BLE001 - the verdict fails the run with it
             self._failure = error
-            handler.report_pipes_framework_exception("the message reader", sys.exc_info())
         finally:
             self._fetcher.stop()
 
     def _handle(self, message: PipesMessage, handler: PipesMessageHandler) -> None:
-        handler.handle_message(message)
-        self._message_count += 1
         if message["method"] == "opened":
             self._opened = True
         elif message["method"] == "closed":
             self._closed = True
             self._exception = (message["params"] or {}).get("exception")
+        self._message_count += 1
+        handler.handle_message(message)

@@ -167,8 +167,7 @@ def _not_opened(call: CallRecord, session: SessionRecord, metadata: Metadata) ->
         return None
     return PipesCloudFunctionNotOpenedError(
         f"The function answered HTTP {call.status}, but it opened no Pipes session, so nothing is known of what it "
-        f"did. "
-        "Decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
+        "did. Decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
         "`dagster_pipes.PipesMappingParamsLoader`.",
         metadata,
         allow_retries=False,
@@ -179,9 +178,8 @@ def _not_closed(call: CallRecord, session: SessionRecord, metadata: Metadata) ->
     if session.closed:
         return None
     return PipesCloudFunctionNotClosedError(
-        f"The function answered HTTP {call.status} without closing its Pipes session; {_progress(session)}, and "
-        f"more may "
-        "have been lost. Use the Pipes context as a context manager, or decorate the entry point with "
+        f"The function answered HTTP {call.status} without closing its Pipes session; {_progress(session)}, and more "
+        "may have been lost. Use the Pipes context as a context manager, or decorate the entry point with "
         "`gcf_pipes.pipes_function`.",
         metadata,
     )

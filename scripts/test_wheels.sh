@@ -14,9 +14,17 @@ export VIRTUAL_ENV="$scratch/venv"
 "$uv" pip install --quiet --no-deps "$root"/dist/*.whl
 
 # All that the tests need but the two packages: what is imported can then only be what was installed.
-cp -r "$root"/{tests,examples,local_stack,pyproject.toml} "$scratch"
+cp -r "$root"/{tests,examples,local_stack,pyproject.toml,README.md} "$scratch"
 mkdir "$scratch/cloud_function"
 cp -r "$root"/cloud_function/{main.py,tasks,requirements.txt} "$scratch/cloud_function"
 
 cd "$scratch"
+"$scratch/venv/bin/python" - <<'EOF'
+import dagster_gcf_pipes, gcf_pipes, pathlib
+
+for package in (dagster_gcf_pipes, gcf_pipes):
+    home = pathlib.Path(package.__file__).parent
+    assert home.parent.name == "site-packages", f"{package.__name__} comes from {home}, not from its wheel"
+    assert (home / "py.typed").exists(), f"{package.__name__} is installed without py.typed"
+EOF
 "$scratch/venv/bin/python" -m pytest -q "$@"

@@ -22,8 +22,8 @@ class Chunk:
 class ChunkBuffer:
     """A bounded buffer between the threads that write messages and the one that uploads them.
 
-    A chunk is due when it is full, or when the flush interval since its first message has passed. A writer waits
-    while the buffer is full; that is what bounds the memory of the function.
+    A chunk is due when it is full, or when the flush interval since its first message has passed. While the buffer is
+    full, its writers wait, and a chunk is due as well; that is what bounds the memory of the function.
 
     Args:
         flush_interval: Seconds from the first message of a chunk until the chunk is due.
@@ -35,19 +35,17 @@ class ChunkBuffer:
         self._flush_interval = flush_interval
         self._max_chunk_bytes = max_chunk_bytes
         self._max_buffer_bytes = max_buffer_bytes
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[tuple[float, bytes]] = deque()  # with the time at which a chunk that starts there is due
         self._bytes = 0
-        self._due_at = 0.0
+        self._waiting_writers = 0
         self._closed = False
         self._changed = Condition()
 
     def put(self, line: bytes) -> None:
         """Add a message; wait while the buffer is full, unless it is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or not self._is_full(len(line)))
-            if not self._lines:
-                self._due_at = time.monotonic() + self._flush_interval
-            self._lines.append(line)
+            self._wait_for_room(len(line))
+            self._lines.append((time.monotonic() + self._flush_interval, line))
             self._bytes += len(line)
             self._changed.notify_all()
 
@@ -55,7 +53,7 @@ class ChunkBuffer:
         """Wait until a chunk is due and take it; None as soon as the buffer is closed."""
         with self._changed:
             while not self._closed and not self._is_due():
-                self._changed.wait(self._due_at - time.monotonic() if self._lines else None)
+                self._changed.wait(self._lines[0][0] - time.monotonic() if self._lines else None)
             return None if self._closed else self._take()
 
     def take(self) -> Chunk | None:
@@ -73,21 +71,29 @@ class ChunkBuffer:
         """The number of messages in the buffer."""
         return len(self._lines)
 
-    def _is_full(self, more: int) -> bool:
-        return self._bytes > 0 and self._bytes + more > self._max_buffer_bytes
+    def _wait_for_room(self, size: int) -> None:
+        if self._has_room(size):
+            return
+        self._waiting_writers += 1
+        self._changed.notify_all()
+        self._changed.wait_for(lambda: self._closed or self._has_room(size))
+        self._waiting_writers -= 1
+
+    def _has_room(self, size: int) -> bool:
+        return self._bytes == 0 or self._bytes + size <= self._max_buffer_bytes
 
     def _is_due(self) -> bool:
         if not self._lines:
             return False
-        return self._bytes >= self._max_chunk_bytes or time.monotonic() >= self._due_at
+        full = self._bytes >= self._max_chunk_bytes or self._waiting_writers > 0
+        return full or time.monotonic() >= self._lines[0][0]
 
     def _take(self) -> Chunk:
-        lines = [self._lines.popleft()]
+        lines = [self._lines.popleft()[1]]
         size = len(lines[0])
-        while self._lines and size + len(self._lines[0]) <= self._max_chunk_bytes:
-            lines.append(self._lines.popleft())
+        while self._lines and size + len(self._lines[0][1]) <= self._max_chunk_bytes:
+            lines.append(self._lines.popleft()[1])
             size += len(lines[-1])
         self._bytes -= size
-        self._due_at = time.monotonic() + self._flush_interval
         self._changed.notify_all()
         return Chunk(data=b"".join(lines), message_count=len(lines))

@@ -40,7 +40,7 @@ ERROR_HEADER: Final = "Dagster-Pipes-Error"
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The largest HTTP request that the platform accepts, in bytes.
 
-Source: https://cloud.google.com/run/quotas#request_limits ("Maximum HTTP/1 request size: 32 MiB").
+Source: https://cloud.google.com/functions/quotas ("Max uncompressed HTTP request size", 2nd gen).
 """
 
 

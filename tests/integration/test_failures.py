@@ -1,9 +1,9 @@
 """A run that failed is shown as failed, with the cause, and with what arrived before."""
 
 import pytest
-from dagster import AssetCheckSpec
+from dagster import AssetCheckSpec, build_asset_context
 
-from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionExceptionError
 from local_stack.functions import FunctionServer
 from tests.helpers import calling_asset, run, step_error
 
@@ -100,3 +100,12 @@ def test_a_check_that_failed_does_not_fail_the_step(function: FunctionServer, cl
     checks = [AssetCheckSpec("not_empty", asset="orders"), AssetCheckSpec("fresh", asset="orders")]
     result, _ = run(calling_asset(function.url, {"mode": "materialize"}, check_specs=checks), client)
     assert result.success
+
+
+def test_an_exception_reaches_an_asset_that_a_test_calls_directly(
+    function: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    """Dagster itself cannot report it there: such a context has no step."""
+    asset = calling_asset(function.url, {"mode": "raises"})
+    with pytest.raises(PipesCloudFunctionExceptionError, match="the table is broken"):
+        asset(build_asset_context(), cloud_function=client)

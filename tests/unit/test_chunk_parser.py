@@ -72,6 +72,7 @@ def test_last_line_needs_no_newline() -> None:
         pytest.param(b'"__dagster_pipes_version"', id="string"),
         pytest.param(b"null", id="null"),
         pytest.param(b'{"method": "log", "params": null}', id="no version"),
+        pytest.param(b'{"__dagster_pipes_version": "0.1", "params": null}', id="no method"),
     ],
 )
 def test_bad_line_is_named_after_the_messages_before_it(line: bytes) -> None:

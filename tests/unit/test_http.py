@@ -1,16 +1,18 @@
 """The body of the call: the user's event with the two keys of Pipes."""
 
+import io
 import json
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+import requests
 from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_REQUEST_BYTES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._http import encode_body
+from dagster_gcf_pipes._http import MAX_ERROR_BODY, encode_body, record_response
 
 BOOTSTRAP = dict.fromkeys(BOOTSTRAP_KEYS, "encoded")
 
@@ -115,3 +117,32 @@ def test_refuses_a_larger_body_with_its_size_and_the_limit() -> None:
 @pytest.mark.parametrize("event", [None, BOOTSTRAP, {"a": b"bytes"}, {"a": "x" * MAX_REQUEST_BYTES}])
 def test_refusal_is_final(event: Any) -> None:
     assert error_of(event).allow_retries is False
+
+
+def response_of(body: bytes, headers: dict[str, str]) -> requests.Response:
+    response = requests.Response()
+    response.status_code = 500
+    response.raw = io.BytesIO(body)
+    response.headers.update(headers)
+    return response
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        pytest.param(b'{"error": {"message": "no such bucket"}}', "no such bucket", id="of the runtime"),
+        pytest.param(b"Internal Server Error", "Internal Server Error", id="plain text"),
+        pytest.param(b'{"error": "no object"}', '{"error": "no object"}', id="other JSON"),
+        pytest.param(b"[" * 100_000, "[" * MAX_ERROR_BODY, id="deeply nested JSON"),
+        pytest.param(b"\xff", "\ufffd", id="no UTF-8"),
+    ],
+)
+def test_text_of_an_error_response(body: bytes, text: str) -> None:
+    assert record_response(response_of(body, {})).body == text
+
+
+@pytest.mark.parametrize(
+    ("header", "count"), [("3", 3), ("", None), ("-1", None), ("many", None), ("9" * 5000, None), ("\u0663", None)]
+)
+def test_chunk_count_of_a_response(header: str, count: int | None) -> None:
+    assert record_response(response_of(b"", {"Dagster-Pipes-Chunk-Count": header})).chunk_count == count
