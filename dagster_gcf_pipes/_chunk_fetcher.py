@@ -102,7 +102,7 @@ class ChunkFetcher:
 
     def _fetch_all(self) -> None:
         try:
-            self._pause(FIRST_DELAY)
+            self._pause(FIRST_DELAY, ended_at=None)
             while (data := self._fetch_next()) is not None:
                 self._put(data)
         except Exception as error:  # noqa: BLE001 - re-raised in the thread that handles the chunks
@@ -129,8 +129,8 @@ class ChunkFetcher:
                 return data
             if ended_at is not None and self._will_not_come(max(idle_since, ended_at)):
                 return None
-            if ended_at == self._ended_at:
-                self._pause(delay_before_next_look(time.monotonic() - idle_since, self._poll_interval))
+            delay = delay_before_next_look(time.monotonic() - idle_since, self._poll_interval)
+            self._pause(delay, ended_at=ended_at)
         return None
 
     def _have_all(self) -> bool:
@@ -144,8 +144,7 @@ class ChunkFetcher:
         """
         return self._expected is not None or time.monotonic() - waiting_since > self._drain_timeout
 
-    def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than until the function ends or the fetcher is stopped."""
+    def _pause(self, seconds: float, *, ended_at: float | None) -> None:
+        """Wait, but not if the function has ended since `ended_at` was read, or if the fetcher is stopped."""
         with self._changed:
-            ended_at = self._ended_at
             self._changed.wait_for(lambda: self._stopped or self._ended_at != ended_at, seconds)
