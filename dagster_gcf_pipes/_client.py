@@ -3,7 +3,8 @@
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from logging import Logger
+from typing import TYPE_CHECKING, Any, Final
 
 import requests
 from dagster import (
@@ -22,18 +23,22 @@ from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionLocation
 from gcf_pipes._storage import ObjectStore, create_client
 from pydantic import Field, PrivateAttr
 
+from dagster_gcf_pipes._calling import call_until_done
 from dagster_gcf_pipes._context_injector import (
     DEFAULT_INLINE_CONTEXT_LIMIT,
     PipesCloudFunctionEventContextInjector,
 )
-from dagster_gcf_pipes._fields import BucketName, Bytes, CleanupPolicy, KeyPrefix, PollInterval, Seconds
+from dagster_gcf_pipes._fields import Attempts, BucketName, Bytes, CleanupPolicy, FloatSeconds, KeyPrefix, Seconds
 from dagster_gcf_pipes._http import FunctionCall, call_function, encode_body
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
+from dagster_gcf_pipes._kept_results import keep_results
 from dagster_gcf_pipes._message_reader import (
     DEFAULT_DRAIN_TIMEOUT,
     DEFAULT_POLL_INTERVAL,
     PipesCloudStorageMessageReader,
 )
+from dagster_gcf_pipes._reader_session import ReaderSession
+from dagster_gcf_pipes._retry import RetryPolicy
 from dagster_gcf_pipes._verdict import Metadata, SessionRecord, find_error
 
 if TYPE_CHECKING:
@@ -42,6 +47,8 @@ if TYPE_CHECKING:
 DEFAULT_FUNCTION_TIMEOUT: Final = 3600
 READ_TIMEOUT_MARGIN: Final = 30.0
 """Seconds that the platform may take beyond the function's own timeout: a cold start before, the response after."""
+MAX_RETRY_DELAY: Final = 30.0
+"""The longest pause between two attempts of a call, in seconds."""
 CLEANUP_TIMEOUT: Final = 30.0
 """Seconds for which deleting the objects of a session may take."""
 
@@ -81,7 +88,7 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
     connect_timeout: Seconds = Field(
         default=10, description="How long to wait for a connection to the function, in seconds. Default 10."
     )
-    poll_interval: PollInterval = Field(
+    poll_interval: FloatSeconds = Field(
         default=DEFAULT_POLL_INTERVAL,
         description=(
             "The longest pause between two looks for a message, in seconds; "
@@ -94,6 +101,24 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
             "How long to look for further messages, in seconds, after a function has ended without saying how many "
             "there are: one that does not use gcf_pipes. Default 10."
         ),
+    )
+    max_attempts: Attempts = Field(
+        default=4,
+        description=(
+            "How often a call is attempted in all, when none of the attempts has started the function: 429, 5xx, or no "
+            "connection. 1 means no other attempt. Default 4."
+        ),
+    )
+    retry_delay: FloatSeconds = Field(
+        default=2.0,
+        description=(
+            "The longest pause before the second attempt, in seconds; it is at least half as long, and twice as long "
+            "before each further attempt, up to 30 s. Default 2."
+        ),
+    )
+    retry_timeout: Seconds = Field(
+        default=120,
+        description="How long after the start of the first attempt another may start, in seconds. Default 120.",
     )
     inline_context_limit: Bytes = Field(
         default=DEFAULT_INLINE_CONTEXT_LIMIT,
@@ -156,16 +181,16 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
         ) as session:
             context.log.info(f"[pipes] calling {function_url}; its messages come through {location.uri}")
             body = encode_body(event, session.get_bootstrap_env_vars())
-            call = self._call(function_url, body)
+            call = self._call(function_url, body, reader, context.log)
             reader.function_ended(call.record.chunks_to_expect)
         context.log.info(f"[pipes] the call {call.record.summary} after {call.duration:.2f} s")
         metadata = _metadata(function_url, location, call, reader.record)
         error = find_error(call.record, reader.record, metadata)
         self._clean_up([*injector.object_keys, *reader.object_keys], failed=error is not None, context=context)
         if error:
+            keep_results(context, session, metadata)
             raise error
-        response = cast("requests.Response", call.response)  # a call without a response is an error above
-        return PipesCloudFunctionCompletedInvocation(session, response=response, metadata=metadata)
+        return PipesCloudFunctionCompletedInvocation(session, response=call.response, metadata=metadata)
 
     def _injector(self) -> PipesCloudFunctionEventContextInjector:
         return PipesCloudFunctionEventContextInjector(
@@ -192,10 +217,22 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
     def _new_location(self, context: OpExecutionContext | AssetExecutionContext) -> SessionLocation:
         return SessionLocation(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
 
-    def _call(self, function_url: str, body: bytes) -> FunctionCall:
-        with self.get_http_session() as http:
-            timeout = (self.connect_timeout, self.function_timeout + READ_TIMEOUT_MARGIN)
-            return call_function(http, function_url, body, timeout=timeout)
+    def _call(self, function_url: str, body: bytes, reader: ReaderSession, log: Logger) -> FunctionCall:
+        run_timeout = self.function_timeout + READ_TIMEOUT_MARGIN
+
+        def call_once() -> FunctionCall:
+            with self.get_http_session() as http:
+                return call_function(http, function_url, body, timeout=(self.connect_timeout, run_timeout))
+
+        return call_until_done(call_once, reader, self._retry_policy(), run_timeout=run_timeout, log=log)
+
+    def _retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(
+            max_attempts=self.max_attempts,
+            initial_delay=self.retry_delay,
+            max_delay=MAX_RETRY_DELAY,
+            timeout=self.retry_timeout,
+        )
 
     def _clean_up(
         self, keys: Sequence[str], *, failed: bool, context: OpExecutionContext | AssetExecutionContext
@@ -225,6 +262,7 @@ def _metadata(function_url: str, location: SessionLocation, call: FunctionCall, 
         "function_url": MetadataValue.url(function_url),
         "messages": MetadataValue.int(session.message_count),
         "messages_uri": MetadataValue.path(location.uri),
+        "attempts": MetadataValue.int(call.attempts),
         "duration_seconds": MetadataValue.float(round(call.duration, 3)),
     }
     if call.record.status is not None:

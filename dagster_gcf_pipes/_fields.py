@@ -30,6 +30,8 @@ Seconds = Annotated[int, Field(gt=0, le=3600), WrapValidator(_unless_env_var)]
 timeout is 60 minutes. Source: https://cloud.google.com/functions/docs/configuring/timeout.
 """
 
-PollInterval = Annotated[float, Field(gt=0, le=3600)]
+FloatSeconds = Annotated[float, Field(gt=0, le=3600)]
+
+Attempts = Annotated[int, Field(ge=1, le=100), WrapValidator(_unless_env_var)]
 
 Bytes = Annotated[int, Field(ge=0), WrapValidator(_unless_env_var)]

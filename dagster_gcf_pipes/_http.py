@@ -56,12 +56,14 @@ class FunctionCall:
     Attributes:
         record: What the verdict needs to know of it.
         response: The response, or None if the call was lost.
-        duration: Seconds from the call to its end.
+        duration: Seconds from the first attempt of the call to its end.
+        attempts: How often it was attempted.
     """
 
     record: CallRecord
     response: requests.Response | None
     duration: float
+    attempts: int = 1
 
 
 def call_function(http: requests.Session, url: str, body: bytes, *, timeout: tuple[float, float]) -> FunctionCall:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
+from threading import Condition, Thread
 from typing import Final
 
 from dagster import PipesMessageHandler, PipesMessageReader
@@ -38,6 +38,7 @@ class ReaderSession(PipesMessageReader):
         self._message_count = 0
         self._failure: Exception | None = None
         self._ended = False
+        self._changed = Condition()
 
     @property
     def record(self) -> SessionRecord:
@@ -82,6 +83,16 @@ class ReaderSession(PipesMessageReader):
             handling.join(STOP_TIMEOUT)
             self._fetcher.join(STOP_TIMEOUT)
 
+    def wait_for_opened(self, timeout: float) -> bool:
+        """Wait until the function has opened its session, for at most `timeout` seconds; return whether it has."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._opened or self._failure is not None, timeout) and self._opened
+
+    def wait_for_closed(self, timeout: float) -> None:
+        """Wait until the function has closed its session or reading has failed, for at most `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._failure is not None, timeout)
+
     def function_ended(self, chunk_count: int | None) -> None:
         """Say that the function has ended, and how many chunks it wrote if that is known."""
         self._fetcher.function_ended(chunk_count)
@@ -109,15 +120,18 @@ class ReaderSession(PipesMessageReader):
                 if self._closed:
                     break
         except Exception as error:  # noqa: BLE001 - the verdict fails the run with it
-            self._failure = error
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
         finally:
             self._fetcher.stop()
 
     def _handle(self, message: PipesMessage, handler: PipesMessageHandler) -> None:
-        if message["method"] == "opened":
-            self._opened = True
-        elif message["method"] == "closed":
-            self._closed = True
+        if message["method"] == "closed":
             self._exception = (message["params"] or {}).get("exception")
+        with self._changed:
+            self._opened = self._opened or message["method"] == "opened"
+            self._closed = self._closed or message["method"] == "closed"
+            self._changed.notify_all()
         self._message_count += 1
         handler.handle_message(message)

@@ -1,7 +1,8 @@
 """Decides, from all that is known at the end of a run, whether it succeeded. It neither reads nor waits.
 
-Success needs a 2xx, `opened`, `closed` without an exception, and every chunk. The order of the rules is the order of
-what explains most: the function's own exception says more than the 500 that it caused.
+Success needs a 2xx, `opened`, `closed` without an exception, and every chunk. A call that was lost on its way needs
+no 2xx: `closed` says that the function has ended well, and it is in the last chunk of an unbroken row. The order of
+the rules is the order of what explains most: the function's own exception says more than the 500 that it caused.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +27,9 @@ Metadata: TypeAlias = Mapping[str, MetadataValue]
 
 _BODY_EXCERPT = 1000
 _SUCCESS = range(200, 300)
+_CONFLICT = 409
 _UNAVAILABLE = 503
+_PROXY_ERRORS = frozenset({502, 503, 504})
 _ACCESS_HINTS = {
     401: "the ID token is missing, expired, or was made for another audience than the function's URL",
     403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
@@ -60,6 +63,22 @@ class CallRecord:
         if self.chunk_count is None and (not self.sent or self.status in _ACCESS_HINTS):
             return 0
         return self.chunk_count
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the function may be running although the call ended: only its messages tell.
+
+        That is so if no response came, if a proxy answered in the function's place, and if the session was claimed by
+        another delivery of the call.
+        """
+        if self.error_code is not None:
+            return self.claimed_by_another
+        return self.status is None or self.status in _PROXY_ERRORS
+
+    @property
+    def claimed_by_another(self) -> bool:
+        """Whether another delivery of this call has claimed the session, and runs or has run the user's code."""
+        return self.error_code is not None and self.status == _CONFLICT
 
     @property
     def summary(self) -> str:
@@ -116,7 +135,7 @@ def _reading_failed(_: CallRecord, session: SessionRecord, metadata: Metadata) -
 
 
 def _call_refused(call: CallRecord, _: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.error_code is None:
+    if call.error_code is None or call.may_go_on:
         return None
     return PipesCloudFunctionRefusedError(
         f"The function refused the call before its code ran ({call.status} {call.error_code}): {_excerpt(call.body)}",
@@ -137,13 +156,16 @@ def _access_denied(call: CallRecord, session: SessionRecord, metadata: Metadata)
 
 
 def _call_lost(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.status is not None:
+    if not call.may_go_on or (session.opened and session.closed):
         return None
-    return PipesCloudFunctionCallError(f"The call {call.summary}; {_progress(session)}.", metadata)
+    fate = ": it crashed, or ran out of memory or time" if session.opened else ""
+    return PipesCloudFunctionCallError(
+        f"The call {call.summary}; {_progress(session)}{fate}. The response says: {_excerpt(call.body)}", metadata
+    )
 
 
 def _status_not_ok(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.status is None or call.status in _SUCCESS:
+    if call.status in _SUCCESS or call.may_go_on:
         return None
     return PipesCloudFunctionCallError(
         f"The function answered HTTP {call.status}, expected 2xx; {_progress(session)}. "

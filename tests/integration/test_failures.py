@@ -1,7 +1,7 @@
 """A run that failed is shown as failed, with the cause, and with what arrived before."""
 
 import pytest
-from dagster import AssetCheckSpec, build_asset_context
+from dagster import AssetCheckSpec, DagsterEventType, DagsterInstance, build_asset_context, materialize
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionExceptionError
 from local_stack.functions import FunctionServer
@@ -79,6 +79,7 @@ def test_a_function_that_opens_no_pipes_session_fails_the_step(plain_function: F
 
 
 def test_a_function_that_is_not_there_fails_the_step(client: PipesCloudFunctionClient) -> None:
+    client = PipesCloudFunctionClient(bucket=client.bucket, max_attempts=1)
     error = failure_of("http://127.0.0.1:9/", "ok", client)  # port 9, discard: nothing listens there
     assert "PipesCloudFunctionCallError" in error
     assert "got no response (ConnectionError" in error
@@ -109,3 +110,24 @@ def test_an_exception_reaches_an_asset_that_a_test_calls_directly(
     asset = calling_asset(function.url, {"mode": "raises"})
     with pytest.raises(PipesCloudFunctionExceptionError, match="the table is broken"):
         asset(build_asset_context(), cloud_function=client)
+
+
+def test_what_was_reported_before_the_failure_is_kept(
+    function: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    checks = [AssetCheckSpec("not_empty", asset="orders"), AssetCheckSpec("fresh", asset="orders")]
+    asset = calling_asset(function.url, {"mode": "materialize_and_raise"}, check_specs=checks)
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize([asset], resources={"cloud_function": client}, instance=instance, raise_on_error=False)
+        events = [entry.dagster_event for entry in instance.all_logs(result.run_id) if entry.dagster_event]
+    assert not result.success
+    (materialization,) = [event.materialization for event in events if event.is_step_materialization]
+    assert materialization.metadata["rows"].value == 3
+    assert materialization.metadata["http_status"].value == 500
+    assert (materialization.tags or {})["dagster/data_version"] == "v1"
+    evaluations = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
+    assert {each.check_name: each.passed for each in evaluations} == {"not_empty": True, "fresh": False}

@@ -50,6 +50,11 @@ def materialize(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {"rows": 3}
 
 
+def materialize_and_raise(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    materialize(pipes, event)
+    raise ValueError("after all was reported")
+
+
 def materialize_all(pipes: PipesContext, event: dict[str, Any]) -> Any:
     for asset_key in pipes.asset_keys:
         pipes.report_asset_materialization(asset_key=asset_key, metadata={"key": asset_key})
@@ -145,6 +150,7 @@ MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
         echo,
         levels,
         materialize,
+        materialize_and_raise,
         materialize_all,
         lines,
         gated,
