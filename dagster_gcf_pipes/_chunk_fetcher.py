@@ -13,6 +13,8 @@ FIRST_DELAY: Final = 0.05
 """Seconds between the first looks for a chunk, and until the very first one."""
 FETCH_AHEAD: Final = 4
 """Chunks that wait in memory for their handling."""
+MAX_CHUNK_BYTES: Final = 64 * 1024 * 1024
+"""The largest chunk that is read, in bytes. A writer fills chunks of 1 MiB; a larger message is a chunk by itself."""
 READ_TIMEOUT: Final = 60.0
 """Seconds for which one look is retried when Cloud Storage answers with transient errors."""
 
@@ -33,7 +35,8 @@ def delay_before_next_look(idle: float, poll_interval: float) -> float:
 class ChunkFetcher:
     """Looks for the next chunk in a thread of its own; a look is one GET.
 
-    Memory is bounded by `FETCH_AHEAD` chunks: while so many wait, nothing is fetched, and the bucket keeps the backlog.
+    Memory is bounded by `FETCH_AHEAD` chunks of at most `MAX_CHUNK_BYTES`: while so many wait, nothing is fetched,
+    and the bucket keeps the backlog.
 
     Args:
         store: The bucket.
@@ -124,7 +127,7 @@ class ChunkFetcher:
         key = self._location.chunk_key(self._next_index)
         while not self._stopped and not self._have_all():
             ended_at = self._ended_at
-            data = self._store.read(key, timeout=READ_TIMEOUT)
+            data = self._store.read(key, max_bytes=MAX_CHUNK_BYTES, timeout=READ_TIMEOUT)
             if data is not None:
                 return data
             if ended_at is not None and self._will_not_come(max(idle_since, ended_at)):

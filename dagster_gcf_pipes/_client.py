@@ -29,7 +29,7 @@ from dagster_gcf_pipes._context_injector import (
     PipesCloudFunctionEventContextInjector,
 )
 from dagster_gcf_pipes._fields import Attempts, BucketName, Bytes, CleanupPolicy, FloatSeconds, KeyPrefix, Seconds
-from dagster_gcf_pipes._http import FunctionCall, call_function, encode_body
+from dagster_gcf_pipes._http import FunctionCall, call_function, create_http_session, encode_body
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
 from dagster_gcf_pipes._kept_results import keep_results
 from dagster_gcf_pipes._message_reader import (
@@ -142,8 +142,8 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
         return create_client()
 
     def get_http_session(self) -> requests.Session:
-        """Create the HTTP session of one call. By default it sends no credentials."""
-        return requests.Session()
+        """Create the HTTP session of one attempt. By default it sends no credentials, and TCP keepalive is on."""
+        return create_http_session()
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         """Close the Cloud Storage client's connections."""

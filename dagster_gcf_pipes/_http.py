@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from typing import Any, Final
 
 import requests
 from gcf_pipes._protocol import BOOTSTRAP_KEYS, CHUNK_COUNT_HEADER, ERROR_HEADER, MAX_REQUEST_BYTES
+from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
@@ -47,6 +50,31 @@ def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes
             "Put large input into a bucket and pass its URI in the event."
         )
     return body
+
+
+class KeepAliveAdapter(HTTPAdapter):
+    """Sends TCP keepalive probes, so that a link that went silent is noticed, and an idle one is not dropped.
+
+    A function may work for an hour without a byte on the connection; NAT gateways drop what is idle after minutes.
+    Source: https://cloud.google.com/nat/docs/ports-and-addresses ("TCP Established Connection Idle Timeout", 20
+    minutes); other clouds drop after 350 s, so the first probe goes out after 60.
+    """
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Create the pool of connections with the socket options."""
+        socket_options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 4)):
+            if hasattr(socket, name):  # not every system has each of them
+                socket_options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+        super().init_poolmanager(*arguments, socket_options=socket_options, **options)
+
+
+def create_http_session() -> requests.Session:
+    """Create an HTTP session whose connections are kept alive."""
+    http = requests.Session()
+    http.mount("https://", KeepAliveAdapter())
+    http.mount("http://", KeepAliveAdapter())
+    return http
 
 
 @dataclass(frozen=True)

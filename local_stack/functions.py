@@ -1,6 +1,6 @@
 """The function, as the cloud runs it: functions-framework on gunicorn."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ def run_function(
     *,
     emulator_url: str,
     threads: int = 8,
+    env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] = lambda _: None,
 ) -> Iterator[FunctionServer]:
     """Run a function on a free port while the block runs.
@@ -37,6 +38,7 @@ def run_function(
         source: The file that defines the function `main`.
         emulator_url: The Cloud Storage emulator that it uses.
         threads: How many requests it serves at once.
+        env: Further environment variables.
         on_line: Called with each line that it prints.
 
     Raises:
@@ -54,6 +56,7 @@ def run_function(
         "--port",
         "0",
     )
-    env = {"STORAGE_EMULATOR_HOST": emulator_url, "THREADS": str(threads), "GUNICORN_LOG_LEVEL": "info"}
-    with run_process(command, ready=r"Listening at: (http://\S+)", env=env, on_line=on_line) as child:
+    server = {"STORAGE_EMULATOR_HOST": emulator_url, "THREADS": str(threads), "GUNICORN_LOG_LEVEL": "info"}
+    variables = {**server, **(env or {})}
+    with run_process(command, ready=r"Listening at: (http://\S+)", env=variables, on_line=on_line) as child:
         yield FunctionServer(child.ready, child)

@@ -47,7 +47,7 @@ def run_stack(lake: Path, on_line: Callable[[str], None] = lambda _: None) -> It
     """
     with (
         run_emulator(available_emulators()[0]) as emulator,
-        run_function(emulator_url=emulator.url, on_line=on_line) as function,
+        run_function(emulator_url=emulator.url, env={"GCF_PIPES_BUCKETS": BUCKET}, on_line=on_line) as function,
     ):
         source_uri = _upload_input(emulator)
         environment = {

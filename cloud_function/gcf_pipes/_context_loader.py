@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from dagster_pipes import PipesContextData, PipesContextLoader, PipesDefaultContextLoader, PipesParams
 
+from gcf_pipes._admission import Admission
 from gcf_pipes._errors import PipesRequestError
-from gcf_pipes._params_loader import get_param
+from gcf_pipes._params_loader import MAX_PARAMS_BYTES, get_param
 from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM
 from gcf_pipes._storage import ObjectStore, client_getter
 
@@ -43,10 +44,13 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
     Args:
         client: The Cloud Storage client to use when the context is in a bucket. Defaults to one with the
             environment's own credentials, created when it is first needed.
+        admission: The buckets and the prefix that a call may name. Defaults to what the environment variables
+            `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
     """
 
-    def __init__(self, client: "storage.Client | None" = None) -> None:
+    def __init__(self, client: "storage.Client | None" = None, *, admission: Admission | None = None) -> None:
         self._get_client = client_getter(client)
+        self._admission = admission or Admission.from_environment()
 
     @contextmanager
     def load_context(self, params: PipesParams) -> Iterator[PipesContextData]:
@@ -64,7 +68,8 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
     def _read(self, params: PipesParams) -> Any:
         bucket = get_param(params, BUCKET_PARAM, "context")
         key = get_param(params, CONTEXT_KEY_PARAM, "context")
-        data = ObjectStore(bucket, self._get_client()).read(key, timeout=READ_TIMEOUT)
+        self._admission.check(bucket, key, "context")
+        data = ObjectStore(bucket, self._get_client()).read(key, max_bytes=MAX_PARAMS_BYTES, timeout=READ_TIMEOUT)
         if data is None:
             raise PipesRequestError(f"Expected the context at gs://{bucket}/{key}, but there is no such object.")
         try:

@@ -14,6 +14,7 @@ from dagster_pipes import (
     PipesParams,
 )
 
+from gcf_pipes._admission import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, Admission
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
@@ -71,6 +72,13 @@ def pipes_function(
         context_loader: Loads the context. Default: from the request or, if the request names one, from a bucket.
         message_writer: Writes the messages. Default: `PipesCloudStorageMessageWriter()`.
     """
+    if Admission.from_environment().buckets is None:
+        _logger.warning(
+            "[pipes] %s is not set: calls may name any bucket that this function can reach. Set it to the bucket of "
+            "your Dagster resource, and %s to its key prefix.",
+            BUCKETS_VARIABLE,
+            KEY_PREFIX_VARIABLE,
+        )
     loader = context_loader or PipesCloudFunctionContextLoader()
     writer = message_writer or PipesCloudStorageMessageWriter()
 

@@ -8,6 +8,7 @@
             ├── PipesBucketNotFoundError      400 bucket_not_found
             ├── PipesStorageForbiddenError    500 storage_forbidden: the function's identity lacks a permission
             ├── PipesObjectExistsError        500 object_exists: what is created once exists with other content
+            ├── PipesObjectTooLargeError      400 object_too_large: an object is larger than what is read of it
             └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session were not uploaded
 
 When the runtime refuses a call before the user's code runs, it answers with the error's HTTP status, puts its
@@ -71,6 +72,13 @@ class PipesObjectExistsError(PipesStorageError):
 
     status = 500
     code = "object_exists"
+
+
+class PipesObjectTooLargeError(PipesStorageError):
+    """An object is larger than what is read of it: it is not what it should be."""
+
+    status = 400
+    code = "object_too_large"
 
 
 class PipesMessagesNotStoredError(PipesStorageError):

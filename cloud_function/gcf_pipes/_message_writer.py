@@ -20,6 +20,7 @@ from dagster_pipes import (
     PipesParams,
 )
 
+from gcf_pipes._admission import Admission
 from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer
 from gcf_pipes._errors import (
     PipesDuplicateCallError,
@@ -162,6 +163,8 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         max_buffer_bytes: Size of the messages that may wait for their upload, in bytes. Default 8 MiB.
         upload_timeout: Seconds that the upload of one chunk may take with its retries, and that the last flush may take
             as a whole. Default 30.
+        admission: The buckets and the prefix that a call may name. Defaults to what the environment variables
+            `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
     """
 
     def __init__(
@@ -172,7 +175,9 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         max_chunk_bytes: int = DEFAULT_MAX_CHUNK_BYTES,
         max_buffer_bytes: int = DEFAULT_MAX_BUFFER_BYTES,
         upload_timeout: float = DEFAULT_UPLOAD_TIMEOUT,
+        admission: Admission | None = None,
     ) -> None:
+        self._admission = admission or Admission.from_environment()
         self._get_client = client_getter(client)
         self._flush_interval = flush_interval
         self._max_chunk_bytes = max_chunk_bytes
@@ -184,10 +189,11 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         """Open a session's channel; on exit, upload what is left.
 
         Raises:
-            PipesRequestError: A param is missing or of the wrong type.
+            PipesRequestError: A param is missing or of the wrong type, or names a place that a call may not name.
             PipesMessagesNotStoredError: On exit: messages could not be stored.
         """
         location = _location(params)
+        self._admission.check(location.bucket, location.prefix, "messages")
         if params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY):
             warnings.warn(
                 "`include_stdio_in_messages` is not supported: in a function that serves several requests at once "

@@ -1,21 +1,24 @@
 """Loads the Pipes bootstrap params from an HTTP request, and says exactly what is wrong with a call that has none."""
 
+import base64
 import binascii
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from dagster_pipes import (
     DAGSTER_PIPES_CONTEXT_ENV_VAR,
     DAGSTER_PIPES_MESSAGES_ENV_VAR,
     PipesParams,
     PipesParamsLoader,
-    decode_param,
 )
 
 from gcf_pipes._errors import PipesRequestError
 from gcf_pipes._protocol import BOOTSTRAP_KEYS
+
+MAX_PARAMS_BYTES: Final = 128 * 1024 * 1024
+"""The largest decompressed value of a bootstrap key, in bytes: four times the largest request."""
 
 
 class PipesCloudFunctionParamsLoader(PipesParamsLoader):
@@ -64,7 +67,7 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
         if not isinstance(encoded, str):
             raise PipesRequestError(f"Expected {key!r} to be a string, got {_json_type(encoded)}.")
         try:
-            params = decode_param(encoded)
+            params = json.loads(_decompress(base64.b64decode(encoded, validate=True)))
         except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
             raise PipesRequestError(
                 f"Expected {key!r} to be JSON, compressed with zlib and encoded with base64, "
@@ -100,6 +103,17 @@ def _parse_object(body: bytes) -> Mapping[str, Any]:
     if not isinstance(event, dict):
         raise PipesRequestError(f"Expected the request body to be a JSON object, got {_json_type(event)}.")
     return event
+
+
+def _decompress(data: bytes) -> bytes:
+    """Decompress no more than `MAX_PARAMS_BYTES`: a thousandth of it may be enough to say so."""
+    decompressor = zlib.decompressobj()
+    decompressed = decompressor.decompress(data, MAX_PARAMS_BYTES)
+    if decompressor.unconsumed_tail:
+        raise ValueError(f"it is larger than {MAX_PARAMS_BYTES:,} bytes")
+    if not decompressor.eof:
+        raise ValueError("it is incomplete")
+    return decompressed
 
 
 def _json_type(value: object) -> str:

@@ -6,6 +6,7 @@ Every call passes `retry=` and `timeout=` explicitly: google-cloud-storage chang
 import base64
 import functools
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Final
 from gcf_pipes._errors import (
     PipesBucketNotFoundError,
     PipesObjectExistsError,
+    PipesObjectTooLargeError,
     PipesStorageError,
     PipesStorageForbiddenError,
 )
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
     from google.api_core.retry import Retry
     from google.cloud import storage
 
@@ -98,21 +101,23 @@ class ObjectStore:
                         "another call has written to this session."
                     ) from error
 
-    def read(self, key: str, *, timeout: float) -> bytes | None:
+    def read(self, key: str, *, max_bytes: int, timeout: float) -> bytes | None:
         """Read an object with a single GET, or return None if it does not exist.
 
         Raises:
+            PipesObjectTooLargeError: The object has more than `max_bytes` bytes; no more of it is read.
             PipesStorageForbiddenError: `storage.objects.get` is missing.
             PipesStorageError: Anything else went wrong until `timeout` seconds had passed.
         """
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in create_client
 
+        content = _BoundedBuffer(max_bytes, f"gs://{self.bucket}/{key}")
         with self._translated_errors("read", key):
             try:
-                data: bytes = self._bucket.blob(key).download_as_bytes(retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
+                self._bucket.blob(key).download_to_file(content, retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
             except NotFound:
                 return None
-            return data
+        return content.getvalue()
 
     def delete(self, keys: Sequence[str], *, timeout: float) -> None:
         """Delete objects, several at a time. One that does not exist is none to delete.
@@ -157,6 +162,20 @@ class ObjectStore:
             requests.RequestException,
         ) as error:
             raise PipesStorageError(f"Cannot {action} {where}: {error}") from error
+
+
+class _BoundedBuffer(io.BytesIO):
+    """Takes no more than so many bytes of an object."""
+
+    def __init__(self, max_bytes: int, uri: str) -> None:
+        super().__init__()
+        self._max_bytes = max_bytes
+        self._uri = uri
+
+    def write(self, data: "Buffer") -> int:
+        if self.tell() + memoryview(data).nbytes > self._max_bytes:
+            raise PipesObjectTooLargeError(f"Expected {self._uri} to have at most {self._max_bytes:,} bytes.")
+        return super().write(data)
 
 
 def _retry(timeout: float) -> "Retry":

@@ -1,5 +1,7 @@
 """A run that failed is shown as failed, with the cause, and with what arrived before."""
 
+import socket
+
 import pytest
 from dagster import AssetCheckSpec, DagsterEventType, DagsterInstance, build_asset_context, materialize
 
@@ -131,3 +133,10 @@ def test_what_was_reported_before_the_failure_is_kept(
         if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
     ]
     assert {each.check_name: each.passed for each in evaluations} == {"not_empty": True, "fresh": False}
+
+
+def test_connections_to_the_function_are_kept_alive(client: PipesCloudFunctionClient, function: FunctionServer) -> None:
+    with client.get_http_session() as http, http.get(function.url, stream=True) as response:
+        connection = response.raw.connection.sock
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60

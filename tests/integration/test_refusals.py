@@ -1,16 +1,20 @@
 """What the function answers to a call that Dagster did not make, or made wrongly: a clear error, and nothing run."""
 
+import base64
 import json
 import uuid
+import zlib
 from typing import Any
 
 import pytest
 import requests
 from dagster_pipes import encode_param
+from gcf_pipes._params_loader import MAX_PARAMS_BYTES
 from google.cloud import storage
 
 from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
 from tests.helpers import bootstrap
 
 BODIES: list[tuple[str, bytes, str]] = [
@@ -104,3 +108,29 @@ def test_a_prefix_in_the_root_of_the_bucket_works(
 ) -> None:
     requests.post(function.url, json={"mode": "ok", **bootstrap(bucket, "")}, timeout=30).raise_for_status()
     assert sorted(blob.name for blob in storage_client.list_blobs(bucket)) == ["1.json", "2.json"]
+
+
+def test_a_function_takes_only_the_buckets_and_the_prefix_that_it_is_configured_for(
+    emulator: Emulator, bucket: str, storage_client: storage.Client
+) -> None:
+    env = {"GCF_PIPES_BUCKETS": bucket, "GCF_PIPES_KEY_PREFIX": "dagster-pipes"}
+    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, env=env) as function:
+        for place in (("another-bucket", "dagster-pipes/x"), (bucket, "other/x"), (bucket, "dagster-pipes/../x")):
+            response = requests.post(function.url, json={"mode": "ok", **bootstrap(*place)}, timeout=30)
+            assert response.status_code == 400
+            assert response.json()["error"]["code"] == "bad_request"
+        assert list(storage_client.list_blobs(bucket)) == []
+        body = {"mode": "ok", **bootstrap(bucket, "dagster-pipes/x")}
+        assert requests.post(function.url, json=body, timeout=30).json() == {"ok": True}
+
+
+def test_a_function_that_is_not_configured_says_so_in_its_log(function: FunctionServer) -> None:
+    function.child.wait_for_output("GCF_PIPES_BUCKETS is not set: calls may name any bucket")
+
+
+def test_a_context_that_is_too_large_when_decompressed_is_refused(function: FunctionServer, bucket: str) -> None:
+    bomb = base64.b64encode(zlib.compress(b" " * (MAX_PARAMS_BYTES + 1))).decode("ascii")
+    body = {"mode": "ok", **bootstrap(bucket, "prefix"), "DAGSTER_PIPES_CONTEXT": bomb}
+    response = requests.post(function.url, json=body, timeout=60)
+    assert response.status_code == 400
+    assert "it is larger than 134,217,728 bytes" in response.json()["error"]["message"]

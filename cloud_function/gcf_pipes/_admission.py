@@ -1,0 +1,54 @@
+"""Decides which places in Cloud Storage a call may name: whoever can reach the function can send it a payload."""
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from gcf_pipes._errors import PipesRequestError
+
+BUCKETS_VARIABLE: Final = "GCF_PIPES_BUCKETS"
+KEY_PREFIX_VARIABLE: Final = "GCF_PIPES_KEY_PREFIX"
+MAX_KEY_BYTES: Final = 1000
+"""Leaves room for a chunk's number. Source: https://cloud.google.com/storage/docs/objects#naming (1 to 1,024 bytes)."""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The buckets and the base prefix that calls may name.
+
+    Attributes:
+        buckets: Names of buckets, or None for any.
+        key_prefix: The base prefix, without a slash at its end, or None for any.
+    """
+
+    buckets: frozenset[str] | None = None
+    key_prefix: str | None = None
+
+    @classmethod
+    def from_environment(cls) -> "Admission":
+        """Read `GCF_PIPES_BUCKETS`, names separated by commas, and `GCF_PIPES_KEY_PREFIX`; empty is as unset."""
+        names = [name.strip() for name in os.environ.get(BUCKETS_VARIABLE, "").split(",")]
+        key_prefix = os.environ.get(KEY_PREFIX_VARIABLE, "").strip().strip("/")
+        return cls(frozenset(filter(None, names)) or None, key_prefix or None)
+
+    def check(self, bucket: str, key: str, where: str) -> None:
+        """Refuse a place that a call may not name, without telling which it may.
+
+        Args:
+            bucket: The name of the bucket.
+            key: The name or the prefix of objects.
+            where: The params that name it, for the error text.
+
+        Raises:
+            PipesRequestError: The function does not accept the bucket or the key.
+        """
+        if self.buckets is not None and bucket not in self.buckets:
+            raise PipesRequestError(f"Expected 'bucket' in the {where} params to be one that this function accepts.")
+        if len(key.encode("utf-8", errors="replace")) > MAX_KEY_BYTES:
+            raise PipesRequestError(f"Expected the key in the {where} params to have at most {MAX_KEY_BYTES} bytes.")
+        if not key.isprintable() or {".", ".."} & set(key.split("/")):
+            raise PipesRequestError(f"Expected the key in the {where} params to be a plain name, got {key[:100]!r}.")
+        if self.key_prefix is not None and not key.startswith(f"{self.key_prefix}/"):
+            raise PipesRequestError(
+                f"Expected the key in the {where} params to be below the prefix that this function accepts."
+            )

@@ -1,0 +1,53 @@
+"""Which places in Cloud Storage a call may name."""
+
+import pytest
+from gcf_pipes import PipesRequestError
+from gcf_pipes._admission import Admission
+
+LAKE = Admission(buckets=frozenset({"lake", "pond"}), key_prefix="dagster-pipes")
+
+
+@pytest.mark.parametrize("bucket", ["lake", "pond"])
+def test_admits_a_place_in_its_buckets_below_its_prefix(bucket: str) -> None:
+    LAKE.check(bucket, "dagster-pipes/run/step/session", "messages")
+
+
+def test_admits_any_place_if_nothing_is_configured() -> None:
+    Admission().check("any", "", "messages")
+    Admission().check("any", "some/Präfix", "messages")
+
+
+@pytest.mark.parametrize("admission", [LAKE, Admission(buckets=frozenset({"lake"}))])
+def test_refuses_another_bucket_without_telling_its_own(admission: Admission) -> None:
+    with pytest.raises(PipesRequestError, match="'bucket' in the messages params") as caught:
+        admission.check("secrets", "dagster-pipes/x", "messages")
+    assert "lake" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", "dagster-pipes", "dagster-pipes-too/x", "other/x", "/dagster-pipes/x"])
+def test_refuses_a_key_that_is_not_below_its_prefix(key: str) -> None:
+    with pytest.raises(PipesRequestError, match="the key in the context params"):
+        LAKE.check("lake", key, "context")
+
+
+@pytest.mark.parametrize("admission", [LAKE, Admission()])
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "./x", "a\nb", "a\x00b", "\ud800", "x" * 1000])
+def test_refuses_a_key_that_is_no_plain_name(admission: Admission, name: str) -> None:
+    with pytest.raises(PipesRequestError, match="the key in the messages params"):
+        admission.check("lake", f"dagster-pipes/{name}", "messages")
+
+
+@pytest.mark.parametrize(
+    ("buckets", "key_prefix", "expected"),
+    [
+        ("", "", Admission()),
+        ("lake", "", Admission(frozenset({"lake"}))),
+        (" lake , pond,", "/dagster-pipes/", LAKE),
+    ],
+)
+def test_is_read_from_the_environment(
+    buckets: str, key_prefix: str, expected: Admission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GCF_PIPES_BUCKETS", buckets)
+    monkeypatch.setenv("GCF_PIPES_KEY_PREFIX", key_prefix)
+    assert Admission.from_environment() == expected
