@@ -137,6 +137,7 @@ def test_what_was_reported_before_the_failure_is_kept(
 
 def test_connections_to_the_function_are_kept_alive(client: PipesCloudFunctionClient, function: FunctionServer) -> None:
     with client.get_http_session() as http, http.get(function.url, stream=True) as response:
-        connection = response.raw.connection.sock
-        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        connection = response.raw.connection
+        assert connection is not None
+        assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
