@@ -54,7 +54,7 @@ wheels *arguments:
 
 # All that keeps main honest
 [group('check')]
-ci: lint types test wheels test-lowest
+ci: lint types test wheels (test-lowest "tests/unit" "tests/integration" "tests/test_example.py" "tests/test_readme.py")
 
 # Format the code
 [group('edit')]

@@ -16,7 +16,7 @@ from dagster_pipes import (
 
 from gcf_pipes._admission import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, Admission
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
-from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError
+from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
 from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
@@ -94,6 +94,9 @@ def pipes_function(
             try:
                 with pipes:
                     return _complete_response(function(request, pipes))
+            except PipesMessagesNotStoredError as error:
+                _logger.exception("[pipes] messages of %s are lost", pipes.run_id)
+                return _error_body(error), error.status
             except SystemExit as error:  # it would end a thread of the server, and leave the call without an answer
                 raise RuntimeError(f"The function called sys.exit({error.code!r}).") from error
 
@@ -126,7 +129,11 @@ def _refusal(error: GcfPipesError) -> "ResponseReturnValue":
         error, PipesDuplicateCallError
     ):  # of a session that another call has claimed, nothing is known here
         headers[CHUNK_COUNT_HEADER] = "0"
-    return {"error": {"code": error.code, "message": str(error)}}, error.status, headers
+    return _error_body(error), error.status, headers
+
+
+def _error_body(error: GcfPipesError) -> "dict[str, Any]":
+    return {"error": {"code": error.code, "message": str(error)}}
 
 
 def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
