@@ -2,7 +2,8 @@
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from logging import Logger
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,6 +50,8 @@ READ_TIMEOUT_MARGIN: Final = 30.0
 """Seconds that the platform may take beyond the function's own timeout: a cold start before, the response after."""
 MAX_RETRY_DELAY: Final = 30.0
 """The longest pause between two attempts of a call, in seconds."""
+CANCEL_TIMEOUT: Final = 5.0
+"""Seconds for which leaving the cancel marker may take when the run is terminated."""
 CLEANUP_TIMEOUT: Final = 30.0
 """Seconds for which deleting the objects of a session may take."""
 
@@ -181,7 +184,8 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
         ) as session:
             context.log.info(f"[pipes] calling {function_url}; its messages come through {location.uri}")
             body = encode_body(event, session.get_bootstrap_env_vars())
-            call = self._call(function_url, body, reader, context.log)
+            with self._cancelling_if_interrupted(location, context.log):
+                call = self._call(function_url, body, reader, context.log)
             reader.function_ended(call.record.chunks_to_expect)
         context.log.info(f"[pipes] the call {call.record.summary} after {call.duration:.2f} s")
         metadata = _metadata(function_url, location, call, reader.record)
@@ -222,9 +226,23 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
 
         def call_once() -> FunctionCall:
             with self.get_http_session() as http:
-                return call_function(http, function_url, body, timeout=(self.connect_timeout, run_timeout))
+                timeout = (self.connect_timeout, run_timeout)
+                return call_function(http, function_url, body, function_timeout=self.function_timeout, timeout=timeout)
 
         return call_until_done(call_once, reader, self._retry_policy(), run_timeout=run_timeout, log=log)
+
+    @contextmanager
+    def _cancelling_if_interrupted(self, location: SessionLocation, log: Logger) -> Iterator[None]:
+        """Leave the cancel marker if Dagster terminates the run, which raises what is no `Exception`."""
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            log.warning(f"[pipes] the run is terminated: telling the function so through {location.uri}")
+            with suppress(PipesStorageError):
+                ObjectStore(self.bucket, self._client()).create(location.cancel_key, b"{}", timeout=CANCEL_TIMEOUT)
+            raise
 
     def _retry_policy(self) -> RetryPolicy:
         return RetryPolicy(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import requests
-from gcf_pipes._protocol import BOOTSTRAP_KEYS, CHUNK_COUNT_HEADER, ERROR_HEADER, MAX_REQUEST_BYTES
+from gcf_pipes._protocol import BOOTSTRAP_KEYS, CHUNK_COUNT_HEADER, ERROR_HEADER, MAX_REQUEST_BYTES, TIMEOUT_HEADER
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3.connection import HTTPConnection
@@ -94,7 +94,9 @@ class FunctionCall:
     attempts: int = 1
 
 
-def call_function(http: requests.Session, url: str, body: bytes, *, timeout: tuple[float, float]) -> FunctionCall:
+def call_function(
+    http: requests.Session, url: str, body: bytes, *, function_timeout: int, timeout: tuple[float, float]
+) -> FunctionCall:
     """Post a body to a function and wait for the response.
 
     A redirect is not followed: it would turn the POST into a GET, or send it to a host that nobody named.
@@ -103,6 +105,7 @@ def call_function(http: requests.Session, url: str, body: bytes, *, timeout: tup
         http: The session to use.
         url: The function's URL.
         body: JSON.
+        function_timeout: How long the function may run, in seconds: it is told so.
         timeout: Connect and read timeout, in seconds.
 
     Raises:
@@ -113,7 +116,7 @@ def call_function(http: requests.Session, url: str, body: bytes, *, timeout: tup
         response = http.post(
             url,
             data=body,
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", TIMEOUT_HEADER: str(function_timeout)},
             timeout=timeout,
             allow_redirects=False,
         )

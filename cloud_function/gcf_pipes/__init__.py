@@ -12,10 +12,12 @@ Importing this package imports neither Dagster nor a Google library nor Flask.
 """
 
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
-from gcf_pipes._entrypoint import pipes_function
+from gcf_pipes._entrypoint import pipes_cancelled, pipes_function
 from gcf_pipes._errors import (
     GcfPipesError,
     PipesBucketNotFoundError,
+    PipesCancelledError,
+    PipesDeadlineExceededError,
     PipesDuplicateCallError,
     PipesMessagesNotStoredError,
     PipesObjectExistsError,
@@ -30,10 +32,12 @@ from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
 __all__ = [
     "GcfPipesError",
     "PipesBucketNotFoundError",
+    "PipesCancelledError",
     "PipesCloudFunctionContextLoader",
     "PipesCloudFunctionParamsLoader",
     "PipesCloudStorageMessageWriter",
     "PipesCloudStorageMessageWriterChannel",
+    "PipesDeadlineExceededError",
     "PipesDuplicateCallError",
     "PipesMessagesNotStoredError",
     "PipesObjectExistsError",
@@ -41,5 +45,6 @@ __all__ = [
     "PipesRequestError",
     "PipesStorageError",
     "PipesStorageForbiddenError",
+    "pipes_cancelled",
     "pipes_function",
 ]

@@ -49,12 +49,20 @@ class ChunkBuffer:
             self._bytes += len(line)
             self._changed.notify_all()
 
-    def take_due(self) -> Chunk | None:
-        """Wait until a chunk is due and take it; None as soon as the buffer is closed."""
+    @property
+    def closed(self) -> bool:
+        """Whether the buffer has been closed."""
+        return self._closed
+
+    def take_due(self, timeout: float) -> Chunk | None:
+        """Wait until a chunk is due and take it; None after `timeout` seconds, or as soon as the buffer is closed."""
+        give_up_at = time.monotonic() + timeout
         with self._changed:
             while not self._closed and not self._is_due():
-                self._changed.wait(self._lines[0][0] - time.monotonic() if self._lines else None)
-            return None if self._closed else self._take()
+                wake_at = min(give_up_at, self._lines[0][0]) if self._lines else give_up_at
+                if not self._changed.wait(wake_at - time.monotonic()) and time.monotonic() >= give_up_at:
+                    break
+            return self._take() if self._is_due() and not self._closed else None
 
     def take(self) -> Chunk | None:
         """Take the next chunk, due or not; None if the buffer is empty."""

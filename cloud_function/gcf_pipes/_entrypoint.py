@@ -2,9 +2,11 @@
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, overload
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from dagster_pipes import (
     PipesContext,
@@ -16,10 +18,10 @@ from dagster_pipes import (
 
 from gcf_pipes._admission import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, Admission
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
-from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError
+from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
-from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
+from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER
 
 if TYPE_CHECKING:
     import flask
@@ -28,7 +30,21 @@ if TYPE_CHECKING:
     PipesFunction = Callable[[flask.Request, PipesContext], ResponseReturnValue | None]
     HttpFunction = Callable[[flask.Request], ResponseReturnValue]
 
+FLUSH_RESERVE: Final = 10.0
+"""Seconds before its timeout at which a run must end so that its last messages can be stored, or a tenth if that is
+less."""
+
 _logger = logging.getLogger("gcf_pipes")
+_channel: ContextVar[PipesCloudStorageMessageWriterChannel] = ContextVar("gcf_pipes_channel")
+
+
+def pipes_cancelled() -> bool:
+    """Whether Dagster has terminated the run of the current request; for a long loop that makes no Pipes calls.
+
+    A thread that the function starts sees it if it runs in a copy of the context (`contextvars.copy_context`).
+    """
+    channel = _channel.get(None)
+    return channel is not None and channel.cancelled
 
 
 @overload
@@ -85,12 +101,13 @@ def pipes_function(
     def decorate(function: "PipesFunction") -> "HttpFunction":
         @functools.wraps(function)
         def handle(request: "flask.Request") -> "ResponseReturnValue":
-            request_writer = _RequestMessageWriter(writer)
             try:
+                request_writer = _RequestMessageWriter(writer, _run_timeout(request))
                 pipes = PipesContext(PipesCloudFunctionParamsLoader(request.get_data()), loader, request_writer)
             except GcfPipesError as error:
                 return _refusal(error)
             _send_chunk_count_with_response(request_writer)
+            token = _channel.set(request_writer.channel)
             try:
                 with pipes:
                     return _complete_response(function(request, pipes))
@@ -99,6 +116,8 @@ def pipes_function(
                 return _error_body(error), error.status
             except SystemExit as error:  # it would end a thread of the server, and leave the call without an answer
                 raise RuntimeError(f"The function called sys.exit({error.code!r}).") from error
+            finally:
+                _channel.reset(token)
 
         return handle
 
@@ -110,16 +129,28 @@ class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterCha
 
     channel: PipesCloudStorageMessageWriterChannel
 
-    def __init__(self, writer: PipesCloudStorageMessageWriter) -> None:
+    def __init__(self, writer: PipesCloudStorageMessageWriter, timeout: float | None) -> None:
         self._writer = writer
+        self._timeout = timeout
 
     @contextmanager
     def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
-        with self._writer.open(params) as self.channel:
+        with self._writer.open(params, timeout=self._timeout) as self.channel:
             yield self.channel
 
     def get_opened_extras(self) -> PipesExtras:
         return self._writer.get_opened_extras()
+
+
+def _run_timeout(request: "flask.Request") -> float | None:
+    """Return how long the run may take: the timeout that the request names, less what the last flush needs."""
+    header = request.headers.get(TIMEOUT_HEADER)
+    if header is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}", header):
+        raise PipesRequestError(f"Expected the header {TIMEOUT_HEADER} to be whole seconds, got {header[:100]!r}.")
+    timeout = int(header)
+    return timeout - min(FLUSH_RESERVE, timeout / 10)
 
 
 def _refusal(error: GcfPipesError) -> "ResponseReturnValue":

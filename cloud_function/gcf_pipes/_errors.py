@@ -4,6 +4,8 @@
     └── GcfPipesError
         ├── PipesRequestError                 400 bad_request: the call is not one that Dagster makes
         ├── PipesDuplicateCallError           409 duplicate_call: another delivery of this call has claimed the session
+        ├── PipesCancelledError               raised by the next Pipes call after Dagster has terminated the run
+        ├── PipesDeadlineExceededError        raised by the next Pipes call shortly before the function's timeout
         └── PipesStorageError                 503 storage_unavailable: Cloud Storage cannot be reached, or fails
             ├── PipesBucketNotFoundError      400 bucket_not_found
             ├── PipesStorageForbiddenError    500 storage_forbidden: the function's identity lacks a permission
@@ -44,6 +46,18 @@ class PipesDuplicateCallError(GcfPipesError):
 
     status = 409
     code = "duplicate_call"
+
+
+class PipesCancelledError(GcfPipesError):
+    """Dagster has terminated the run: let it end the function, after undoing what must be undone."""
+
+    code = "cancelled"
+
+
+class PipesDeadlineExceededError(GcfPipesError):
+    """The function's timeout has come close: let it end the function, before the platform does so without a word."""
+
+    code = "deadline_exceeded"
 
 
 class PipesStorageError(GcfPipesError):

@@ -28,6 +28,7 @@ from gcf_pipes._errors import (
     PipesObjectExistsError,
     PipesRequestError,
 )
+from gcf_pipes._limits import LOOK_INTERVAL, RunLimits
 from gcf_pipes._params_loader import get_param
 from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, SessionLocation
 from gcf_pipes._storage import ObjectStore, client_getter
@@ -52,12 +53,20 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         store: The bucket.
         location: Where the session keeps its objects.
         buffer: Gathers the messages into chunks.
+        limits: Says whether the run may go on.
         upload_timeout: Seconds that the upload of one chunk may take with its retries, and `close` as a whole.
     """
 
     def __init__(
-        self, store: ObjectStore, location: SessionLocation, buffer: ChunkBuffer, *, upload_timeout: float
+        self,
+        store: ObjectStore,
+        location: SessionLocation,
+        buffer: ChunkBuffer,
+        limits: RunLimits,
+        *,
+        upload_timeout: float,
     ) -> None:
+        self._limits = limits
         self._store = store
         self._location = location
         self._buffer = buffer
@@ -66,6 +75,11 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         self._failure: Exception | None = None
         self._lost = 0
         self._chunk_count = 0
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether Dagster has terminated the run."""
+        return self._limits.cancelled
 
     @property
     def chunk_count(self) -> int:
@@ -78,8 +92,12 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         Raises:
             PipesDuplicateCallError: At the first message: another delivery of this call has claimed the session.
             PipesMessagesNotStoredError: An upload failed for good; this message and perhaps others are not stored.
+            PipesCancelledError: Dagster has terminated the run.
+            PipesDeadlineExceededError: The run has taken as long as it may.
             DagsterPipesError: The message is not JSON serializable.
         """
+        if message["method"] != "closed":
+            self._limits.check()
         line = _encode(message)
         if self._chunk_count == 0:
             self._claim(line)
@@ -113,8 +131,10 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         self._uploader.start()
 
     def _upload_due_chunks(self) -> None:
-        while not self._failure and (chunk := self._buffer.take_due()):
-            self._upload_or_fail(chunk, timeout=self._upload_timeout)
+        while not self._failure and not self._buffer.closed:
+            if chunk := self._buffer.take_due(LOOK_INTERVAL):
+                self._upload_or_fail(chunk, timeout=self._upload_timeout)
+            self._limits.look()
 
     def _join_uploader(self, deadline: float) -> None:
         if self._uploader.ident is None:
@@ -185,8 +205,14 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         self._upload_timeout = upload_timeout
 
     @contextmanager
-    def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
+    def open(
+        self, params: PipesParams, *, timeout: float | None = None
+    ) -> Iterator[PipesCloudStorageMessageWriterChannel]:
         """Open a session's channel; on exit, upload what is left.
+
+        Args:
+            params: The params that the message reader has made.
+            timeout: Seconds that the run may take from now on. Default: any time.
 
         Raises:
             PipesRequestError: A param is missing or of the wrong type, or names a place that a call may not name.
@@ -201,14 +227,16 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
                 DagsterPipesWarning,
                 stacklevel=3,
             )
+        store = ObjectStore(location.bucket, self._get_client())
         channel = PipesCloudStorageMessageWriterChannel(
-            ObjectStore(location.bucket, self._get_client()),
+            store,
             location,
             ChunkBuffer(
                 flush_interval=self._flush_interval,
                 max_chunk_bytes=self._max_chunk_bytes,
                 max_buffer_bytes=self._max_buffer_bytes,
             ),
+            RunLimits(store, location, timeout),
             upload_timeout=self._upload_timeout,
         )
         try:

@@ -4,6 +4,7 @@ One call of the function is one Pipes session. The session owns a *prefix* in a 
 
     gs://{bucket}/{key_prefix}/{run_id}/{step_key}/{session_id}/
         context.json      the Pipes context, only when it is too large for the request body
+        cancel            a marker that Dagster leaves when it terminates the run
         1.json            the first chunk; it holds `opened`, and creating it claims the session
         2.json            ... further chunks, numbered without gaps, each created once and never changed
         n.json            the last chunk; its last line is `closed`
@@ -37,6 +38,9 @@ CHUNK_COUNT_HEADER: Final = "Dagster-Pipes-Chunk-Count"
 ERROR_HEADER: Final = "Dagster-Pipes-Error"
 """Response header: the code of the error for which the runtime refused the call before the user's code ran."""
 
+TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
+"""Request header: how long the run may take from the request's arrival on, in seconds."""
+
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The largest HTTP request that the platform accepts, in bytes.
 
@@ -64,6 +68,11 @@ class SessionLocation:
     def context_key(self) -> str:
         """The name of the object that holds the context when it does not travel in the request body."""
         return self._key("context.json")
+
+    @property
+    def cancel_key(self) -> str:
+        """The name of the object that says that Dagster has terminated the run."""
+        return self._key("cancel")
 
     @property
     def uri(self) -> str:

@@ -14,6 +14,8 @@ NEVER = 3600.0
 DEADLOCK = 30.0
 """Seconds after which a thread that should have ended is taken for stuck."""
 
+FOREVER = 3600.0
+
 
 def new_buffer(*, flush_interval: float = NEVER, max_chunk: int = 100, max_buffer: int = 1000) -> ChunkBuffer:
     return ChunkBuffer(flush_interval=flush_interval, max_chunk_bytes=max_chunk, max_buffer_bytes=max_buffer)
@@ -67,13 +69,13 @@ def test_full_chunk_is_due_at_once() -> None:
     buffer = new_buffer(max_chunk=10)
     buffer.put(b"12345")
     buffer.put(b"67890")
-    assert InThread(buffer.take_due).result() == Chunk(b"1234567890", message_count=2)
+    assert InThread(lambda: buffer.take_due(FOREVER)).result() == Chunk(b"1234567890", message_count=2)
 
 
 def test_message_that_fills_the_chunk_ends_the_waiting_of_the_uploader() -> None:
     buffer = new_buffer(max_chunk=10)
     buffer.put(b"12345")
-    uploader = InThread(buffer.take_due)
+    uploader = InThread(lambda: buffer.take_due(FOREVER))
     buffer.put(b"67890")
     assert uploader.result() == Chunk(b"1234567890", message_count=2)
 
@@ -82,12 +84,12 @@ def test_message_that_fills_the_chunk_ends_the_waiting_of_the_uploader() -> None
 def test_small_chunk_is_due_after_the_interval(flush_interval: float) -> None:
     buffer = new_buffer(flush_interval=flush_interval)
     buffer.put(b"a")
-    assert InThread(buffer.take_due).result() == Chunk(b"a", message_count=1)
+    assert InThread(lambda: buffer.take_due(FOREVER)).result() == Chunk(b"a", message_count=1)
 
 
 def test_first_message_ends_the_endless_waiting_for_one() -> None:
     buffer = new_buffer(flush_interval=0.0)
-    uploader = InThread(buffer.take_due)
+    uploader = InThread(lambda: buffer.take_due(FOREVER))
     buffer.put(b"a")
     assert uploader.result() == Chunk(b"a", message_count=1)
 
@@ -95,7 +97,7 @@ def test_first_message_ends_the_endless_waiting_for_one() -> None:
 def test_small_chunk_is_not_due_before_the_interval() -> None:
     buffer = new_buffer()
     buffer.put(b"a")
-    uploader = InThread(buffer.take_due)
+    uploader = InThread(lambda: buffer.take_due(FOREVER))
     buffer.close()
     assert uploader.result() is None
     assert taken(buffer) == [Chunk(b"a", message_count=1)]
@@ -105,8 +107,8 @@ def test_interval_counts_for_what_a_full_chunk_left_behind() -> None:
     buffer = new_buffer(flush_interval=0.01, max_chunk=10)
     buffer.put(b"1234567890")
     buffer.put(b"a")
-    assert InThread(buffer.take_due).result() == Chunk(b"1234567890", message_count=1)
-    assert InThread(buffer.take_due).result() == Chunk(b"a", message_count=1)
+    assert InThread(lambda: buffer.take_due(FOREVER)).result() == Chunk(b"1234567890", message_count=1)
+    assert InThread(lambda: buffer.take_due(FOREVER)).result() == Chunk(b"a", message_count=1)
 
 
 def test_message_larger_than_a_chunk_is_a_chunk_by_itself() -> None:
@@ -171,7 +173,7 @@ def test_fast_writer_never_has_more_in_the_buffer_than_fits() -> None:
     writer = Thread(target=write, daemon=True)
     writer.start()
     assert filled.wait(DEADLOCK)
-    chunks = [*iter(buffer.take_due, None), *taken(buffer)]
+    chunks = [*iter(lambda: buffer.take_due(FOREVER), None), *taken(buffer)]
     writer.join(DEADLOCK)
     assert b"".join(chunk.data for chunk in chunks) == b"".join(lines)
     assert max(len(chunk.data) for chunk in chunks) <= 100
@@ -189,7 +191,7 @@ def test_several_writers_lose_nothing_and_keep_each_ones_order() -> None:
         writer.start()
     lines: list[str] = []
     while len(lines) < 2000:
-        chunk = InThread(buffer.take_due).result()
+        chunk = InThread(lambda: buffer.take_due(FOREVER)).result()
         assert chunk is not None
         lines += chunk.data.decode().splitlines()
     for name in "abcd":
@@ -198,7 +200,7 @@ def test_several_writers_lose_nothing_and_keep_each_ones_order() -> None:
 
 def test_close_ends_the_waiting_of_the_uploader() -> None:
     buffer = new_buffer()
-    uploader = InThread(buffer.take_due)
+    uploader = InThread(lambda: buffer.take_due(FOREVER))
     buffer.close()
     assert uploader.result() is None
 
@@ -215,7 +217,7 @@ def test_closed_buffer_has_nothing_due_but_gives_what_is_left() -> None:
     buffer = new_buffer(max_chunk=1)
     buffer.put(b"full")
     buffer.close()
-    assert buffer.take_due() is None
+    assert buffer.take_due(FOREVER) is None
     assert buffer.take() == Chunk(b"full", message_count=1)
 
 
@@ -228,3 +230,7 @@ def test_chunks_are_the_lines_in_order_and_no_chunk_of_several_is_too_large(line
     assert b"".join(chunk.data for chunk in chunks) == b"".join(lines)
     assert sum(chunk.message_count for chunk in chunks) == len(lines)
     assert all(len(chunk.data) <= max_chunk or chunk.message_count == 1 for chunk in chunks)
+
+
+def test_taking_gives_up_after_its_timeout() -> None:
+    assert new_buffer(flush_interval=3600).take_due(0.01) is None

@@ -8,12 +8,13 @@ from typing import Any
 
 import flask
 from dagster_pipes import PipesContext
-from gcf_pipes import pipes_function
+from gcf_pipes import pipes_cancelled, pipes_function
 from google.cloud import storage
 
 GATE_TIMEOUT = 30.0
 executions: dict[str, int] = {}
 executions_lock = threading.Lock()
+ended = threading.Event()
 
 
 def ok(pipes: PipesContext, event: dict[str, Any]) -> Any:
@@ -139,6 +140,22 @@ def counted(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {"executions": executions[event["key"]]}
 
 
+def loops_with_messages(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Make a Pipes call every now and then until one raises."""
+    while True:
+        pipes.log.info("still here")
+        ended.wait(0.1)
+
+
+def loops_without_messages(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Work without a Pipes call until the run is cancelled."""
+    pipes.log.info("no more messages")
+    while not pipes_cancelled():
+        ended.wait(0.1)
+    print("the loop has seen the cancellation", flush=True)
+    return {}
+
+
 def threads(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {"threads": sorted(thread.name for thread in threading.enumerate())}
 
@@ -164,6 +181,8 @@ MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
         custom_not_serializable,
         from_threads,
         counted,
+        loops_with_messages,
+        loops_without_messages,
         threads,
     )
 }

@@ -1,0 +1,60 @@
+"""A run that is ended from outside: Dagster terminates it, or the function's timeout comes close."""
+
+import signal
+import uuid
+
+import pytest
+import requests
+from google.cloud import storage
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from local_stack.functions import FunctionServer
+from local_stack.processes import python_command, run_process
+from tests.helpers import bootstrap, calling_asset, run, step_error
+
+TERMINATED = """
+import os, sys
+from dagster import materialize
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from tests.helpers import calling_asset
+
+url, bucket, mode = sys.argv[1:]
+orders = calling_asset(url, {"mode": mode})
+materialize([orders], resources={"cloud_function": PipesCloudFunctionClient(bucket=bucket)})
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "seen", "end"),
+    [
+        ("loops_with_messages", "still here", "PipesCancelledError: Dagster has terminated the run"),
+        ("loops_without_messages", "no more messages", "the loop has seen the cancellation"),
+    ],
+)
+def test_a_run_that_dagster_terminates_ends_the_function(
+    function: FunctionServer, bucket: str, storage_client: storage.Client, mode: str, seen: str, end: str
+) -> None:
+    command = python_command("-c", TERMINATED, function.url, bucket, mode)
+    with run_process(command, ready=f"({seen})", stop_signal=signal.SIGINT, stop_timeout=30) as dagster:
+        pass
+    assert "[pipes] the run is terminated: telling the function so" in dagster.output
+    assert dagster.process.returncode != -signal.SIGKILL
+    assert [blob.name for blob in storage_client.list_blobs(bucket) if blob.name.endswith("/cancel")]
+    function.child.wait_for_output(end)
+
+
+def test_a_run_that_comes_close_to_its_timeout_says_that_it_ran_out_of_time(
+    function: FunctionServer, bucket: str
+) -> None:
+    client = PipesCloudFunctionClient(bucket=bucket, function_timeout=1)
+    result, lines = run(calling_asset(function.url, {"mode": "loops_with_messages"}), client)
+    assert not result.success
+    assert "still here" in lines
+    assert "PipesDeadlineExceededError: The function ran out of time after 1 s" in step_error(result)
+
+
+def test_a_timeout_that_is_no_number_is_refused(function: FunctionServer, bucket: str) -> None:
+    body = {"mode": "ok", **bootstrap(bucket, uuid.uuid4().hex)}
+    response = requests.post(function.url, json=body, headers={"Dagster-Pipes-Timeout": "soon"}, timeout=30)
+    assert response.status_code == 400
+    assert "Expected the header Dagster-Pipes-Timeout to be whole seconds, got 'soon'" in response.text
