@@ -22,6 +22,7 @@ from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessa
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
 from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER
+from gcf_pipes._storage import import_library
 
 if TYPE_CHECKING:
     import flask
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     HttpFunction = Callable[[flask.Request], ResponseReturnValue]
 
 FLUSH_RESERVE: Final = 10.0
-"""Seconds before its timeout at which a run must end so that its last messages can be stored, or a tenth if that is
-less."""
+"""Seconds before its timeout at which a run must end so that its last messages can be stored, or a tenth."""
 
 _logger = logging.getLogger("gcf_pipes")
 _channel: ContextVar[PipesCloudStorageMessageWriterChannel] = ContextVar("gcf_pipes_channel")
@@ -88,15 +88,11 @@ def pipes_function(
         context_loader: Loads the context. Default: from the request or, if the request names one, from a bucket.
         message_writer: Writes the messages. Default: `PipesCloudStorageMessageWriter()`.
     """
-    if Admission.from_environment().buckets is None:
-        _logger.warning(
-            "[pipes] %s is not set: calls may name any bucket that this function can reach. Set it to the bucket of "
-            "your Dagster resource, and %s to its key prefix.",
-            BUCKETS_VARIABLE,
-            KEY_PREFIX_VARIABLE,
-        )
+    _warn_if_any_bucket_may_be_named()
     loader = context_loader or PipesCloudFunctionContextLoader()
     writer = message_writer or PipesCloudStorageMessageWriter()
+
+    import_library()  # when the instance starts: it takes half a second, which the first request would have to wait
 
     def decorate(function: "PipesFunction") -> "HttpFunction":
         @functools.wraps(function)
@@ -107,21 +103,32 @@ def pipes_function(
             except GcfPipesError as error:
                 return _refusal(error)
             _send_chunk_count_with_response(request_writer)
-            token = _channel.set(request_writer.channel)
-            try:
-                with pipes:
-                    return _complete_response(function(request, pipes))
-            except PipesMessagesNotStoredError as error:
-                _logger.exception("[pipes] messages of %s are lost", pipes.run_id)
-                return _error_body(error), error.status
-            except SystemExit as error:  # it would end a thread of the server, and leave the call without an answer
-                raise RuntimeError(f"The function called sys.exit({error.code!r}).") from error
-            finally:
-                _channel.reset(token)
+            with _current(request_writer.channel):
+                return _run(function, request, pipes)
 
         return handle
 
     return decorate(function) if function else decorate
+
+
+@contextmanager
+def _current(channel: PipesCloudStorageMessageWriterChannel) -> Iterator[None]:
+    token = _channel.set(channel)
+    try:
+        yield
+    finally:
+        _channel.reset(token)
+
+
+def _run(function: "PipesFunction", request: "flask.Request", pipes: PipesContext) -> "ResponseReturnValue":
+    try:
+        with pipes:
+            return _complete_response(function(request, pipes))
+    except PipesMessagesNotStoredError as error:
+        _logger.exception("[pipes] messages of run %s are lost", pipes.run_id)
+        return _error_body(error), error.status
+    except SystemExit as error:  # it would end a thread of the server, and leave the call without an answer
+        raise RuntimeError(f"The function called sys.exit({error.code!r}).") from error
 
 
 class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterChannel]):
@@ -140,6 +147,16 @@ class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterCha
 
     def get_opened_extras(self) -> PipesExtras:
         return self._writer.get_opened_extras()
+
+
+def _warn_if_any_bucket_may_be_named() -> None:
+    if Admission.from_environment().buckets is None:
+        _logger.warning(
+            "[pipes] %s is not set: calls may name any bucket that this function can reach. Set it to the bucket of "
+            "your Dagster resource, and %s to its key prefix.",
+            BUCKETS_VARIABLE,
+            KEY_PREFIX_VARIABLE,
+        )
 
 
 def _run_timeout(request: "flask.Request") -> float | None:

@@ -37,6 +37,11 @@ _PERMISSIONS: Final = {
 PARALLEL_DELETES: Final = 8
 
 
+def import_library() -> None:
+    """Import google-cloud-storage now, and not when it is first needed."""
+    from google.cloud import storage  # noqa: F401, PLC0415 - importing the package must not import a Google library
+
+
 def create_client() -> "storage.Client":
     """Create a Cloud Storage client with the environment's own credentials, or for `STORAGE_EMULATOR_HOST`.
 

@@ -1,0 +1,89 @@
+"""Runs the benchmark: `python -m benchmarks [--quick] [--emulator NAME] [--only SECTION]`, at the root of the project.
+
+It prints figures and asserts nothing of them. Progress goes to stderr, the table to stdout.
+"""
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Final
+
+from benchmarks._sizes import FULL, QUICK, Sizes
+from benchmarks._stack import create_buckets
+from benchmarks._table import Row, format_table
+from benchmarks.sections import burst, isolation, latency, overhead, requests_on_the_wire
+from local_stack.emulators import available_emulators, run_emulator
+
+Section = Callable[[str, Sizes], Iterator[Row]]
+SECTIONS: Final[dict[str, Section]] = {
+    "overhead": overhead.measure,
+    "latency": latency.measure,
+    "requests": requests_on_the_wire.measure,
+    "isolation": isolation.measure,
+    "burst": burst.measure,
+}
+NOTES: Final = """\
+Stock: dagster_gcp's PipesGCSMessageReader and PipesEnvContextInjector, dagster_pipes' PipesGCSMessageWriter and
+PipesMappingParamsLoader, a plain POST; with their defaults, where the row does not say otherwise.
+Ours: with its defaults. Both against the same emulator process.
+Requests: the deletes are our cleanup after a success; the stock pair leaves its objects in the bucket.
+Memory: growth above a short run in the same process; the function's is that of its gunicorn worker.
+The time of handle_message is counted for both in the same way, around Dagster's own method.
+*  Stock with a PipesContext for each request, which its documentation advises against; so in all rows but the next.
+** Stock with open_dagster_pipes, as documented: one context for the whole process."""
+LIBRARIES: Final = (
+    "dagster",
+    "dagster-pipes",
+    "dagster-gcp",
+    "google-cloud-storage",
+    "functions-framework",
+    "gunicorn",
+)
+
+
+def main() -> None:
+    """Run the sections, and print the table."""
+    options = _parse_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that child processes are stopped
+    started = time.monotonic()
+    rows: list[Row] = []
+    with run_emulator(options.emulator) as emulator:
+        create_buckets(emulator.url)
+        for name in options.only or SECTIONS:
+            for row in SECTIONS[name](emulator.url, QUICK if options.quick else FULL):
+                _show_progress(row, time.monotonic() - started)
+                rows.append(row)
+    print(format_table(rows))
+    print(f"\n{NOTES}\n{_machine(options.emulator)}")
+    print(f"Measured in {time.monotonic() - started:.0f} s.")
+
+
+def _show_progress(row: Row, seconds: float) -> None:
+    print(f"{seconds:4.0f} s  {row.section}: {row.metric}: {row.ours} | {row.stock}", file=sys.stderr, flush=True)
+
+
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure our pair and the stock pair.")
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller measurements: two to three minutes")
+    emulators = available_emulators()
+    parser.add_argument("--emulator", choices=emulators, default=emulators[0], help="default: %(default)s")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="a section; may be given several times")
+    return parser.parse_args()
+
+
+def _machine(emulator: str) -> str:
+    versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    return (
+        f"Machine: {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
+        f"load averages at the end {load}. Emulator: {emulator}.\n{versions}."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""Dagster's side of a run, in a worker process: what is submitted to the executor of `benchmarks._stack`."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from unittest import mock
+
+import requests
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    PipesEnvContextInjector,
+    PipesMessageHandler,
+    ResourceParam,
+    asset,
+    materialize,
+    open_pipes_session,
+)
+from dagster_gcp.pipes import PipesGCSMessageReader
+from dagster_pipes import PipesMessage
+from google.cloud.storage import Client
+
+from benchmarks._memory import peak_memory
+from dagster_gcf_pipes import PipesCloudFunctionClient
+
+Event = Mapping[str, Any]
+Storage = Literal["memory", "sqlite"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to be made.
+
+    Attributes:
+        pair: Whose parts.
+        function_url: The function of that pair.
+        bucket: The bucket for the messages.
+        events: What to call it with, for each asset of the run, by the asset's name.
+        interval: Seconds between two looks and between two uploads of the stock pair; its default if None.
+        storage: Where Dagster keeps the event log.
+    """
+
+    pair: Literal["ours", "stock"]
+    function_url: str
+    bucket: str
+    events: Mapping[str, Event]
+    interval: float | None = None
+    storage: Storage = "memory"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the event log that an asset logged.
+
+    Attributes:
+        asset: The name of the asset.
+        text: The line.
+        arrived: The entry's timestamp, in seconds since the epoch.
+    """
+
+    asset: str
+    text: str
+    arrived: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        success: Whether the run is green.
+        seconds: How long it took.
+        error: Why it is not green.
+        lines: What the assets logged, with the lines of Pipes itself.
+        handling_seconds: How much of the time Dagster's message handler took.
+        peak_memory: The peak memory of the worker process after the run, in bytes.
+    """
+
+    success: bool
+    seconds: float
+    error: str
+    lines: list[Line]
+    handling_seconds: float
+    peak_memory: int
+
+    def texts(self, asset_name: str = "asset") -> list[str]:
+        """What an asset logged, without the lines of Pipes itself."""
+        return [line.text for line in self.lines if line.asset == asset_name and not line.text.startswith("[pipes]")]
+
+
+@dataclass(frozen=True)
+class OverheadSample:
+    """The parts of one measurement of the overhead, made one right after the other, in seconds."""
+
+    empty_run: float
+    plain_call: float
+    pipes_run: float
+
+    @property
+    def overhead(self) -> float:
+        """What Pipes adds to the plain call."""
+        return self.pipes_run - self.empty_run - self.plain_call
+
+
+@dataclass
+class _Stopwatch:
+    seconds: float = 0.0
+
+
+def make_run(task: Task) -> Outcome:
+    """Make a run, and give what has arrived when it ends."""
+    with _time_of_handling() as handling:
+        outcome = _make_run(task)
+    return replace(outcome, handling_seconds=handling.seconds)
+
+
+def make_runs_at_once(tasks: list[Task]) -> list[Outcome]:
+    """Make several runs at the same time, each with an instance of its own."""
+    with ThreadPoolExecutor(len(tasks)) as threads:
+        return list(threads.map(_make_run, tasks))
+
+
+def log_alone(count: int, storage: Storage) -> Outcome:
+    """Log as many lines from a plain asset: what it costs Dagster alone."""
+
+    @asset(name="asset")
+    def logging_asset(context: AssetExecutionContext) -> None:
+        for number in range(count):
+            context.log.info(f"alone {number} {time.time():.6f}")
+
+    with _new_instance(storage) as instance:
+        started = time.monotonic()
+        result = materialize([logging_asset], instance=instance)
+        return Outcome(result.success, time.monotonic() - started, "", [], 0.0, peak_memory())
+
+
+def sample_overhead(task: Task, plain_url: str) -> OverheadSample:
+    """Measure an empty run, a plain call of the same behaviour, and the run through Pipes."""
+
+    @asset(name="asset")
+    def empty_asset() -> None:
+        pass
+
+    with DagsterInstance.ephemeral() as instance:
+        started = time.monotonic()
+        materialize([empty_asset], instance=instance)
+        empty_run_ended = time.monotonic()
+        requests.post(plain_url, json=task.events["asset"]).raise_for_status()
+        plain_call_ended = time.monotonic()
+        result = _materialize(task, instance)
+        ended = time.monotonic()
+    if not result.success:
+        raise RuntimeError(f"Expected the run to succeed, but it failed: {_error(result)}")
+    return OverheadSample(empty_run_ended - started, plain_call_ended - empty_run_ended, ended - plain_call_ended)
+
+
+def _make_run(task: Task) -> Outcome:
+    with _new_instance(task.storage) as instance:
+        started = time.monotonic()
+        result = _materialize(task, instance)
+        seconds = time.monotonic() - started
+        peak = peak_memory()
+        return Outcome(result.success, seconds, _error(result), _lines(result, instance), 0.0, peak)
+
+
+def _materialize(task: Task, instance: DagsterInstance) -> ExecuteInProcessResult:
+    if task.pair == "ours":
+        assets = [_our_asset(task, name, event) for name, event in task.events.items()]
+        resources: dict[str, object] = {"cloud_function": PipesCloudFunctionClient(bucket=task.bucket)}
+    else:
+        assets = [_stock_asset(task, name, event) for name, event in task.events.items()]
+        resources = {"message_reader": _stock_reader(task)}
+    return materialize(assets, instance=instance, resources=resources, raise_on_error=False)
+
+
+def _our_asset(task: Task, name: str, event: Event) -> AssetsDefinition:
+    @asset(name=name)
+    def call(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
+        return cloud_function.run(context=context, function_url=task.function_url, event=event).get_materialize_result()
+
+    return call
+
+
+def _stock_asset(task: Task, name: str, event: Event) -> AssetsDefinition:
+    """Call as the documentation of Dagster does, with the context in the request: the fewest requests to the bucket."""
+
+    @asset(name=name)
+    def call(context: AssetExecutionContext, message_reader: ResourceParam[PipesGCSMessageReader]) -> Any:
+        with open_pipes_session(
+            context=context, context_injector=PipesEnvContextInjector(), message_reader=message_reader
+        ) as session:
+            interval = {} if task.interval is None else {"interval_of_parts": task.interval}
+            body = {**event, **interval, **session.get_bootstrap_env_vars()}
+            requests.post(task.function_url, json=body).raise_for_status()
+        return session.get_results()[0] if session.get_results() else None
+
+    return call
+
+
+def _stock_reader(task: Task) -> PipesGCSMessageReader:
+    options: dict[str, Any] = {} if task.interval is None else {"interval": task.interval}
+    return PipesGCSMessageReader(bucket=task.bucket, client=Client(), **options)
+
+
+@contextmanager
+def _new_instance(storage: Storage) -> Iterator[DagsterInstance]:
+    if storage == "memory":
+        with DagsterInstance.ephemeral() as instance:
+            yield instance
+    else:
+        with (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
+            DagsterInstance.local_temp(directory) as instance,
+        ):
+            yield instance
+
+
+@contextmanager
+def _time_of_handling() -> Iterator[_Stopwatch]:
+    """Add up the time that Dagster's message handler takes while the block runs."""
+    stopwatch = _Stopwatch()
+    original = PipesMessageHandler.handle_message
+
+    def handle_message(handler: PipesMessageHandler, message: PipesMessage) -> None:
+        started = time.perf_counter()
+        original(handler, message)
+        stopwatch.seconds += time.perf_counter() - started
+
+    with mock.patch.object(PipesMessageHandler, "handle_message", handle_message):
+        yield stopwatch
+
+
+def _lines(result: ExecuteInProcessResult, instance: DagsterInstance) -> list[Line]:
+    return [
+        Line(asset=entry.step_key or "", text=entry.user_message, arrived=entry.timestamp)
+        for entry in instance.all_logs(result.run_id)
+        if not entry.is_dagster_event
+    ]
+
+
+def _error(result: ExecuteInProcessResult) -> str:
+    errors = [event.step_failure_data.error for event in result.get_step_failure_events()]
+    return "; ".join(error.cause.message if error.cause else error.message for error in errors if error)

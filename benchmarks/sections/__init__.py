@@ -1,0 +1,1 @@
+"""The sections of the benchmark: each measures both pairs and yields rows of the table."""

@@ -1,0 +1,115 @@
+"""A function that logs as fast as it can: is everything there, in order, where does the time go, and what memory?"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks._dagster_side import Outcome, Storage, Task, log_alone, make_run
+from benchmarks._memory import MIB, peak_memory_of_workers
+from benchmarks._sizes import Sizes
+from benchmarks._stack import Pair, run_dagster_process, run_functions
+from benchmarks._table import Row
+
+STOCK_TIME_LIMIT: Final = 120.0
+"""Seconds that the stock reader's thread has after the function has answered; then the run fails.
+
+Source: `THREAD_WAIT_TIMEOUT` in `dagster._core.pipes.utils`.
+"""
+NOT_MEASURED: Final = "not in quick mode"
+_STORAGE_NAMES: Final[dict[Storage, str]] = {"memory": "in memory", "sqlite": "SQLite"}
+
+
+@dataclass(frozen=True)
+class _Burst:
+    """What came of a burst; the memory is what the peak grew by, above that of a short run before, in bytes."""
+
+    pair: Pair
+    outcome: Outcome
+    function_memory: int
+    dagster_memory: int
+
+    @property
+    def kept(self) -> str:
+        numbers = [int(text.split()[1]) for text in self.outcome.texts() if text.startswith("burst ")]
+        order = "in order" if numbers == sorted(set(numbers)) else "NOT in order"
+        return f"{len(numbers):,}, {order}, run {'green' if self.outcome.success else 'failed'}"
+
+    @property
+    def pace(self) -> str:
+        arrived = len(self.outcome.texts())
+        return f"{self.outcome.seconds:,.1f} s ({arrived / self.outcome.seconds:,.0f}/s)"
+
+    @property
+    def ceiling(self) -> str:
+        if self.pair == "ours":
+            return "-"
+        most = len(self.outcome.texts()) / self.outcome.seconds * STOCK_TIME_LIMIT
+        return f"{most:,.0f}"
+
+    @property
+    def handling(self) -> str:
+        share = self.outcome.handling_seconds / self.outcome.seconds
+        return f"{self.outcome.handling_seconds:,.1f} s ({share:.0%})"
+
+
+def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
+    """Measure bursts with an in-memory instance and with SQLite."""
+    yield from _measure(storage_url, "memory", sizes.burst_in_memory, sizes.alone_in_memory, slow=sizes.slow)
+    yield from _measure(storage_url, "sqlite", sizes.burst_in_sqlite, sizes.alone_in_sqlite, slow=sizes.slow)
+
+
+def _measure(storage_url: str, storage: Storage, count: int, alone_count: int, *, slow: bool) -> Iterator[Row]:
+    ours = _run_burst(storage_url, "ours", storage, count)
+    stock = _run_burst(storage_url, "stock", storage, count) if slow else None
+    alone_seconds, alone_memory = (
+        figure * count / alone_count for figure in _log_alone(storage_url, storage, alone_count)
+    )
+
+    def row(metric: str, bar: str, figure: Callable[[_Burst], str]) -> Row:
+        section = f"burst, {_STORAGE_NAMES[storage]}"
+        return Row(section, metric, bar, figure(ours), figure(stock) if stock else NOT_MEASURED)
+
+    yield row(f"messages that arrived, of {count:,}", "all, in order", lambda burst: burst.kept)
+    yield row("the whole run", "", lambda burst: burst.pace)
+    yield row("of it in Dagster's own handle_message", "", lambda burst: burst.handling)
+    yield row(f"Dagster alone: context.log.info (from {alone_count:,})", "", lambda _: f"{alone_seconds:,.1f} s")
+    yield row(f"at this pace in {STOCK_TIME_LIMIT:g} s, when stock gives up", "", lambda burst: burst.ceiling)
+    yield row("function: growth of peak memory", "bounded", lambda burst: _mebibytes(burst.function_memory))
+    yield row("Dagster: growth of peak memory", "bounded", lambda burst: _mebibytes(burst.dagster_memory))
+    yield row(f"Dagster alone: the same (from {alone_count:,})", "", lambda _: _mebibytes(alone_memory))
+
+
+def _run_burst(storage_url: str, pair: Pair, storage: Storage, count: int) -> _Burst:
+    """Run it in fresh processes, after a short run that loads what any run needs."""
+    with ExitStack() as stack:
+        process = stack.enter_context(run_dagster_process(storage_url))
+        functions = stack.enter_context(run_functions(storage_url))
+        interval = None if pair == "ours" else 1.0  # for the short run only
+
+        def task(count: int, interval: float | None = None) -> Task:
+            event = {"behaviour": "log", "tag": "burst", "count": count, "interval": 0}
+            return functions.task(pair, interval, storage, asset=event)
+
+        server = functions.ours if pair == "ours" else functions.stock
+        short = process.submit(make_run, task(10, interval)).result()
+        function_memory = peak_memory_of_workers(server.child.process.pid)
+        burst = process.submit(make_run, task(count)).result()
+        return _Burst(
+            pair,
+            burst,
+            peak_memory_of_workers(server.child.process.pid) - function_memory,
+            burst.peak_memory - short.peak_memory,
+        )
+
+
+def _log_alone(storage_url: str, storage: Storage, count: int) -> tuple[float, float]:
+    """Seconds, and growth of the peak memory, of logging as many lines without Pipes."""
+    with run_dagster_process(storage_url) as process:
+        short = process.submit(log_alone, 10, storage).result()
+        alone = process.submit(log_alone, count, storage).result()
+        return alone.seconds, alone.peak_memory - short.peak_memory
+
+
+def _mebibytes(size: float) -> str:
+    return f"{size / MIB:,.0f} MiB"

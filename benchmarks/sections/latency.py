@@ -1,0 +1,50 @@
+"""How long after its creation a line of the function's log is in Dagster's event log."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from statistics import median
+from typing import Final
+
+from benchmarks._dagster_side import Outcome, make_run
+from benchmarks._sizes import Sizes
+from benchmarks._stack import PAIRS, run_dagster_process, run_functions
+from benchmarks._statistics import percentile
+from benchmarks._table import Row
+
+INTERVAL: Final = 0.5
+SECTION: Final = "latency"
+
+
+def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
+    """Measure both pairs at the same time: their functions sleep most of it, and both meet the same machine."""
+    count = round(sizes.latency_seconds / INTERVAL)
+    event = {"behaviour": "log", "tag": "latency", "count": count, "interval": INTERVAL}
+    with ExitStack() as stack:
+        processes = [stack.enter_context(run_dagster_process(storage_url)) for _ in PAIRS]
+        functions = stack.enter_context(run_functions(storage_url))
+        runs = [
+            process.submit(make_run, functions.task(pair, asset=event))
+            for pair, process in zip(PAIRS, processes, strict=True)
+        ]
+        ours, stock = (_latencies(run.result()) for run in runs)
+    yield Row(
+        SECTION,
+        f"a line each 0.5 s for {count * INTERVAL:g} s: lines arrived",
+        str(count),
+        str(len(ours)),
+        str(len(stock)),
+    )
+    yield Row(SECTION, "from creation to arrival, median", "<= 0.5 s", _seconds(median(ours)), _seconds(median(stock)))
+    yield Row(
+        SECTION, "the same, 95th percentile", "<= 1 s", _seconds(percentile(ours, 95)), _seconds(percentile(stock, 95))
+    )
+
+
+def _latencies(outcome: Outcome) -> list[float]:
+    if not outcome.texts():
+        raise RuntimeError(f"Expected lines in the event log, but there are none. The run's error: {outcome.error!r}")
+    return [line.arrived - float(line.text.split()[-1]) for line in outcome.lines if line.text.startswith("latency ")]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s"

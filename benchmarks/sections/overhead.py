@@ -1,0 +1,64 @@
+"""What a run adds to the plain call, Dagster's own cost of an empty materialization not counted."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import replace
+from statistics import median
+from typing import Final
+
+from benchmarks._dagster_side import OverheadSample, Task, sample_overhead
+from benchmarks._sizes import Sizes
+from benchmarks._stack import PAIRS, run_dagster_process, run_functions
+from benchmarks._statistics import percentile
+from benchmarks._table import Row
+
+EVENT: Final = {"behaviour": "report"}
+SECTION: Final = "overhead"
+
+
+def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
+    """Measure the three kinds alternately, round by round, so that a drift of the machine meets all of them."""
+    with ExitStack() as stack:
+        ours, stock = (stack.enter_context(run_dagster_process(storage_url)) for _ in PAIRS)
+        functions = stack.enter_context(run_functions(storage_url))
+        plain_url = functions.plain.url
+        our_task = functions.task("ours", asset=EVENT)
+        stock_task = functions.task("stock", asset=EVENT)
+        one_second_task = replace(stock_task, interval=1.0)
+        _sample(ours, our_task, plain_url)  # the first of each process is not measured
+        _sample(stock, one_second_task, plain_url)
+        our_samples = [_sample(ours, our_task, plain_url) for _ in range(sizes.overhead_runs)]
+        default_samples, one_second_samples = [], []
+        for _ in range(sizes.stock_runs):
+            default_samples.append(_sample(stock, stock_task, plain_url))
+            one_second_samples.append(_sample(stock, one_second_task, plain_url))
+        yield _row("a run adds to the plain call, median", "<= 150 ms", our_samples, default_samples)
+        yield _row("the same, stock with intervals of 1 s", "", [], one_second_samples)
+        yield _part("subtracted: an empty materialization", our_samples, default_samples, lambda s: s.empty_run)
+        yield _part("subtracted: the plain call", our_samples, default_samples, lambda s: s.plain_call)
+
+
+def _sample(process: Executor, task: Task, plain_url: str) -> OverheadSample:
+    return process.submit(sample_overhead, task, plain_url).result()
+
+
+def _row(metric: str, bar: str, ours: list[OverheadSample], stock: list[OverheadSample]) -> Row:
+    return Row(SECTION, metric, bar, _overhead(ours), _overhead(stock))
+
+
+def _overhead(samples: list[OverheadSample]) -> str:
+    if not samples:
+        return ""
+    overheads = [sample.overhead * 1000 for sample in samples]
+    return f"{median(overheads):,.0f} ms (95th percentile {percentile(overheads, 95):,.0f}; n = {len(samples)})"
+
+
+def _part(
+    metric: str,
+    ours: list[OverheadSample],
+    stock: list[OverheadSample],
+    part: Callable[[OverheadSample], float],
+) -> Row:
+    our_median, stock_median = (median(map(part, samples)) * 1000 for samples in (ours, stock))
+    return Row(SECTION, metric, "", f"{our_median:,.1f} ms", f"{stock_median:,.1f} ms")
