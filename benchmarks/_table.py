@@ -14,7 +14,7 @@ class Row:
     Attributes:
         section: What is measured.
         metric: The figure, with its unit.
-        bar: What issue 2 asks of ours, empty where it asks nothing.
+        bar: What ours is to reach, empty where nothing is set.
         ours: Our pair's figure.
         stock: The stock pair's, empty where it was not measured.
     """

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from typing import cast
+from typing import cast, get_args
 
-from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesMessage
+from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD, Method, PipesMessage
 
+_METHODS: tuple[str, ...] = get_args(Method)
 _KEYS = {PIPES_PROTOCOL_VERSION_FIELD, "method", "params"}
 
 
@@ -21,7 +22,7 @@ def parse_chunk(data: bytes, uri: str) -> Iterator[PipesMessage]:
         uri: The `gs://` URI of the object, for the error text.
 
     Raises:
-        ChunkFormatError: A line is not a JSON object with the version field of the Pipes protocol.
+        ChunkFormatError: A line is not a message of the Pipes protocol, of the version that is installed here.
     """
     for number, line in enumerate(data.splitlines(), start=1):
         yield _parse_message(line, f"line {number} of {uri}")
@@ -34,4 +35,9 @@ def _parse_message(line: bytes, where: str) -> PipesMessage:
         raise ChunkFormatError(f"Expected a Pipes message as JSON in {where}, got something else: {error}") from error
     if not isinstance(message, dict) or not message.keys() >= _KEYS:
         raise ChunkFormatError(f"Expected a JSON object with the keys {sorted(_KEYS)} in {where}, got {line[:200]!r}.")
+    if message[PIPES_PROTOCOL_VERSION_FIELD] != PIPES_PROTOCOL_VERSION or message["method"] not in _METHODS:
+        raise ChunkFormatError(
+            f"Expected a message of version {PIPES_PROTOCOL_VERSION} of the Pipes protocol, with one of the methods "
+            f"{_METHODS}, in {where}, got {line[:200]!r}. Install the same version of dagster-pipes on both sides."
+        )
     return cast("PipesMessage", message)

@@ -10,7 +10,7 @@ from dagster_pipes import PipesException, PipesMessage, PipesParams
 from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, SessionLocation
 
 from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
-from dagster_gcf_pipes._chunk_parser import parse_chunk
+from dagster_gcf_pipes._chunk_parser import ChunkFormatError, parse_chunk
 from dagster_gcf_pipes._verdict import SessionRecord
 
 STOP_TIMEOUT: Final = 5.0
@@ -127,6 +127,8 @@ class ReaderSession(PipesMessageReader):
             self._fetcher.stop()
 
     def _handle(self, message: PipesMessage, handler: PipesMessageHandler) -> None:
+        if self._closed:
+            raise ChunkFormatError(f"Expected no message after `closed` in {self._location.uri}, got {message!r:.200}.")
         if message["method"] == "closed":
             self._exception = (message["params"] or {}).get("exception")
         with self._changed:

@@ -133,3 +133,26 @@ def test_a_chunk_that_is_not_json_lines_fails_the_session_and_is_named(
     assert not result.success
     assert lines[0] == "kept"
     assert "line 3 of gs://" in result.failure_data_for_node("orders").error.to_string()
+
+
+def test_a_message_after_closed_fails_the_session(bucket: str, storage_client: storage.Client) -> None:
+    @asset(name="orders")
+    def chatty(context: AssetExecutionContext) -> MaterializeResult:
+        reader = PipesCloudStorageMessageReader(bucket=bucket)
+        with open_pipes_session(
+            context=context, context_injector=PipesEnvContextInjector(), message_reader=reader
+        ) as session:
+            prefix = session.message_reader_params["key_prefix"]
+            messages = [
+                {"__dagster_pipes_version": "0.1", "method": "opened", "params": {"extras": {}}},
+                {"__dagster_pipes_version": "0.1", "method": "closed", "params": {}},
+                {"__dagster_pipes_version": "0.1", "method": "log", "params": {"message": "late", "level": "INFO"}},
+            ]
+            content = "\n".join(map(json.dumps, messages))
+            storage_client.bucket(bucket).blob(f"{prefix}/1.json").upload_from_string(content)
+        return MaterializeResult()
+
+    result, lines = materialized(chatty)
+    assert not result.success
+    assert "late" not in lines
+    assert "Expected no message after `closed`" in result.failure_data_for_node("orders").error.to_string()

@@ -72,6 +72,9 @@ def test_last_line_needs_no_newline() -> None:
         pytest.param(b'"__dagster_pipes_version"', id="string"),
         pytest.param(b"null", id="null"),
         pytest.param(b'{"method": "log", "params": null}', id="no version"),
+        pytest.param(b'{"__dagster_pipes_version": "0.1", "method": "delete", "params": null}', id="unknown method"),
+        pytest.param(b'{"__dagster_pipes_version": "0.1", "method": ["log"], "params": null}', id="no text as method"),
+        pytest.param(b'{"__dagster_pipes_version": "9.9", "method": "log", "params": null}', id="other version"),
         pytest.param(b'{"__dagster_pipes_version": "0.1", "params": null}', id="no method"),
     ],
 )
