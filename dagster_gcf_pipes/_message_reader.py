@@ -13,6 +13,7 @@ from gcf_pipes._storage import ObjectStore, client_getter
 from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
 from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError
 from dagster_gcf_pipes._reader_session import ReaderSession
+from dagster_gcf_pipes._verdict import describe_missing
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -75,6 +76,8 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
                 session.function_ended(None)
                 raise
             session.function_ended(None)
+        if missing := session.record.missing_chunks:
+            raise PipesCloudFunctionMessagesError(f"Messages were lost: {describe_missing(missing)}.")
         if failure := session.record.failure:
             raise PipesCloudFunctionMessagesError(
                 f"The messages could not be read and handled to their end: {failure}"
@@ -82,13 +85,14 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
 
     def session(self, location: SessionLocation) -> ReaderSession:
         """Return the reader of one session, at a location of the caller's choice."""
+        store = ObjectStore(self._bucket, self._get_client())
         fetcher = ChunkFetcher(
-            ObjectStore(self._bucket, self._get_client()),
+            store,
             location,
             poll_interval=self._poll_interval,
             drain_timeout=self._drain_timeout,
         )
-        return ReaderSession(location, fetcher)
+        return ReaderSession(store, location, fetcher)
 
     @property
     def expected_writer_count(self) -> int:

@@ -2,17 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from threading import Condition, Thread
 from typing import Final
 
 from dagster import PipesMessageHandler, PipesMessageReader
 from dagster_pipes import PipesException, PipesMessage, PipesParams
 from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, SessionLocation
+from gcf_pipes._storage import ObjectStore
 
 from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
 from dagster_gcf_pipes._chunk_parser import ChunkFormatError, parse_chunk
 from dagster_gcf_pipes._verdict import SessionRecord
 
+MOST_MISSING: Final = 1000
+"""Missing chunks that are looked for: a response may say that the function wrote any number."""
+LIST_TIMEOUT: Final = 30.0
+"""Seconds for which the list of a session's objects is retried."""
 STOP_TIMEOUT: Final = 5.0
 """Seconds to wait for the threads when the run is interrupted; they are daemons and end by themselves."""
 
@@ -24,11 +30,13 @@ class ReaderSession(PipesMessageReader):
     in-memory event log and 5 ms with SQLite: the fetching is never what one waits for.
 
     Args:
+        store: The bucket.
         location: Where the session keeps its objects.
         fetcher: Fetches the session's chunks.
     """
 
-    def __init__(self, location: SessionLocation, fetcher: ChunkFetcher) -> None:
+    def __init__(self, store: ObjectStore, location: SessionLocation, fetcher: ChunkFetcher) -> None:
+        self._store = store
         self._location = location
         self._fetcher = fetcher
         self._opened = False
@@ -36,8 +44,10 @@ class ReaderSession(PipesMessageReader):
         self._exception: PipesException | None = None
         self._chunk_count = 0
         self._message_count = 0
+        self._missing_chunks: tuple[int, ...] = ()
         self._failure: Exception | None = None
         self._ended = False
+        self._expected: int | None = None
         self._changed = Condition()
 
     @property
@@ -49,6 +59,7 @@ class ReaderSession(PipesMessageReader):
             exception=self._exception,
             chunk_count=self._chunk_count,
             message_count=self._message_count,
+            missing_chunks=self._missing_chunks,
             failure=self._failure,
         )
 
@@ -95,8 +106,9 @@ class ReaderSession(PipesMessageReader):
 
     def function_ended(self, chunk_count: int | None) -> None:
         """Say that the function has ended, and how many chunks it wrote if that is known."""
-        self._fetcher.function_ended(chunk_count)
+        self._expected = chunk_count
         self._ended = True
+        self._fetcher.function_ended(chunk_count)
 
     @property
     def expected_writer_count(self) -> int:
@@ -118,13 +130,23 @@ class ReaderSession(PipesMessageReader):
                     self._handle(message, handler)
                 self._chunk_count = index
                 if self._closed:
-                    break
+                    return
+            if self._ended:
+                self._missing_chunks = self._find_missing()
         except Exception as error:  # noqa: BLE001 - the verdict fails the run with it
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
         finally:
             self._fetcher.stop()
+
+    def _find_missing(self) -> tuple[int, ...]:
+        """Return the numbers of chunks that were written and are not there; what comes after the first is not read."""
+        keys = self._store.list_keys(self._location.prefix_key, timeout=LIST_TIMEOUT)
+        there = {index for key in keys if (index := self._location.chunk_index(key))}
+        written = max(self._expected or 0, *there, 0)
+        missing = (index for index in range(1, written + 1) if index not in there)
+        return tuple(islice(missing, MOST_MISSING))
 
     def _handle(self, message: PipesMessage, handler: PipesMessageHandler) -> None:
         if self._closed:

@@ -26,6 +26,7 @@ from dagster_gcf_pipes._errors import (
 Metadata: TypeAlias = Mapping[str, MetadataValue]
 
 _BODY_EXCERPT = 1000
+_MOST_NAMED = 20
 _SUCCESS = range(200, 300)
 _CONFLICT = 409
 _UNAVAILABLE = 503
@@ -96,6 +97,7 @@ class SessionRecord:
         exception: The exception that came with `closed`, or None.
         chunk_count: The number of chunks that were read and handled.
         message_count: The number of messages that were handled.
+        missing_chunks: The numbers of chunks that are not in the bucket, although they or a later one were written.
         failure: What ended the reading before its time, or None.
     """
 
@@ -104,6 +106,7 @@ class SessionRecord:
     exception: PipesException | None = None
     chunk_count: int = 0
     message_count: int = 0
+    missing_chunks: tuple[int, ...] = ()
     failure: Exception | None = None
 
 
@@ -175,13 +178,23 @@ def _status_not_ok(call: CallRecord, session: SessionRecord, metadata: Metadata)
 
 
 def _chunks_missing(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.chunk_count is None or session.chunk_count >= call.chunk_count:
+    missing = session.missing_chunks
+    if not missing and session.chunk_count < (call.chunk_count or 0):
+        missing = (session.chunk_count + 1,)
+    if not missing:
         return None
+    wrote = f"it wrote {call.chunk_count} chunks, but " if call.chunk_count is not None else ""
     return PipesCloudFunctionMessagesError(
-        f"Messages of the function were lost: it wrote {call.chunk_count} chunks, but chunk {session.chunk_count + 1} "
-        "is not in the bucket.",
-        metadata,
+        f"Messages of the function were lost: {wrote}{describe_missing(missing)}.", metadata
     )
+
+
+def describe_missing(chunks: tuple[int, ...]) -> str:
+    """Say which chunks are missing."""
+    if len(chunks) == 1:
+        return f"chunk {chunks[0]} is not in the bucket"
+    more = f" and {len(chunks) - _MOST_NAMED} more" if len(chunks) > _MOST_NAMED else ""
+    return f"chunks {', '.join(map(str, chunks[:_MOST_NAMED]))}{more} are not in the bucket"
 
 
 def _not_opened(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:

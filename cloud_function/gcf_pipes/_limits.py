@@ -8,7 +8,7 @@ from gcf_pipes._errors import PipesCancelledError, PipesDeadlineExceededError, P
 from gcf_pipes._protocol import SessionLocation
 from gcf_pipes._storage import ObjectStore
 
-LOOK_INTERVAL: Final = 5.0
+LOOK_INTERVAL: Final = 10.0
 """Seconds between two looks for the cancel marker; with the reader's own, an idle minute stays under 60 reads."""
 LOOK_TIMEOUT: Final = 2.0
 """Seconds for which one look is retried."""

@@ -12,6 +12,7 @@ One call of the function is one Pipes session. The session owns a *prefix* in a 
 A chunk is newline-delimited JSON, one Pipes message a line.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +64,17 @@ class SessionLocation:
     def chunk_key(self, index: int) -> str:
         """The name of the object that holds chunk `index`; the first chunk is 1."""
         return self._key(f"{index}.json")
+
+    def chunk_index(self, key: str) -> int | None:
+        """The number of the chunk that an object of that name holds, or None if it holds none."""
+        name = key.removeprefix(self._key(""))
+        match = re.fullmatch(r"([1-9][0-9]{0,8})\.json", name)
+        return int(match[1]) if match and key == self._key(name) else None
+
+    @property
+    def prefix_key(self) -> str:
+        """What the names of all the session's objects start with."""
+        return self._key("")
 
     @property
     def context_key(self) -> str:

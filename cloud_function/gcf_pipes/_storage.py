@@ -31,6 +31,7 @@ ATTEMPT_TIMEOUT: Final = (5.0, 30.0)
 """Connect and read timeout of one attempt, in seconds."""
 _PERMISSIONS: Final = {
     "create": "storage.objects.create",
+    "list": "storage.objects.list",
     "read": "storage.objects.get",
     "delete": "storage.objects.delete",
 }
@@ -123,6 +124,17 @@ class ObjectStore:
             except NotFound:
                 return None
         return content.getvalue()
+
+    def list_keys(self, prefix: str, *, timeout: float) -> list[str]:
+        """List the names of the objects that start with a prefix.
+
+        Raises:
+            PipesStorageForbiddenError: `storage.objects.list` is missing.
+            PipesStorageError: Anything else went wrong until `timeout` seconds had passed.
+        """
+        with self._translated_errors("list", prefix):
+            blobs = self._client.list_blobs(self._bucket, prefix=prefix, retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
+            return [blob.name for blob in blobs]
 
     def delete(self, keys: Sequence[str], *, timeout: float) -> None:
         """Delete objects, several at a time. One that does not exist is none to delete.

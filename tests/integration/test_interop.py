@@ -156,3 +156,27 @@ def test_a_message_after_closed_fails_the_session(bucket: str, storage_client: s
     assert not result.success
     assert "late" not in lines
     assert "Expected no message after `closed`" in result.failure_data_for_node("orders").error.to_string()
+
+
+def test_a_gap_in_the_chunks_fails_the_session_and_is_reported_chunk_by_chunk(
+    bucket: str, storage_client: storage.Client
+) -> None:
+    @asset(name="orders")
+    def gappy(context: AssetExecutionContext) -> MaterializeResult:
+        reader = PipesCloudStorageMessageReader(bucket=bucket, drain_timeout=0.1)
+        with open_pipes_session(
+            context=context, context_injector=PipesEnvContextInjector(), message_reader=reader
+        ) as session:
+            prefix = session.message_reader_params["key_prefix"]
+            for number in (1, 2, 4, 7):
+                method, params = "log", {"message": f"chunk {number}", "level": "INFO"}
+                if number == 1:
+                    method, params = "opened", {"extras": "none"}
+                message = {"__dagster_pipes_version": "0.1", "method": method, "params": params}
+                storage_client.bucket(bucket).blob(f"{prefix}/{number}.json").upload_from_string(json.dumps(message))
+        return MaterializeResult()
+
+    result, lines = materialized(gappy)
+    assert not result.success
+    assert lines[0] == "chunk 2"
+    assert "chunks 3, 5, 6 are not in the bucket" in result.failure_data_for_node("orders").error.to_string()

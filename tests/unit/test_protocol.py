@@ -1,5 +1,6 @@
 """Where a session keeps its objects."""
 
+import pytest
 from gcf_pipes._protocol import SessionLocation
 
 BELOW_PREFIX = SessionLocation(bucket="lake", prefix="dagster-pipes/run/step/session")
@@ -26,3 +27,14 @@ def test_without_prefix_the_keys_start_without_a_slash() -> None:
 
 def test_without_prefix_the_uri_is_the_bucket() -> None:
     assert AT_ROOT.uri == "gs://lake/"
+
+
+@pytest.mark.parametrize("prefix", ["", "some/prefix"])
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("1.json", 1), ("120.json", 120), ("0.json", None), ("01.json", None), ("context.json", None), ("x/1.json", None)],
+)
+def test_number_of_the_chunk_that_an_object_holds(prefix: str, name: str, index: int | None) -> None:
+    location = SessionLocation("lake", prefix)
+    assert location.chunk_index(f"{location.prefix_key}{name}") == index
+    assert SessionLocation("lake", "another").chunk_index(f"{location.prefix_key}{name}") is None
