@@ -29,6 +29,11 @@ bench *arguments:
 test *arguments:
     {{ run }} pytest {{ arguments }}
 
+# Send so many hostile payloads to the function's entry point
+[group('check')]
+fuzz count="100000":
+    {{ run }} python -m tests.fuzz {{ count }}
+
 # Check style and formatting
 [group('check')]
 lint:

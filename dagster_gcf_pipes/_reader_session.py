@@ -131,7 +131,7 @@ class ReaderSession(PipesMessageReader):
                 self._chunk_count = index
                 if self._closed:
                     return
-            if self._ended:
+            if self._ended and (self._opened or self._expected):
                 self._missing_chunks = self._find_missing()
         except Exception as error:  # noqa: BLE001 - the verdict fails the run with it
             with self._changed:

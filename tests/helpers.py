@@ -1,6 +1,10 @@
 """What the tests of whole runs share."""
 
+import json
+import time
 from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+from threading import Event
 from typing import Any
 
 from dagster import (
@@ -13,6 +17,7 @@ from dagster import (
     materialize,
 )
 from dagster_pipes import PipesContextData, encode_param
+from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
 
@@ -84,3 +89,39 @@ def bootstrap(bucket: str, prefix: str, *, run_id: str = "some-run") -> dict[str
         "DAGSTER_PIPES_CONTEXT": encode_param({"data": context}),
         "DAGSTER_PIPES_MESSAGES": encode_param({"bucket": bucket, "key_prefix": prefix}),
     }
+
+
+def stored_sessions(storage_client: storage.Client, bucket: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the messages of each session whose chunks are in a bucket, in the order of the chunks."""
+    chunks = [blob for blob in storage_client.list_blobs(bucket) if blob.name.endswith(".json")]
+    chunks.sort(key=lambda blob: int(PurePosixPath(blob.name).stem))
+    sessions: dict[str, list[dict[str, Any]]] = {}
+    for chunk in chunks:
+        messages = sessions.setdefault(str(PurePosixPath(chunk.name).parent), [])
+        messages += [json.loads(line) for line in chunk.download_as_bytes().splitlines()]
+    return sessions
+
+
+def summarize(messages: list[dict[str, Any]]) -> list[str]:
+    """Return the text of each log line, and the method of each other message with the exception that came with it."""
+    summary = []
+    for message in messages:
+        params = message["params"] or {}
+        exception = params.get("exception")
+        text = params["message"] if message["method"] == "log" else message["method"]
+        summary.append(f"{text} with {exception['name']}" if exception else text)
+    return summary
+
+
+def wait_until(reached: Callable[[], bool], timeout: float = 30.0) -> None:
+    """Look again and again until something is reached.
+
+    Raises:
+        TimeoutError: It is not reached in time.
+    """
+    deadline = time.monotonic() + timeout
+    pause = Event()
+    while not reached():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not reached within {timeout:g} s")
+        pause.wait(0.1)

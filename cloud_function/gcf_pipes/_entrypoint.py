@@ -164,7 +164,7 @@ def _run_timeout(request: "flask.Request") -> float | None:
     header = request.headers.get(TIMEOUT_HEADER)
     if header is None:
         return None
-    if not re.fullmatch(r"[0-9]{1,6}", header):
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", header):
         raise PipesRequestError(f"Expected the header {TIMEOUT_HEADER} to be whole seconds, got {header[:100]!r}.")
     timeout = int(header)
     return timeout - min(FLUSH_RESERVE, timeout / 10)

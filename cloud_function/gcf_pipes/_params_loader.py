@@ -17,6 +17,7 @@ from dagster_pipes import (
 from gcf_pipes._errors import PipesRequestError
 from gcf_pipes._protocol import BOOTSTRAP_KEYS
 
+MOST_NAMED_KEYS: Final = 20
 MAX_PARAMS_BYTES: Final = 128 * 1024 * 1024
 """The largest decompressed value of a bootstrap key, in bytes: four times the largest request."""
 
@@ -60,7 +61,7 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
         if key not in self._event:
             raise PipesRequestError(
                 f"Expected the request body to have the Dagster Pipes key {key!r}, but it has "
-                f"{sorted(self._event) or 'no keys'}. This function is called by Dagster: use "
+                f"{sorted(self._event)[:MOST_NAMED_KEYS] or 'no keys'}. This function is called by Dagster: use "
                 "`PipesCloudFunctionClient.run`, or merge `get_bootstrap_env_vars()` of a Pipes session into the body."
             )
         encoded = self._event[key]

@@ -1,0 +1,151 @@
+"""A process that is killed in the middle of a run: the function's, or that of the Dagster step."""
+
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from dagster import (
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+    InitLoggerContext,
+    define_asset_job,
+    logger,
+)
+from google.cloud import storage
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from local_stack.processes import python_command, run_process
+from tests.conftest import FUNCTIONS
+from tests.helpers import calling_asset, logged, step_error, stored_sessions, summarize, wait_until
+
+SEEDS = range(int(os.environ.get("KILL_SEEDS", "5")))
+STEADY = FUNCTIONS / "steady" / "main.py"
+COUNT = 40
+OUTLIVING_COUNT = 120
+EVENT = {"count": COUNT, "interval": 0.02}
+LINES = [f"line {number}" for number in range(COUNT)]
+CALLING = "[pipes] calling"
+FUNCTION_TIMEOUT, READ_TIMEOUT_MARGIN, DRAIN_TIMEOUT = 3, 0.5, 1
+RUN_BOUND = FUNCTION_TIMEOUT + READ_TIMEOUT_MARGIN + DRAIN_TIMEOUT + 5.0
+"""Seconds within which a run must end whose function has died; 5 of them for Dagster and a busy machine."""
+
+KILLED_STEP = """
+import sys
+from dagster import materialize
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from tests.helpers import calling_asset
+
+url, bucket, count = sys.argv[1:]
+orders = calling_asset(url, {"count": int(count), "interval": 0.02})
+materialize([orders], resources={"cloud_function": PipesCloudFunctionClient(bucket=bucket)})
+"""
+
+
+class Striker(logging.Handler):
+    """Strikes once, when Dagster logs a line with a given start."""
+
+    def __init__(self, moment: str, strike: Callable[[], None]) -> None:
+        super().__init__()
+        self.struck = False
+        self._moment = moment
+        self._strike = strike
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = str(getattr(record, "dagster_meta", {}).get("orig_message"))
+        if not self.struck and f"{message} ".startswith(f"{self._moment} "):
+            self.struck = True
+            self._strike()
+
+
+def run_struck(
+    function: FunctionServer, client: PipesCloudFunctionClient, striker: Striker
+) -> tuple[ExecuteInProcessResult, list[str]]:
+    """Materialize an asset that calls `steady`, with a striker among Dagster's loggers; return what `run` returns."""
+
+    @logger
+    def striking(_: InitLoggerContext) -> logging.Logger:
+        strikes = logging.Logger("striker", level=logging.DEBUG)
+        strikes.addHandler(striker)
+        return strikes
+
+    definitions = Definitions(
+        assets=[calling_asset(function.url, EVENT)],
+        resources={"cloud_function": client},
+        jobs=[define_asset_job("struck")],
+        loggers={"striker": striking},
+    )
+    with DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("struck").execute_in_process(
+            instance=instance, run_config={"loggers": {"striker": {}}}, raise_on_error=False
+        )
+        return result, logged(instance, result.run_id)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_function_that_is_killed_loses_no_stored_line_and_is_green_only_if_it_closed(
+    emulator: Emulator, bucket: str, storage_client: storage.Client, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", READ_TIMEOUT_MARGIN)
+    chosen = random.Random(seed)
+    client = PipesCloudFunctionClient(
+        bucket=bucket,
+        function_timeout=FUNCTION_TIMEOUT,
+        max_attempts=chosen.choice((1, 2)),
+        retry_delay=0.2,
+        drain_timeout=DRAIN_TIMEOUT,
+        cleanup="never",
+    )
+    with run_function(STEADY, emulator_url=emulator.url) as server:
+        group = server.child.process.pid  # gunicorn and its workers
+        striker = Striker(chosen.choice([CALLING, *LINES]), lambda: os.killpg(group, signal.SIGKILL))
+        started = time.monotonic()
+        result, lines = run_struck(server, client, striker)
+        duration = time.monotonic() - started
+        assert server.child.process.wait(RUN_BOUND) == -signal.SIGKILL
+    assert striker.struck
+    assert duration < RUN_BOUND
+    assert lines == LINES[: len(lines)]
+    sessions = stored_sessions(storage_client, bucket).values()
+    stored = [text for messages in sessions for text in summarize(messages)]
+    assert lines == [text for text in stored if text.startswith("line")]
+    assert result.success == ("closed" in stored)
+    if not result.success:
+        assert "PipesCloudFunctionCallError: The call got no response" in step_error(result)
+
+
+def test_a_function_outlives_the_step_that_is_killed_and_its_messages_stay_readable(
+    emulator: Emulator, bucket: str, storage_client: storage.Client
+) -> None:
+    with run_function(STEADY, emulator_url=emulator.url) as server:
+        command = python_command("-c", KILLED_STEP, server.url, bucket, str(OUTLIVING_COUNT))
+        with run_process(command, ready="(line 5)", stop_signal=signal.SIGKILL) as dagster:
+            pass
+        assert dagster.process.returncode == -signal.SIGKILL
+
+        def session() -> list[str]:
+            (messages,) = stored_sessions(storage_client, bucket).values()
+            return summarize(messages)
+
+        assert "closed" not in session()  # it is still running
+        wait_until(lambda: session()[-1] == "closed")
+    (messages,) = stored_sessions(storage_client, bucket).values()
+    assert summarize(messages) == ["opened", *(f"line {number}" for number in range(OUTLIVING_COUNT)), "closed"]
+
+
+def test_a_function_that_is_told_to_stop_finishes_its_run(emulator: Emulator, bucket: str) -> None:
+    """The platform sends SIGTERM, and SIGKILL ten seconds later: a run that is shorter ends well."""
+    client = PipesCloudFunctionClient(bucket=bucket, function_timeout=30)
+    with run_function(STEADY, emulator_url=emulator.url) as server:
+        striker = Striker("line 5", server.child.process.terminate)
+        result, lines = run_struck(server, client, striker)
+        assert server.child.process.wait(10) == 0
+    assert striker.struck
+    assert result.success
+    assert lines == LINES

@@ -1,0 +1,223 @@
+"""What goes into the channel comes out of the reader: equal, in order, once."""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from threading import Timer
+from typing import Any, Final
+
+import pytest
+from dagster import PipesMessageHandler
+from dagster_pipes import PIPES_PROTOCOL_VERSION, Method, PipesMessage
+from gcf_pipes import PipesCloudStorageMessageWriter
+from gcf_pipes._errors import PipesStorageError
+from gcf_pipes._protocol import SessionLocation
+from gcf_pipes._storage import ObjectStore
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from dagster_gcf_pipes import PipesCloudStorageMessageReader
+from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
+from local_stack.emulators import EMBEDDED, run_emulator
+
+BUCKET: Final = "properties"
+LARGE: Final = 5 * 1024 * 1024
+POLL_INTERVAL: Final = 0.005
+DEADLOCK: Final = 10.0
+"""Seconds after which a fetcher that has not ended is taken for stuck."""
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[storage.Client]:
+    with run_emulator(EMBEDDED) as emulator:
+        options = {"api_endpoint": emulator.url}
+        client = storage.Client(project="local", credentials=AnonymousCredentials(), client_options=options)  # type: ignore[no-untyped-call]
+        with closing(client):
+            client.create_bucket(BUCKET)
+            yield client
+
+
+class RecordingHandler(PipesMessageHandler):
+    """Keeps what Dagster would have handled."""
+
+    def __init__(self) -> None:
+        self.messages: list[PipesMessage] = []
+
+    def handle_message(self, message: PipesMessage) -> None:
+        self.messages.append(message)
+
+
+def message(method: Method, params: Mapping[str, Any] | None) -> PipesMessage:
+    return {"__dagster_pipes_version": PIPES_PROTOCOL_VERSION, "method": method, "params": params}
+
+
+def log(text: str) -> PipesMessage:
+    return message("log", {"message": text, "level": "INFO"})
+
+
+def joined_surrogates(text: str) -> str:
+    """Join each high surrogate and the low one after it to the character they mean: JSON cannot tell the two apart."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+texts = st.text(
+    st.characters(exclude_categories=()) | st.sampled_from("\0\n\r\x85\u2028\ud800\udc00"), max_size=30
+).map(joined_surrogates)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(texts, children, max_size=3),
+    max_leaves=5,
+)
+messages = st.one_of(
+    texts.map(log),
+    values.map(lambda value: message("report_custom_message", {"payload": value})),
+    st.just(message("report_custom_message", None)),
+)
+writer_options = st.fixed_dictionaries(
+    {
+        "flush_interval": st.sampled_from([0.0, 0.001, 0.02, 0.2]),
+        "max_chunk_bytes": st.sampled_from([1, 100, 1000, 1024 * 1024]),
+        "max_buffer_bytes": st.sampled_from([1, 500, 8 * 1024 * 1024]),
+    }
+)
+
+
+def sent_and_read(
+    client: storage.Client, sent: list[PipesMessage], options: dict[str, Any], *, chunk_count_known: bool = True
+) -> list[PipesMessage]:
+    """Return what a session's reader hands on if these messages are written between `opened` and `closed`."""
+    handler = RecordingHandler()
+    reader = PipesCloudStorageMessageReader(bucket=BUCKET, client=client, poll_interval=POLL_INTERVAL)
+    session = reader.session(SessionLocation(BUCKET, uuid.uuid4().hex))
+    writer = PipesCloudStorageMessageWriter(client, **options)
+    with session.read_messages(handler) as params:
+        with writer.open(params) as channel:
+            for each in [OPENED, *sent, CLOSED]:
+                channel.write_message(each)
+        session.function_ended(channel.chunk_count if chunk_count_known else None)
+    if failure := session.record.failure:
+        raise failure
+    assert session.record.chunk_count == channel.chunk_count
+    return handler.messages
+
+
+OPENED: Final = message("opened", {"extras": {}})
+CLOSED: Final = message("closed", {})
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sent=st.lists(messages, max_size=12), options=writer_options, chunk_count_known=st.booleans())
+@example(sent=[log("")], options={}, chunk_count_known=True)
+@example(sent=[log("\0"), log("\ud800"), log("\udc00"), log("a\r\nb\u2028")], options={}, chunk_count_known=False)
+def test_any_messages_come_out_as_they_went_in(
+    client: storage.Client, sent: list[PipesMessage], options: dict[str, Any], chunk_count_known: bool
+) -> None:
+    received = sent_and_read(client, sent, options, chunk_count_known=chunk_count_known)
+    assert received == [OPENED, *sent, CLOSED]
+
+
+@pytest.mark.parametrize("character", ["x", "é", "\0", "\ud800"], ids=["ascii", "unicode", "nul", "lone surrogate"])
+def test_message_of_5_mb_comes_out_among_small_ones(client: storage.Client, character: str) -> None:
+    """Escaped, some of them are 30 MB: more than the buffer may hold."""
+    sent = [log("before"), log(character * LARGE), log("after")]
+    assert sent_and_read(client, sent, {}) == [OPENED, *sent, CLOSED]
+
+
+class ScriptedStore(ObjectStore):
+    """A store whose objects appear in any order, by the count of the looks.
+
+    It is strongly consistent, as Cloud Storage is: what a look has seen, later ones see. It has no latency, does not
+    bound what it reads, and retries nothing; an error is what is left after the real store's own retries.
+
+    Args:
+        appearances: For each chunk, the number of the look from which on it is there.
+        fails_at: The number of the look that fails, if one does.
+        ends_at: The number of the look during which the function ends, if it does not end later.
+    """
+
+    def __init__(
+        self,
+        appearances: list[int],
+        *,
+        fails_at: int | None = None,
+        ends_at: int | None = None,
+        says_count: bool = True,
+    ) -> None:
+        self._appearances = appearances
+        self._fails_at = fails_at
+        self._ends_at = ends_at
+        self._says_count = says_count
+        self._ended = False
+        self._looks = 0
+        self.chunks_read = 0
+        self.fetcher = ChunkFetcher(self, LOCATION, poll_interval=0.0005, drain_timeout=0.01)
+
+    def chunks(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what the fetcher fetches; one that is stuck is stopped, so that chunks are missing."""
+        watchdog = Timer(DEADLOCK, self.fetcher.stop)
+        watchdog.start()
+        self.fetcher.start()
+        try:
+            yield from self.fetcher.chunks()
+        finally:
+            watchdog.cancel()
+
+    def read(self, key: str, *, max_bytes: int, timeout: float) -> bytes | None:
+        self._looks += 1
+        if self._looks == self._fails_at:
+            raise PipesStorageError("503")
+        index = int(key.removeprefix(f"{LOCATION.prefix}/").removesuffix(".json")) - 1
+        there = index < len(self._appearances) and (self._ended or self._appearances[index] <= self._looks)
+        if self._looks == self._ends_at:  # after this look was answered: what is written meanwhile, the next one sees
+            self._ended = True
+            self.fetcher.function_ended(len(self._appearances) if self._says_count else None)
+        self.chunks_read += there
+        return content(index + 1) if there else None
+
+
+LOCATION: Final = SessionLocation(BUCKET, "scripted")
+
+
+def content(index: int) -> bytes:
+    return f"chunk {index}".encode()
+
+
+def all_chunks(count: int) -> list[tuple[int, bytes]]:
+    return [(index, content(index)) for index in range(1, count + 1)]
+
+
+appearances = st.lists(st.integers(0, 20), max_size=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(appearances=appearances, ends_at=st.integers(1, 15), says_count=st.booleans())
+def test_chunks_come_in_order_once_whatever_order_they_appear_in(
+    appearances: list[int], ends_at: int, says_count: bool
+) -> None:
+    """The function ends during any look, and the last chunks may appear no sooner than that."""
+    store = ScriptedStore(appearances + [0] * ends_at, ends_at=ends_at, says_count=says_count)
+    assert list(store.chunks()) == all_chunks(len(appearances) + ends_at)
+
+
+@settings(max_examples=40, deadline=None)
+@given(appearances=appearances.filter(bool))
+def test_chunks_come_while_the_function_runs(appearances: list[int]) -> None:
+    store = ScriptedStore(appearances)
+    chunks = store.chunks()
+    assert [next(chunks) for _ in appearances] == all_chunks(len(appearances))
+    store.fetcher.function_ended(len(appearances))
+    assert list(chunks) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(appearances=appearances.filter(bool), fails_at=st.integers(1, 10), ends_at=st.none() | st.integers(1, 10))
+def test_chunks_before_an_error_come_in_order_once_and_then_the_error(
+    appearances: list[int], fails_at: int, ends_at: int | None
+) -> None:
+    store = ScriptedStore(appearances + [0] * fails_at, fails_at=fails_at, ends_at=ends_at)
+    received: list[tuple[int, bytes]] = []
+    with pytest.raises(PipesStorageError, match="503"):
+        received.extend(store.chunks())
+    assert received == all_chunks(store.chunks_read)
