@@ -1,9 +1,10 @@
 """Types of the resource's fields, with their validation."""
 
+import re
 from typing import Annotated, Any
 
 from dagster import EnvVar
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 _ENV_VAR_TYPES = (EnvVar, type(EnvVar.int("_")))
 
@@ -13,16 +14,38 @@ def _unless_env_var(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     return value if isinstance(value, _ENV_VAR_TYPES) else validate(value)
 
 
+def _text(pattern: str, expected: str) -> AfterValidator:
+    """Return a validator of a text that says in plain words what was expected, and what came."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}, got {value!r}")
+        return value
+
+    return AfterValidator(check)
+
+
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 
 BucketName = Annotated[
-    str, Field(pattern=rf"^{_LABEL}(?:\.{_LABEL})*$", min_length=3, max_length=222), WrapValidator(_unless_env_var)
+    str,
+    _text(rf"(?=.{{3,222}}$){_LABEL}(?:\.{_LABEL})*", "the name of a bucket, without `gs://` and without a path"),
+    WrapValidator(_unless_env_var),
 ]
 """Source: https://cloud.google.com/storage/docs/buckets#naming (3 to 63 characters, with dots up to 222)."""
 
-KeyPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*$"), WrapValidator(_unless_env_var)]
+KeyPrefix = Annotated[
+    str,
+    _text(
+        r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*",
+        "names of letters, digits, dots, hyphens and underscores, with single slashes between them",
+    ),
+    WrapValidator(_unless_env_var),
+]
 
-CleanupPolicy = Annotated[str, Field(pattern="^(?:always|on_success|never)$"), WrapValidator(_unless_env_var)]
+CleanupPolicy = Annotated[
+    str, _text("always|on_success|never", "'always', 'on_success' or 'never'"), WrapValidator(_unless_env_var)
+]
 """A string and not an enum: Dagster's config takes an enum by its name, and from no environment variable."""
 
 Seconds = Annotated[int, Field(gt=0, le=3600), WrapValidator(_unless_env_var)]
