@@ -91,7 +91,6 @@ def pipes_function(
     _warn_if_any_bucket_may_be_named()
     loader = context_loader or PipesCloudFunctionContextLoader()
     writer = message_writer or PipesCloudStorageMessageWriter()
-
     import_library()  # when the instance starts: it takes half a second, which the first request would have to wait
 
     def decorate(function: "PipesFunction") -> "HttpFunction":

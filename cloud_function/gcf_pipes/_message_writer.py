@@ -131,10 +131,13 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         self._uploader.start()
 
     def _upload_due_chunks(self) -> None:
-        while not self._failure and not self._buffer.closed:
-            if chunk := self._buffer.take_due(LOOK_INTERVAL):
-                self._upload_or_fail(chunk, timeout=self._upload_timeout)
-            self._limits.look()
+        try:
+            while not self._failure and not self._buffer.closed:
+                if chunk := self._buffer.take_due(LOOK_INTERVAL):
+                    self._upload_or_fail(chunk, timeout=self._upload_timeout)
+                self._limits.look()
+        except Exception as error:  # noqa: BLE001 - as in _upload_or_fail: a writer must not wait for a thread that has died
+            self._fail(error)
 
     def _join_uploader(self, deadline: float) -> None:
         if self._uploader.ident is None:
@@ -147,9 +150,12 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         try:
             self._upload(chunk, timeout=timeout)
         except Exception as error:  # noqa: BLE001 - re-raised, as the cause, in the request's own thread
-            self._failure = error
             self._lost = chunk.message_count
-            self._buffer.close()
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self._buffer.close()
 
     def _upload(self, chunk: Chunk, *, timeout: float) -> None:
         if timeout <= 0:

@@ -70,7 +70,8 @@ def running_subject() -> Iterator["Subject"]:
 
 
 def _local_client(url: str) -> storage.Client:
-    return storage.Client(project="local", credentials=AnonymousCredentials(), client_options={"api_endpoint": url})  # type: ignore[no-untyped-call]
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    return storage.Client(project="local", credentials=credentials, client_options={"api_endpoint": url})
 
 
 class Subject:

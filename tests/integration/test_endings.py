@@ -5,6 +5,11 @@ import uuid
 
 import pytest
 import requests
+from gcf_pipes import PipesCloudStorageMessageWriterChannel, PipesMessagesNotStoredError
+from gcf_pipes._chunk_buffer import ChunkBuffer
+from gcf_pipes._limits import RunLimits
+from gcf_pipes._protocol import SessionLocation
+from gcf_pipes._storage import ObjectStore
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
@@ -58,3 +63,24 @@ def test_a_timeout_that_is_no_number_is_refused(function: FunctionServer, bucket
     response = requests.post(function.url, json=body, headers={"Dagster-Pipes-Timeout": "soon"}, timeout=30)
     assert response.status_code == 400
     assert "Expected the header Dagster-Pipes-Timeout to be whole seconds, got 'soon'" in response.text
+
+
+class BrokenLimits(RunLimits):
+    """Cannot look, for a reason that nobody has foreseen."""
+
+    def look(self) -> None:
+        raise ArithmeticError("unforeseen")
+
+
+def test_a_writer_does_not_wait_for_an_uploader_that_has_died(bucket: str, storage_client: storage.Client) -> None:
+    store, location = ObjectStore(bucket, storage_client), SessionLocation(bucket, "prefix")
+    buffer = ChunkBuffer(flush_interval=0, max_chunk_bytes=100, max_buffer_bytes=200)
+    limits = BrokenLimits(store, location, timeout=None)
+    channel = PipesCloudStorageMessageWriterChannel(store, location, buffer, limits, upload_timeout=10)
+
+    def write_much() -> None:
+        for number in range(100):
+            channel.write_message({"__dagster_pipes_version": "0.1", "method": "log", "params": {"n": number}})
+
+    with pytest.raises(PipesMessagesNotStoredError, match=r"could not be stored after chunk 2 .* unforeseen"):
+        write_much()

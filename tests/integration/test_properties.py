@@ -33,7 +33,8 @@ DEADLOCK: Final = 10.0
 def client() -> Iterator[storage.Client]:
     with run_emulator(EMBEDDED) as emulator:
         options = {"api_endpoint": emulator.url}
-        client = storage.Client(project="local", credentials=AnonymousCredentials(), client_options=options)  # type: ignore[no-untyped-call]
+        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+        client = storage.Client(project="local", credentials=credentials, client_options=options)
         with closing(client):
             client.create_bucket(BUCKET)
             yield client
