@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from logging import Logger
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +29,16 @@ from dagster_gcf_pipes._context_injector import (
     DEFAULT_INLINE_CONTEXT_LIMIT,
     PipesCloudFunctionEventContextInjector,
 )
-from dagster_gcf_pipes._fields import Attempts, BucketName, Bytes, CleanupPolicy, FloatSeconds, KeyPrefix, Seconds
+from dagster_gcf_pipes._fields import (
+    Attempts,
+    BucketName,
+    Bytes,
+    CleanupPolicy,
+    FloatSeconds,
+    KeyPrefix,
+    RetriedOutcome,
+    Seconds,
+)
 from dagster_gcf_pipes._http import FunctionCall, call_function, create_http_session, encode_body
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
 from dagster_gcf_pipes._kept_results import keep_results
@@ -39,7 +48,7 @@ from dagster_gcf_pipes._message_reader import (
     PipesCloudStorageMessageReader,
 )
 from dagster_gcf_pipes._reader_session import ReaderSession
-from dagster_gcf_pipes._retry import RetryPolicy
+from dagster_gcf_pipes._retry import DEFAULT_RETRY_ON, RetryPolicy
 from dagster_gcf_pipes._verdict import Metadata, SessionRecord, find_error
 
 if TYPE_CHECKING:
@@ -105,11 +114,19 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
             "there are: one that does not use gcf_pipes. Default 10."
         ),
     )
+    retry_on: list[RetriedOutcome] = Field(
+        default=[*DEFAULT_RETRY_ON],
+        description=(
+            "The outcomes of a call after which it is attempted again if it has not started the function: HTTP "
+            "statuses ('429'), classes of them ('5xx'), and 'no_response' (no connection, a reset, a timeout). "
+            "Default ['429', '5xx', 'no_response']."
+        ),
+    )
     max_attempts: Attempts = Field(
         default=4,
         description=(
-            "How often a call is attempted in all, when none of the attempts has started the function: 429, 5xx, or no "
-            "connection. 1 means no other attempt. Default 4."
+            "How often a call is attempted in all, when none of the attempts has started the function. "
+            "1 means no other attempt. Default 4."
         ),
     )
     retry_delay: FloatSeconds = Field(
@@ -190,6 +207,8 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
         context.log.info(f"[pipes] the call {call.record.summary} after {call.duration:.2f} s")
         metadata = _metadata(function_url, location, call, reader.record)
         error = find_error(call.record, reader.record, metadata)
+        if error and call.record.may_go_on and not reader.record.closed:
+            self._tell_to_stop(location, context.log, "the function may still be running, but nothing waits for it")
         self._clean_up([*injector.object_keys, *reader.object_keys], failed=error is not None, context=context)
         if error:
             keep_results(context, session, metadata)
@@ -239,13 +258,20 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
         except Exception:
             raise
         except BaseException:
-            log.warning(f"[pipes] the run is terminated: telling the function so through {location.uri}")
-            with suppress(PipesStorageError):
-                ObjectStore(self.bucket, self._client()).create(location.cancel_key, b"{}", timeout=CANCEL_TIMEOUT)
+            self._tell_to_stop(location, log, "the run is terminated")
             raise
+
+    def _tell_to_stop(self, location: SessionLocation, log: Logger, reason: str) -> None:
+        """Leave the cancel marker."""
+        log.warning(f"[pipes] {reason}: telling the function to stop through {location.uri}")
+        try:
+            ObjectStore(self.bucket, self._client()).create(location.cancel_key, b"{}", timeout=CANCEL_TIMEOUT)
+        except PipesStorageError as error:
+            log.warning(f"[pipes] the function cannot be told, and may go on until its timeout: {error}")
 
     def _retry_policy(self) -> RetryPolicy:
         return RetryPolicy(
+            retry_on=frozenset(self.retry_on),
             max_attempts=self.max_attempts,
             initial_delay=self.retry_delay,
             max_delay=MAX_RETRY_DELAY,

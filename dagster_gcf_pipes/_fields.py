@@ -58,3 +58,7 @@ FloatSeconds = Annotated[float, Field(gt=0, le=3600)]
 Attempts = Annotated[int, Field(ge=1, le=100), WrapValidator(_unless_env_var)]
 
 Bytes = Annotated[int, Field(ge=0), WrapValidator(_unless_env_var)]
+
+RetriedOutcome = Annotated[
+    str, _text(r"[45][0-9]{2}|[45]xx|no_response", "an HTTP status such as '429', '4xx', '5xx' or 'no_response'")
+]

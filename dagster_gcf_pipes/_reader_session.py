@@ -1,6 +1,6 @@
 """Reads the messages of one session and hands them to Dagster. All state of the session is here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from threading import Condition, Thread
@@ -8,7 +8,7 @@ from typing import Final
 
 from dagster import PipesMessageHandler, PipesMessageReader
 from dagster_pipes import PipesException, PipesMessage, PipesParams
-from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, SessionLocation
+from gcf_pipes._protocol import BUCKET_PARAM, CLOSES_WITH_REQUEST, KEY_PREFIX_PARAM, SessionLocation
 from gcf_pipes._storage import ObjectStore
 
 from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
@@ -41,6 +41,7 @@ class ReaderSession(PipesMessageReader):
         self._fetcher = fetcher
         self._opened = False
         self._closed = False
+        self._closes_with_request = False
         self._exception: PipesException | None = None
         self._chunk_count = 0
         self._message_count = 0
@@ -94,15 +95,36 @@ class ReaderSession(PipesMessageReader):
             handling.join(STOP_TIMEOUT)
             self._fetcher.join(STOP_TIMEOUT)
 
+    @property
+    def failed(self) -> bool:
+        """Whether the messages could not be read or handled, so that no more of them will be."""
+        return self._failure is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether no more messages are to come: reading has failed, or a session closed that ends with its request."""
+        return self.failed or (self._closed and self._closes_with_request)
+
+    def wait_until(self, reached: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait until something is reached, for at most `timeout` seconds; return whether it is.
+
+        It is looked at again after each message, and after `wake`.
+        """
+        with self._changed:
+            return self._changed.wait_for(reached, timeout)
+
+    def wake(self) -> None:
+        """Let `wait_until` look again."""
+        with self._changed:
+            self._changed.notify_all()
+
     def wait_for_opened(self, timeout: float) -> bool:
         """Wait until the function has opened its session, for at most `timeout` seconds; return whether it has."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._opened or self._failure is not None, timeout) and self._opened
+        return self.wait_until(lambda: self._opened or self.failed, timeout) and self._opened
 
     def wait_for_closed(self, timeout: float) -> None:
         """Wait until the function has closed its session or reading has failed, for at most `timeout` seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._failure is not None, timeout)
+        self.wait_until(lambda: self._closed or self.failed, timeout)
 
     def function_ended(self, chunk_count: int | None) -> None:
         """Say that the function has ended, and how many chunks it wrote if that is known."""
@@ -134,9 +156,8 @@ class ReaderSession(PipesMessageReader):
             if self._ended and (self._opened or self._expected):
                 self._missing_chunks = self._find_missing()
         except Exception as error:  # noqa: BLE001 - the verdict fails the run with it
-            with self._changed:
-                self._failure = error
-                self._changed.notify_all()
+            self._failure = error
+            self.wake()
         finally:
             self._fetcher.stop()
 
@@ -149,13 +170,28 @@ class ReaderSession(PipesMessageReader):
         return tuple(islice(missing, MOST_MISSING))
 
     def _handle(self, message: PipesMessage, handler: PipesMessageHandler) -> None:
-        if self._closed:
-            raise ChunkFormatError(f"Expected no message after `closed` in {self._location.uri}, got {message!r:.200}.")
-        if message["method"] == "closed":
-            self._exception = (message["params"] or {}).get("exception")
+        method, params = message["method"], message["params"] or {}
+        self._refuse_another_session(message)
+        if method == "opened":
+            extras = params.get("extras")
+            self._closes_with_request = isinstance(extras, dict) and extras.get(CLOSES_WITH_REQUEST) is True
+        if method == "closed":
+            self._exception = params.get("exception")
         with self._changed:
-            self._opened = self._opened or message["method"] == "opened"
-            self._closed = self._closed or message["method"] == "closed"
+            self._opened = self._opened or method == "opened"
+            self._closed = self._closed or method == "closed"
             self._changed.notify_all()
         self._message_count += 1
         handler.handle_message(message)
+
+    def _refuse_another_session(self, message: PipesMessage) -> None:
+        """Refuse what no writer of this session can have written: `opened` is its first message, `closed` its last."""
+        if self._closed:
+            expected = "no message after `closed`"
+        elif self._opened and message["method"] == "opened":
+            expected = "one `opened`: another session writes to the same place"
+        elif not self._opened and message["method"] != "opened":
+            expected = "`opened` before any other message"
+        else:
+            return
+        raise ChunkFormatError(f"Expected {expected} in {self._location.uri}, got {message!r:.200}.")

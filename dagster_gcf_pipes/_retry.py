@@ -11,14 +11,14 @@ from typing import Final
 
 from dagster_gcf_pipes._verdict import CallRecord
 
-TOO_MANY_REQUESTS: Final = 429
-"""No instance has taken the request.
+NO_RESPONSE: Final = "no_response"
+DEFAULT_RETRY_ON: Final = ("429", "5xx", NO_RESPONSE)
+"""No instance has taken the request (429, and 500 or 503 as well), or the call was lost before a session was opened.
 
 Source: https://cloud.google.com/run/docs/troubleshooting ("The request was aborted because there was no available
 instance").
 """
-SERVICE_UNAVAILABLE: Final = 503
-SERVER_ERRORS: Final = range(500, 600)
+_SERVICE_UNAVAILABLE: Final = 503
 
 
 class NextStep(Enum):
@@ -31,15 +31,17 @@ class NextStep(Enum):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a call is attempted, and how long it is waited before another attempt.
+    """After what a call is attempted again, how often, and how long it is waited before another attempt.
 
     Attributes:
+        retry_on: Outcomes of a call: HTTP statuses such as "429", classes of them such as "5xx", and "no_response".
         max_attempts: Attempts in all; 1 means no other.
         initial_delay: Seconds before the second attempt; each further delay is twice as long.
         max_delay: The longest delay, in seconds.
         timeout: Seconds after the first attempt's start in which another may start.
     """
 
+    retry_on: frozenset[str]
     max_attempts: int
     initial_delay: float
     max_delay: float
@@ -54,20 +56,18 @@ class RetryPolicy:
         """Whether that attempt may start, `elapsed` seconds after the first."""
         return attempt <= self.max_attempts and elapsed <= self.timeout
 
+    def covers(self, call: CallRecord) -> bool:
+        """Whether such a call may be attempted again; a refusal of the function's runtime is mostly final."""
+        if call.error_code is not None and call.status != _SERVICE_UNAVAILABLE:
+            return False
+        outcomes = {NO_RESPONSE} if call.status is None else {str(call.status), f"{call.status // 100}xx"}
+        return not outcomes.isdisjoint(self.retry_on)
 
-def next_step(call: CallRecord, *, opened: bool) -> NextStep:
+
+def next_step(call: CallRecord, policy: RetryPolicy, *, opened: bool) -> NextStep:
     """Return what follows a call that ended, knowing whether the function has opened its Pipes session."""
     if call.claimed_by_another or (opened and call.may_go_on):
         return NextStep.FOLLOW
-    if not opened and _may_be_repeated(call):
+    if not opened and policy.covers(call):
         return NextStep.RETRY
     return NextStep.FINISH
-
-
-def _may_be_repeated(call: CallRecord) -> bool:
-    """Whether nothing ran, or what ran has claimed the session; a refusal of the function's runtime is mostly final."""
-    if call.status is None or call.status == TOO_MANY_REQUESTS:
-        return True
-    if call.error_code is not None:
-        return call.status == SERVICE_UNAVAILABLE
-    return call.status in SERVER_ERRORS

@@ -93,12 +93,11 @@ def bootstrap(bucket: str, prefix: str, *, run_id: str = "some-run") -> dict[str
 
 def stored_sessions(storage_client: storage.Client, bucket: str) -> dict[str, list[dict[str, Any]]]:
     """Return the messages of each session whose chunks are in a bucket, in the order of the chunks."""
-    chunks = [blob for blob in storage_client.list_blobs(bucket) if blob.name.endswith(".json")]
-    chunks.sort(key=lambda blob: int(PurePosixPath(blob.name).stem))
+    chunks = [PurePosixPath(blob.name) for blob in storage_client.list_blobs(bucket) if blob.name.endswith(".json")]
     sessions: dict[str, list[dict[str, Any]]] = {}
-    for chunk in chunks:
-        messages = sessions.setdefault(str(PurePosixPath(chunk.name).parent), [])
-        messages += [json.loads(line) for line in chunk.download_as_bytes().splitlines()]
+    for chunk in sorted(chunks, key=lambda chunk: int(chunk.stem)):
+        content = storage_client.bucket(bucket).blob(str(chunk)).download_as_bytes()
+        sessions.setdefault(str(chunk.parent), []).extend(map(json.loads, content.splitlines()))
     return sessions
 
 

@@ -21,7 +21,7 @@ from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
-from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER
+from gcf_pipes._protocol import CHUNK_COUNT_HEADER, CLOSES_WITH_REQUEST, ERROR_HEADER, TIMEOUT_HEADER
 from gcf_pipes._storage import import_library
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterCha
             yield self.channel
 
     def get_opened_extras(self) -> PipesExtras:
-        return self._writer.get_opened_extras()
+        return {**self._writer.get_opened_extras(), CLOSES_WITH_REQUEST: True}
 
 
 def _warn_if_any_bucket_may_be_named() -> None:

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from google.cloud import storage
 
 DEFAULT_FLUSH_INTERVAL: Final = 0.2
+MAX_FLUSH_INTERVAL: Final = 5.0
+"""Half of the time from SIGTERM to SIGKILL: what was written before an instance is shut down can be stored by then.
+
+Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown (10 seconds).
+"""
 DEFAULT_MAX_CHUNK_BYTES: Final = 1024 * 1024
 DEFAULT_MAX_BUFFER_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_UPLOAD_TIMEOUT: Final = 30.0
@@ -178,19 +183,23 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
     One writer serves a whole process: all state of a session lives in its channel. What it writes can be read by
     `dagster_gcf_pipes.PipesCloudStorageMessageReader` and by the stock `dagster_gcp.PipesGCSMessageReader`.
 
-    Memory of a session is bounded by `max_buffer_bytes` and one chunk under way: a writer that is faster than the
-    uploads waits.
+    Memory of a session is bounded by `max_buffer_bytes` and one chunk under way. At the bound, because messages are
+    written faster than they are uploaded or because the bucket is away, the next Pipes call waits for room; when an
+    upload has failed for `upload_timeout` seconds, it raises `PipesMessagesNotStoredError`.
 
     Args:
         client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when
             the first session opens.
-        flush_interval: Seconds that a message waits for others before its chunk is uploaded. Default 0.2.
+        flush_interval: Seconds that a message waits for others before its chunk is uploaded, at most 5. Default 0.2.
         max_chunk_bytes: Size at which a chunk is uploaded without waiting, in bytes. Default 1 MiB.
         max_buffer_bytes: Size of the messages that may wait for their upload, in bytes. Default 8 MiB.
         upload_timeout: Seconds that the upload of one chunk may take with its retries, and that the last flush may take
             as a whole. Default 30.
         admission: The buckets and the prefix that a call may name. Defaults to what the environment variables
             `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
+
+    Raises:
+        ValueError: `flush_interval` is out of its range.
     """
 
     def __init__(
@@ -203,6 +212,8 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         upload_timeout: float = DEFAULT_UPLOAD_TIMEOUT,
         admission: Admission | None = None,
     ) -> None:
+        if not 0 <= flush_interval <= MAX_FLUSH_INTERVAL:
+            raise ValueError(f"Expected `flush_interval` to be 0 to {MAX_FLUSH_INTERVAL:g} s, got {flush_interval!r}.")
         self._admission = admission or Admission.from_environment()
         self._get_client = client_getter(client)
         self._flush_interval = flush_interval

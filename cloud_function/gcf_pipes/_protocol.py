@@ -42,6 +42,9 @@ ERROR_HEADER: Final = "Dagster-Pipes-Error"
 TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
 """Request header: how long the run may take from the request's arrival on, in seconds."""
 
+CLOSES_WITH_REQUEST: Final = "closes_with_request"
+"""Key of the extras of `opened`: true if `closed` is the last thing that the function does before it answers."""
+
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The largest HTTP request that the platform accepts, in bytes.
 

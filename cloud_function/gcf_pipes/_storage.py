@@ -30,11 +30,15 @@ CONTENT_TYPE: Final = "application/json"
 ATTEMPT_TIMEOUT: Final = (5.0, 30.0)
 """Connect and read timeout of one attempt, in seconds."""
 _PERMISSIONS: Final = {
-    "create": "storage.objects.create",
-    "list": "storage.objects.list",
-    "read": "storage.objects.get",
-    "delete": "storage.objects.delete",
+    "create": ("storage.objects.create", "roles/storage.objectCreator"),
+    "list": ("storage.objects.list", "roles/storage.objectViewer"),
+    "read": ("storage.objects.get", "roles/storage.objectViewer"),
+    "delete": ("storage.objects.delete", "roles/storage.objectUser"),
 }
+"""The permission that each action needs, and the narrowest predefined role that has it.
+
+Source: https://cloud.google.com/storage/docs/access-control/iam-roles.
+"""
 PARALLEL_DELETES: Final = 8
 
 
@@ -168,9 +172,10 @@ class ObjectStore:
                 "Check the bucket's name in the Dagster resource, and that it was created."
             ) from error
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
+            permission, role = _PERMISSIONS[action]
             raise PipesStorageForbiddenError(
-                f"Cannot {action} {where}: permission denied ({error.message}). Grant the identity in use "
-                f"`{_PERMISSIONS[action]}` on the bucket."
+                f"Cannot {action} {where}: permission denied. Cloud Storage says: {error.message.strip()} "
+                f"Grant this identity `{permission}` on the bucket {self.bucket!r}, for instance with `{role}`."
             ) from error
         except (
             exceptions.GoogleAPICallError,

@@ -42,7 +42,7 @@ def test_a_run_that_dagster_terminates_ends_the_function(
     command = python_command("-c", TERMINATED, function.url, bucket, mode)
     with run_process(command, ready=f"({seen})", stop_signal=signal.SIGINT, stop_timeout=30) as dagster:
         pass
-    assert "[pipes] the run is terminated: telling the function so" in dagster.output
+    assert "[pipes] the run is terminated: telling the function to stop" in dagster.output
     assert dagster.process.returncode != -signal.SIGKILL
     assert [blob.name for blob in storage_client.list_blobs(bucket) if blob.name.endswith("/cancel")]
     function.child.wait_for_output(end)

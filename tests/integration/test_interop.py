@@ -1,6 +1,5 @@
 """Our parts work with Dagster's own, in both directions."""
 
-import json
 from typing import Any
 
 import pytest
@@ -8,7 +7,6 @@ import requests
 from dagster import (
     AssetExecutionContext,
     DagsterInstance,
-    MaterializeResult,
     PipesEnvContextInjector,
     asset,
     materialize,
@@ -109,74 +107,3 @@ def test_the_stock_reader_reads_our_writer(
     result, lines = materialized(session_asset(function.url, event, injectors[inject], reader))
     assert result.success
     assert lines == ["ours 0", "ours 1", "ours 2"]
-
-
-def test_a_chunk_that_is_not_json_lines_fails_the_session_and_is_named(
-    bucket: str, storage_client: storage.Client
-) -> None:
-    """The stock reader passes over what it cannot read."""
-
-    @asset(name="orders")
-    def broken(context: AssetExecutionContext) -> MaterializeResult:
-        reader = PipesCloudStorageMessageReader(bucket=bucket)
-        with open_pipes_session(
-            context=context, context_injector=PipesEnvContextInjector(), message_reader=reader
-        ) as session:
-            prefix = session.message_reader_params["key_prefix"]
-            good = {"__dagster_pipes_version": "0.1", "method": "log", "params": {"message": "kept", "level": "INFO"}}
-            opened = {"__dagster_pipes_version": "0.1", "method": "opened", "params": {"extras": {}}}
-            content = "\n".join([json.dumps(opened), json.dumps(good), "{not json"])
-            storage_client.bucket(bucket).blob(f"{prefix}/1.json").upload_from_string(content)
-        return MaterializeResult()
-
-    result, lines = materialized(broken)
-    assert not result.success
-    assert lines[0] == "kept"
-    assert "line 3 of gs://" in result.failure_data_for_node("orders").error.to_string()
-
-
-def test_a_message_after_closed_fails_the_session(bucket: str, storage_client: storage.Client) -> None:
-    @asset(name="orders")
-    def chatty(context: AssetExecutionContext) -> MaterializeResult:
-        reader = PipesCloudStorageMessageReader(bucket=bucket)
-        with open_pipes_session(
-            context=context, context_injector=PipesEnvContextInjector(), message_reader=reader
-        ) as session:
-            prefix = session.message_reader_params["key_prefix"]
-            messages = [
-                {"__dagster_pipes_version": "0.1", "method": "opened", "params": {"extras": {}}},
-                {"__dagster_pipes_version": "0.1", "method": "closed", "params": {}},
-                {"__dagster_pipes_version": "0.1", "method": "log", "params": {"message": "late", "level": "INFO"}},
-            ]
-            content = "\n".join(map(json.dumps, messages))
-            storage_client.bucket(bucket).blob(f"{prefix}/1.json").upload_from_string(content)
-        return MaterializeResult()
-
-    result, lines = materialized(chatty)
-    assert not result.success
-    assert "late" not in lines
-    assert "Expected no message after `closed`" in result.failure_data_for_node("orders").error.to_string()
-
-
-def test_a_gap_in_the_chunks_fails_the_session_and_is_reported_chunk_by_chunk(
-    bucket: str, storage_client: storage.Client
-) -> None:
-    @asset(name="orders")
-    def gappy(context: AssetExecutionContext) -> MaterializeResult:
-        reader = PipesCloudStorageMessageReader(bucket=bucket, drain_timeout=0.1)
-        with open_pipes_session(
-            context=context, context_injector=PipesEnvContextInjector(), message_reader=reader
-        ) as session:
-            prefix = session.message_reader_params["key_prefix"]
-            for number in (1, 2, 4, 7):
-                method, params = "log", {"message": f"chunk {number}", "level": "INFO"}
-                if number == 1:
-                    method, params = "opened", {"extras": "none"}
-                message = {"__dagster_pipes_version": "0.1", "method": method, "params": params}
-                storage_client.bucket(bucket).blob(f"{prefix}/{number}.json").upload_from_string(json.dumps(message))
-        return MaterializeResult()
-
-    result, lines = materialized(gappy)
-    assert not result.success
-    assert lines[0] == "chunk 2"
-    assert "chunks 3, 5, 6 are not in the bucket" in result.failure_data_for_node("orders").error.to_string()

@@ -102,7 +102,7 @@ def test_a_run_that_a_user_terminates_is_canceled_and_its_function_stops(dagster
     assert "multiprocess executor" in dagster.logs(run_id)
     assert dagster.ask(TERMINATE, runId=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
     wait_until(lambda: dagster.status(run_id) == "CANCELED")
-    assert "[pipes] the run is terminated: telling the function so" in dagster.logs(run_id)
+    assert "[pipes] the run is terminated: telling the function to stop" in dagster.logs(run_id)
     dagster.function.child.wait_for_output("PipesCancelledError: Dagster has terminated the run")
 
 

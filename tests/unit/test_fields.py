@@ -156,3 +156,14 @@ def test_cleanup_can_be_chosen_at_launch(cleanup: str) -> None:
     config = {"bucket": "my-bucket", "cleanup": cleanup}
     run_config = {"resources": {"cloud_function": {"config": config}}}
     assert resolved(PipesCloudFunctionClient.configure_at_launch(), run_config=run_config).cleanup == cleanup
+
+
+@pytest.mark.parametrize("retry_on", [[], ["429"], ["4xx", "503", "no_response"]])
+def test_accepts_the_outcomes_that_are_retried(retry_on: list[str]) -> None:
+    assert define(retry_on=retry_on).retry_on == retry_on
+
+
+@pytest.mark.parametrize("outcome", ["200", "timeout", "5XX", ""])
+def test_refuses_an_outcome_that_cannot_be_retried(outcome: str) -> None:
+    with pytest.raises(ValidationError, match="expected an HTTP status such as '429', '4xx', '5xx' or 'no_response'"):
+        define(retry_on=[outcome])

@@ -1,16 +1,19 @@
 """What follows a call that ended: nothing, another attempt, or the reading of a run whose call was lost."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_gcf_pipes._retry import NextStep, RetryPolicy, next_step
+from dagster_gcf_pipes._retry import DEFAULT_RETRY_ON, NextStep, RetryPolicy, next_step
 from dagster_gcf_pipes._verdict import CallRecord
 
 LOST = CallRecord(lost="ConnectionError: reset")
 NO_CONNECTION = CallRecord(lost="ConnectionError: refused", sent=False)
 NO_INSTANCE = CallRecord(status=429, body="The request was aborted because there was no available instance.")
 DUPLICATE = CallRecord(status=409, error_code="duplicate_call")
+POLICY = RetryPolicy(frozenset(DEFAULT_RETRY_ON), max_attempts=4, initial_delay=2.0, max_delay=30.0, timeout=120.0)
 FINISH, RETRY, FOLLOW = NextStep.FINISH, NextStep.RETRY, NextStep.FOLLOW
 
 
@@ -33,10 +36,24 @@ FINISH, RETRY, FOLLOW = NextStep.FINISH, NextStep.RETRY, NextStep.FOLLOW
     ],
 )
 def test_next_step(call: CallRecord, if_not_opened: NextStep, if_opened: NextStep) -> None:
-    assert (next_step(call, opened=False), next_step(call, opened=True)) == (if_not_opened, if_opened)
+    steps = (next_step(call, POLICY, opened=False), next_step(call, POLICY, opened=True))
+    assert steps == (if_not_opened, if_opened)
 
 
-POLICY = RetryPolicy(max_attempts=4, initial_delay=2.0, max_delay=30.0, timeout=120.0)
+@pytest.mark.parametrize(
+    ("retry_on", "retried"),
+    [
+        (["429"], [429]),
+        (["5xx"], [500, 502, 503]),
+        (["502", "no_response"], [502, None]),
+        (["404"], [404]),
+        ([], []),
+    ],
+)
+def test_only_the_outcomes_that_the_policy_names_are_retried(retry_on: list[str], retried: list[int | None]) -> None:
+    policy = replace(POLICY, retry_on=frozenset(retry_on))
+    statuses = [200, 404, 429, 500, 502, 503, None]
+    assert [status for status in statuses if policy.covers(CallRecord(status=status))] == retried
 
 
 @given(st.integers(min_value=2, max_value=100))

@@ -8,7 +8,7 @@ from dagster_pipes import PipesContext
 from gcf_pipes import PipesCloudStorageMessageWriter, pipes_function
 
 # A line has about 110 bytes, so that two do not fit into a chunk, and no chunk leaves because of the time.
-WRITER = PipesCloudStorageMessageWriter(flush_interval=60, max_chunk_bytes=120, upload_timeout=3)
+WRITER = PipesCloudStorageMessageWriter(flush_interval=5, max_chunk_bytes=120, upload_timeout=3)
 
 executions: dict[str, int] = {}
 executions_lock = Lock()

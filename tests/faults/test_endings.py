@@ -1,0 +1,123 @@
+"""Runs whose end does not come with the function's response: unreadable messages, a silent link, an absent bucket."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from dagster_pipes import PipesMessage
+from gcf_pipes import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel, PipesMessagesNotStoredError
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer
+from tests.faults import (
+    CALL,
+    EVERY,
+    READ,
+    UPLOAD,
+    Away,
+    Fault,
+    FaultProxy,
+    Stall,
+    after,
+    storage_forbidden,
+)
+from tests.helpers import calling_asset, run, step_error, stored_sessions, summarize, wait_until
+
+FOR_EVER = 3600.0
+
+
+class ProxiedClient(PipesCloudFunctionClient):
+    """Reaches its bucket through a proxy."""
+
+    api_endpoint: str
+
+    def get_storage_client(self) -> storage.Client:
+        return proxied_storage(self.api_endpoint)
+
+
+def proxied_storage(url: str) -> storage.Client:
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    return storage.Client("local", credentials, client_options={"api_endpoint": url})
+
+
+@pytest.fixture
+def proxy(emulator: Emulator) -> Iterator[FaultProxy]:
+    """A proxy between Dagster and its bucket."""
+    with FaultProxy(emulator.url) as proxy:
+        yield proxy
+
+
+def test_a_run_whose_messages_cannot_be_read_fails_at_once_and_ends_the_function(
+    function: FunctionServer, bucket: str, storage_client: storage.Client, proxy: FaultProxy
+) -> None:
+    client = ProxiedClient(bucket=bucket, api_endpoint=proxy.url, function_timeout=3600)
+    forbidden = Fault(READ.of(r"/2\.json$"), storage_forbidden("storage.objects.get"), EVERY)
+    with proxy.planned(forbidden):
+        result, _ = run(calling_asset(function.url, {"mode": "loops_with_messages"}), client)
+    error = step_error(result)
+    assert "pipes@local.iam.gserviceaccount.com does not have storage.objects.get access" in error
+    assert f"`storage.objects.get` on the bucket '{bucket}', for instance with `roles/storage.objectViewer`" in error
+
+    def last_message() -> str:
+        (messages,) = stored_sessions(storage_client, bucket).values()
+        return summarize(messages)[-1]
+
+    wait_until(lambda: last_message() == "closed with PipesCancelledError")
+
+
+def test_a_run_that_closed_is_green_although_the_link_to_the_function_went_silent(
+    function: FunctionServer, bucket: str
+) -> None:
+    client = PipesCloudFunctionClient(bucket=bucket, function_timeout=3600)
+    silence = Fault(CALL, Stall(FOR_EVER, processed=True))
+    with FaultProxy(function.url) as link, link.planned(silence):
+        result, lines = run(calling_asset(link.url, {"mode": "ok"}), client)
+    assert result.success
+    assert lines == ["hello from the function"]
+
+
+def test_a_writer_waits_at_its_bound_while_the_bucket_is_away_and_loses_nothing(
+    emulator: Emulator, bucket: str, storage_client: storage.Client
+) -> None:
+    prefix = uuid.uuid4().hex
+    away = Fault(UPLOAD.of(r"/2\.json$"), Away(1.0))
+    with FaultProxy(emulator.url) as proxy, closing(proxied_storage(proxy.url)) as client, proxy.planned(away):
+        writer = PipesCloudStorageMessageWriter(client, max_chunk_bytes=500, max_buffer_bytes=2000)
+        with writer.open({"bucket": bucket, "key_prefix": prefix}) as channel:
+            for number in range(200):
+                channel.write_message(log(number))
+    assert summarize(stored_sessions(storage_client, bucket)[prefix]) == [f"line {number}" for number in range(200)]
+
+
+def test_a_writer_says_how_many_messages_it_could_not_store_when_the_bucket_stays_away(
+    emulator: Emulator, bucket: str, storage_client: storage.Client
+) -> None:
+    prefix = uuid.uuid4().hex
+    away = Fault(UPLOAD, Away(FOR_EVER), after(1))
+    written = 0
+
+    def write_for_ever(channel: PipesCloudStorageMessageWriterChannel) -> None:
+        nonlocal written
+        while True:
+            written += 1
+            channel.write_message(log(written))
+
+    with FaultProxy(emulator.url) as proxy, closing(proxied_storage(proxy.url)) as client, proxy.planned(away):
+        writer = PipesCloudStorageMessageWriter(client, max_chunk_bytes=500, max_buffer_bytes=2000, upload_timeout=1)
+        session = writer.open({"bucket": bucket, "key_prefix": prefix})
+        with pytest.raises(PipesMessagesNotStoredError) as raised, session as channel:
+            write_for_ever(channel)
+    assert len(stored_sessions(storage_client, bucket)[prefix]) == 1
+    assert f"{written - 1} Pipes messages could not be stored after chunk 1" in str(raised.value)
+
+
+def log(number: int) -> PipesMessage:
+    return {
+        "__dagster_pipes_version": "0.1",
+        "method": "log",
+        "params": {"message": f"line {number}", "level": "INFO"},
+    }

@@ -1,0 +1,90 @@
+"""What is in the bucket is not trusted: a clear error names the place, and what came before it is kept."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from dagster import (
+    AssetExecutionContext,
+    DagsterInstance,
+    MaterializeResult,
+    PipesEnvContextInjector,
+    asset,
+    materialize,
+    open_pipes_session,
+)
+from google.cloud import storage
+
+from dagster_gcf_pipes import PipesCloudStorageMessageReader
+from tests.helpers import logged, step_error
+
+
+def message(method: str, params: Mapping[str, Any]) -> str:
+    return json.dumps({"__dagster_pipes_version": "0.1", "method": method, "params": params})
+
+
+def log(text: str) -> str:
+    return message("log", {"message": text, "level": "INFO"})
+
+
+OPENED = message("opened", {"extras": {}})
+CLOSED = message("closed", {})
+
+
+def read(storage_client: storage.Client, bucket: str, chunks: Mapping[int, list[str]]) -> tuple[list[str], str]:
+    """Let Dagster read chunks of those lines; return what it logs, and how the step failed."""
+
+    @asset(name="orders")
+    def reads(context: AssetExecutionContext) -> MaterializeResult:
+        reader = PipesCloudStorageMessageReader(bucket=bucket, drain_timeout=0.1)
+        with open_pipes_session(
+            context=context, context_injector=PipesEnvContextInjector(), message_reader=reader
+        ) as session:
+            prefix = session.message_reader_params["key_prefix"]
+            for number, lines in chunks.items():
+                storage_client.bucket(bucket).blob(f"{prefix}/{number}.json").upload_from_string("\n".join(lines))
+        return MaterializeResult()
+
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize([reads], instance=instance, raise_on_error=False)
+        return logged(instance, result.run_id), step_error(result)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "kept", "error"),
+    [
+        pytest.param({1: [OPENED, log("a"), "{not json"]}, ["a"], "line 3 of gs://", id="not JSON"),
+        pytest.param({1: [OPENED, log("a"), log("b")[:-9]]}, ["a"], "line 3 of gs://", id="a truncated line"),
+        pytest.param({1: [OPENED], 2: [log("a"), "[]"]}, ["a"], "line 2 of gs://", id="no object"),
+        pytest.param(
+            {1: [OPENED, log("a"), message("explode", {})]}, ["a"], "with one of the methods", id="an unknown method"
+        ),
+        pytest.param(
+            {1: [OPENED, log("a"), CLOSED, log("late")]}, ["a"], "Expected no message after `closed`", id="after closed"
+        ),
+        pytest.param(
+            {1: [OPENED, log("a")], 2: [OPENED, log("theirs")]},
+            ["a"],
+            "Expected one `opened`: another session writes to the same place",
+            id="another session",
+        ),
+        pytest.param(
+            {1: [log("theirs"), OPENED]}, [], "Expected `opened` before any other message", id="before opened"
+        ),
+        pytest.param(
+            {1: [OPENED], 2: [log("a")], 4: [log("d")], 7: [CLOSED]},
+            ["a"],
+            "chunks 3, 5, 6 are not in the bucket",
+            id="a gap, chunk by chunk",
+        ),
+    ],
+)
+def test_what_no_writer_of_this_session_can_have_written_fails_the_step(
+    storage_client: storage.Client, bucket: str, chunks: dict[int, list[str]], kept: list[str], error: str
+) -> None:
+    lines, failure = read(storage_client, bucket, chunks)
+    assert [line for line in lines if len(line) == 1] == kept
+    assert "theirs" not in lines
+    assert "late" not in lines
+    assert error in failure
