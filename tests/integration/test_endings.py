@@ -5,7 +5,11 @@ import uuid
 
 import pytest
 import requests
-from gcf_pipes import PipesCloudStorageMessageWriterChannel, PipesMessagesNotStoredError
+from gcf_pipes import (
+    PipesCloudStorageMessageWriter,
+    PipesCloudStorageMessageWriterChannel,
+    PipesMessagesNotStoredError,
+)
 from gcf_pipes._chunk_buffer import ChunkBuffer
 from gcf_pipes._limits import RunLimits
 from gcf_pipes._protocol import SessionLocation
@@ -84,3 +88,9 @@ def test_a_writer_does_not_wait_for_an_uploader_that_has_died(bucket: str, stora
 
     with pytest.raises(PipesMessagesNotStoredError, match=r"could not be stored after chunk 2 .* unforeseen"):
         write_much()
+
+
+@pytest.mark.parametrize("flush_interval", [-1, 5.1])
+def test_a_flush_interval_that_sigkill_would_overtake_is_refused(flush_interval: float) -> None:
+    with pytest.raises(ValueError, match="Expected `flush_interval` to be 0 to 5 s, got"):
+        PipesCloudStorageMessageWriter(flush_interval=flush_interval)

@@ -6,8 +6,11 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
 
 import pytest
+import requests
 from dagster import (
     DagsterInstance,
     Definitions,
@@ -23,7 +26,7 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import python_command, run_process
 from tests.conftest import FUNCTIONS
-from tests.helpers import calling_asset, logged, step_error, stored_sessions, summarize, wait_until
+from tests.helpers import bootstrap, calling_asset, logged, step_error, stored_sessions, summarize, wait_until
 
 SEEDS = range(int(os.environ.get("KILL_SEEDS", "5")))
 STEADY = FUNCTIONS / "steady" / "main.py"
@@ -35,6 +38,9 @@ CALLING = "[pipes] calling"
 FUNCTION_TIMEOUT, READ_TIMEOUT_MARGIN, DRAIN_TIMEOUT = 3, 0.5, 1
 RUN_BOUND = FUNCTION_TIMEOUT + READ_TIMEOUT_MARGIN + DRAIN_TIMEOUT + 5.0
 """Seconds within which a run must end whose function has died; 5 of them for Dagster and a busy machine."""
+
+SIGKILL_FOLLOWS = 10.0
+"""Seconds after SIGTERM. Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown."""
 
 KILLED_STEP = """
 import sys
@@ -150,3 +156,24 @@ def test_a_function_that_is_told_to_stop_finishes_its_run(emulator: Emulator, bu
     assert striker.struck
     assert result.success
     assert lines == LINES
+
+
+def test_what_was_written_before_sigterm_is_stored_before_sigkill_follows_ten_seconds_later(
+    emulator: Emulator, bucket: str, storage_client: storage.Client
+) -> None:
+    with run_function(FUNCTIONS / "hanging" / "main.py", emulator_url=emulator.url) as server:
+        body = bootstrap(bucket, "session")
+        call = Thread(target=post_until_the_end, args=(server.url, body))
+        call.start()
+        server.child.wait_for_output("hanging")
+        server.child.process.terminate()
+        wait_until(lambda: len(list(storage_client.list_blobs(bucket))) == 2, timeout=SIGKILL_FOLLOWS)
+        os.killpg(server.child.process.pid, signal.SIGKILL)
+        call.join()
+    assert summarize(stored_sessions(storage_client, bucket)["session"]) == ["opened", "the last words"]
+
+
+def post_until_the_end(url: str, body: dict[str, str]) -> None:
+    """Call a function that dies."""
+    with suppress(requests.ConnectionError):
+        requests.post(url, json=body, timeout=60)

@@ -1,0 +1,17 @@
+"""A function that logs a line, which waits in the buffer as long as it may, and then never returns."""
+
+from threading import Event
+from typing import Any
+
+import flask
+from dagster_pipes import PipesContext
+from gcf_pipes import PipesCloudStorageMessageWriter, pipes_function
+
+WRITER = PipesCloudStorageMessageWriter(flush_interval=5)
+
+
+@pipes_function(message_writer=WRITER)
+def main(request: flask.Request, pipes: PipesContext) -> Any:
+    pipes.log.info("the last words")
+    print("hanging", flush=True)
+    Event().wait()
