@@ -4,6 +4,7 @@ with FaultProxy(emulator.url, [Fault(UPLOAD.of(r"/2\\.json$"), ResetAfter())]) a
     client = storage.Client(client_options={"api_endpoint": proxy.url}, ...)
 """
 
+from tests.faults.accounting import PlanInForce, RequestRecord
 from tests.faults.plan import (
     ANY,
     BATCH,
@@ -43,7 +44,8 @@ from tests.faults.plan import (
     storage_error,
     storage_forbidden,
 )
-from tests.faults.proxy import FaultProxy, PlanInForce, RequestRecord, refused_url
+from tests.faults.proxy import FaultProxy
+from tests.faults.upstream import refused_url
 
 __all__ = [
     "ANY",
