@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Condition, Event
 
-from tests.faults.plan import Fault, FaultNotMetError, Request
+from tests.faults.plan import Fault, FaultNotMetError, Request, Response
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class _Account:
     strikes: int = 0
     ends_at: float | None = None
 
-    def meet(self, request: Request, now: float) -> bool:
+    def meet(self, request: Request, answer: Response | None, now: float) -> bool:
         """Count a request if it matches, and tell whether it is to be struck."""
-        if not self.fault.match.matches(request):
+        if not self.fault.match.matches(request, answer):
             return False
         self.seen += 1
         if self.ends_at is not None:
@@ -69,11 +69,11 @@ class PlanInForce:
         self._accounts = [_Account(fault) for fault in faults]
         self._changed = Condition()
 
-    def strike(self, request: Request) -> Fault | None:
-        """Count a request, and return the fault that strikes it."""
+    def strike(self, request: Request, answer: Response | None = None) -> Fault | None:
+        """Count a request, before it is delivered or with its answer, and return the fault that strikes it then."""
         with self._changed:
             now = time.monotonic()
-            due = [account for account in self._accounts if account.meet(request, now)]  # each counts what it matches
+            due = [account for account in self._accounts if account.meet(request, answer, now)]  # each counts its own
             if not due:
                 return None
             due[0].strikes += 1

@@ -106,6 +106,7 @@ class Match:
         path: Regular expression of the whole unquoted path.
         query: Regular expression that is searched in the unquoted query.
         object_name: Regular expression that is searched in the object's name, which a request then must have.
+        status: The status that upstream must have answered, None if a request matches whatever its answer will be.
     """
 
     kind: str
@@ -113,15 +114,25 @@ class Match:
     path: str
     query: str = ""
     object_name: str = ""
+    status: int | None = None
 
     def of(self, object_name: str) -> "Match":
         """Return this match for those requests alone in whose object's name the pattern is found."""
         return replace(self, object_name=object_name)
 
-    def matches(self, request: Request) -> bool:
-        """Whether a request is of this kind, and about such an object."""
+    def answered(self, status: int) -> "Match":
+        """Return this match for those requests alone that upstream has answered so.
+
+        They have been delivered when they are struck, so that an action can do something to their answer alone: cut
+        it, delay it, lose it. `READ.answered(200)` leaves out the looks for an object that is not there yet.
+        """
+        return replace(self, status=status)
+
+    def matches(self, request: Request, answer: Response | None = None) -> bool:
+        """Whether a request is of this kind, about such an object, and has that answer (none yet, if any will do)."""
         return bool(
-            re.fullmatch(self.methods, request.method)
+            self.status == (answer.status if answer else None)
+            and re.fullmatch(self.methods, request.method)
             and re.fullmatch(self.path, request.path, re.DOTALL)
             and re.search(self.query, request.query)
             and (not self.object_name or re.search(self.object_name, request.object_name or ""))
@@ -358,7 +369,8 @@ EVERY: Final = after(0)
 class Fault:
     """One fault of a plan.
 
-    Where several faults of a plan would strike the same request, the first of them does.
+    Where several faults of a plan would strike the same request, the first of them does; those that strike answers
+    come after those that strike requests.
 
     Attributes:
         match: Which requests it is about.

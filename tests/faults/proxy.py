@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -155,6 +155,10 @@ class _Exchange:
     def wait(self, seconds: float) -> None:
         self.plan.over.wait(seconds)
 
+    def answered(self, answer: Response) -> "_Exchange":
+        """Return the exchange whose request has been delivered already: to forward it gives its answer."""
+        return replace(self, send=lambda _: answer)
+
 
 class FaultProxy:
     """A reverse proxy with a fault plan, running while its block runs.
@@ -234,18 +238,24 @@ class FaultProxy:
 
     def _answer(self, received: Request) -> Reply:
         request, plan = self._uploads.identify(received), self._plan
-        fault = plan.strike(request)
-        exchange = _Exchange(request, plan, self._send, self._pool)
-        reply: Reply
-        try:
-            reply = fault.action.play(exchange) if fault else exchange.forward()
-        except (OSError, HTTPException):
-            reply = HangUp.RESET  # upstream is gone or has hung up, and so does the proxy
+        reply, fault = self._reply(_Exchange(request, plan, self._send, self._pool))
         status = reply.status if isinstance(reply, Response) else None
         record = RequestRecord(request.method, kind_of(request), request.path, request.object_name, status, fault)
         self.requests.append(record)
         plan.requests.append(record)
         return reply
+
+    def _reply(self, exchange: _Exchange) -> tuple[Reply, Fault | None]:
+        """Strike a request before it is delivered or, if no fault does that, its answer; or else leave both alone."""
+        fault = exchange.plan.strike(exchange.request)
+        try:
+            if fault:
+                return fault.action.play(exchange), fault
+            answer = exchange.forward()
+            fault = exchange.plan.strike(exchange.request, answer)
+            return (fault.action.play(exchange.answered(answer)) if fault else answer), fault
+        except (OSError, HTTPException):
+            return HangUp.RESET, fault  # upstream is gone or has hung up, and so does the proxy
 
     def _send(self, request: Request) -> Response:
         if end := self._uploads.end(request):

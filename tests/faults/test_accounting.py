@@ -2,11 +2,12 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import requests
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import Forbidden, NotFound
 
 from local_stack.emulators import Emulator
 from tests.faults import (
@@ -17,12 +18,16 @@ from tests.faults import (
     METADATA,
     READ,
     UPLOAD,
+    Action,
+    Duplicate,
     Fault,
     FaultNotMetError,
     FaultProxy,
+    ResetAfter,
     ResetBefore,
     Stall,
     Status,
+    Truncate,
     after,
     first,
     refused_url,
@@ -91,6 +96,37 @@ def test_the_first_of_several_faults_strikes(upstream: RecordingServer) -> None:
     faults = [Fault(CALL, Status(503)), Fault(CALL, Status(429), at=first(2))]
     with FaultProxy(upstream.url, faults) as proxy:
         assert [post(proxy.url).status_code for _ in range(3)] == [503, 429, 200]
+
+
+def test_a_fault_can_strike_answers_alone_and_counts_no_others(emulator: Emulator, bucket: str) -> None:
+    fault = Fault(READ.answered(200), Truncate(3), at={2})
+    with proxied_bucket(emulator, bucket, fault) as (proxied, proxy):
+        blob = proxied.blob("object")
+        for _ in range(3):
+            with pytest.raises(NotFound):
+                blob.download_as_bytes(retry=None)
+        blob.upload_from_string(b"content")
+        assert blob.download_as_bytes(retry=None) == b"content"
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            blob.download_as_bytes(retry=None)
+    assert [(r.status, r.fault) for r in proxy.requests if r.kind == "read"] == [
+        *[(404, None)] * 3,
+        (200, None),
+        (200, fault),
+    ]
+
+
+@pytest.mark.parametrize("action", [ResetBefore(), ResetAfter(), Duplicate(), Stall(0.05, processed=True)])
+def test_a_request_whose_answer_is_struck_is_delivered_once(upstream: RecordingServer, action: Action) -> None:
+    with FaultProxy(upstream.url, [Fault(CALL.answered(200), action)]) as proxy, suppress(requests.ConnectionError):
+        post(proxy.url)
+    assert len(upstream.received) == 1
+
+
+def test_a_fault_of_requests_strikes_before_one_of_answers(upstream: RecordingServer) -> None:
+    faults = [Fault(CALL.answered(200), Status(418)), Fault(CALL, Status(503))]
+    with FaultProxy(upstream.url, faults) as proxy:
+        assert [post(proxy.url).status_code for _ in range(3)] == [503, 418, 200]
 
 
 # accounting
