@@ -131,6 +131,8 @@ def cases() -> dict[str, Case]:
         for name, action in TRANSIENT_STORAGE.items():
             found[f"upload of {place}: {name}"] = Case("writer", Fault(chunk(UPLOAD, number), action))
             found[f"read of {place}: {name}"] = Case("reader", Fault(chunk(READ, number), action))
+        found[f"upload of {place}: a truncated answer"] = Case("writer", Fault(chunk(UPLOAD, number), Truncate(5)))
+        found[f"read of {place}: truncated"] = Case("reader", Fault(chunk(READ, number).answered(200), Truncate(5)))
         lines = max(number - 2, 0)  # those in the chunks before
         found[f"upload of {place}: 403"] = Case(
             "writer",
