@@ -1,0 +1,137 @@
+"""Runs a case of the matrix with a pair, and tells what came of it."""
+
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from threading import Thread
+from typing import Final, TypeVar
+
+import requests
+from dagster import DagsterInstance, ExecuteInProcessResult, materialize
+
+from tests.faults.matrix import LINES, RUN_BOUND, Case
+from tests.faults.pairs import Pair, Parts
+from tests.functions.record import Record
+from tests.helpers import logged, step_error, wait_until
+
+Value = TypeVar("Value")
+
+UNHANG_TIMEOUT: Final = 180.0
+"""Seconds that a run may take to end when its fault is over: the stock reader's threads have 120 s."""
+QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        case: The case.
+        key: The key of the run, which is the prefix of our pair's objects.
+        green: Whether Dagster shows a success.
+        error: The error of the step, empty if there is none.
+        shown: The function's lines that Dagster shows.
+        record: What the function did.
+        seconds: How long the run took.
+        hung: Whether it had not ended within its bound, so that it was ended by the end of the fault.
+    """
+
+    case: Case
+    key: str
+    green: bool
+    error: str
+    shown: list[str]
+    record: Record
+    seconds: float
+    hung: bool
+
+    @property
+    def lost(self) -> int:
+        """How many lines the function wrote that Dagster does not show.
+
+        Those of a failed run that the fault has kept away for good are not counted: they are what it failed for.
+        """
+        written = set(self.record["lines"])
+        return len((written if self.green else written & set(LINES[: self.case.lines])) - set(self.shown))
+
+    @property
+    def doubled(self) -> int:
+        """How many lines Dagster shows again."""
+        return len(self.shown) - len(set(self.shown))
+
+    @property
+    def run_twice(self) -> bool:
+        """Whether the user's code ran more than once."""
+        return self.record["started"] > 1
+
+    @property
+    def wrongly_green(self) -> bool:
+        """Whether it is a success although the user's code did not run to its end, or messages are missing."""
+        return self.green and (not self.record["ended"] or self.lost > 0)
+
+    @property
+    def wrongly_red(self) -> bool:
+        """Whether it is a failure although the user's code ran to its end, and the fault kept no message away."""
+        return not self.green and self.case.error is None and self.record["ended"] > 0
+
+    @property
+    def truthful_failure(self) -> bool:
+        """Whether it is a failure, and the user's code did not run to its end or the fault has earned it."""
+        return not self.green and not self.wrongly_red and not self.hung
+
+
+def run_case(pair: Pair, parts: Parts, case: Case) -> Outcome:
+    """Run a case.
+
+    Raises:
+        FaultNotMetError: The fault did not strike.
+    """
+    key = uuid.uuid4().hex
+    started = time.monotonic()
+    with DagsterInstance.ephemeral() as instance:
+        with parts.links[case.link].planned(case.fault):
+            run = in_background(lambda: _materialize(pair, parts, key, instance))
+            hung = not wait([run], RUN_BOUND).done
+            seconds = time.monotonic() - started
+        result = run.result(UNHANG_TIMEOUT)
+        lines = [line for line in logged(instance, result.run_id) if line in LINES]
+    error = "" if result.success else step_error(result)
+    return Outcome(case, key, result.success, error, lines, ask_for_record(parts.function_url, key), seconds, hung)
+
+
+def ask_for_record(function_url: str, key: str) -> Record:
+    """Ask the function what it has done for a key, when it does nothing more for it."""
+    records: list[Record] = []
+
+    def has_ended() -> bool:
+        records.append(requests.post(function_url, json={"asked": key}, timeout=30).json())
+        return records[-1]["started"] == records[-1]["ended"] + records[-1]["raised"]
+
+    wait_until(has_ended)
+    return records[-1]
+
+
+def in_background(function: Callable[[], Value]) -> "Future[Value]":
+    """Call a function in a thread that the end of the process does not wait for, and return its result to come."""
+    future: Future[Value] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            future.set_exception(error)
+
+    Thread(target=work, name="run", daemon=True).start()
+    return future
+
+
+def _materialize(pair: Pair, parts: Parts, key: str, instance: DagsterInstance) -> ExecuteInProcessResult:
+    return materialize(
+        [pair.calling_asset(parts, key, LINES)],
+        resources=pair.resources(parts, key),
+        instance=instance,
+        run_config=QUIET,
+        raise_on_error=False,
+    )

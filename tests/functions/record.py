@@ -1,0 +1,52 @@
+"""What a function of the tests remembers of its runs, so that it can be asked what Dagster should have shown."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import TypedDict
+
+
+class Record(TypedDict):
+    """What the user's code has done for one key.
+
+    Attributes:
+        started: How often it was started.
+        ended: How often it ran to its end.
+        raised: How often it ended with an exception.
+        lines: The lines that it logged, without an error, in order.
+    """
+
+    started: int
+    ended: int
+    raised: int
+    lines: list[str]
+
+
+_records: dict[str, Record] = {}
+_lock = Lock()
+
+
+@contextmanager
+def recorded(key: str) -> Iterator[Record]:
+    """Record one run of the user's code, which adds its lines itself."""
+    with _lock:
+        record = _records.setdefault(key, _new_record())
+        record["started"] += 1
+    try:
+        yield record
+    except BaseException:
+        with _lock:
+            record["raised"] += 1
+        raise
+    with _lock:
+        record["ended"] += 1
+
+
+def record_of(key: str) -> Record:
+    """Return what is recorded for a key."""
+    with _lock:
+        return _records.get(key, _new_record())
+
+
+def _new_record() -> Record:
+    return {"started": 0, "ended": 0, "raised": 0, "lines": []}
