@@ -27,6 +27,11 @@ dev:
 bench *arguments:
     {{ run }} python -m benchmarks {{ arguments }}
 
+# Run every fault plan with our pair and with Dagster's stock parts, and print one table
+[group('run')]
+faults:
+    {{ run }} python -m tests.faults
+
 # Run the tests
 [group('check')]
 test *arguments:

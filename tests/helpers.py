@@ -3,9 +3,10 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import PurePosixPath
-from threading import Event
-from typing import Any
+from threading import Event, Thread
+from typing import Any, TypeVar
 
 from dagster import (
     AssetExecutionContext,
@@ -20,6 +21,8 @@ from dagster_pipes import PipesContextData, encode_param
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
+
+Value = TypeVar("Value")
 
 
 def calling_asset(
@@ -110,6 +113,20 @@ def summarize(messages: list[dict[str, Any]]) -> list[str]:
         text = params["message"] if message["method"] == "log" else message["method"]
         summary.append(f"{text} with {exception['name']}" if exception else text)
     return summary
+
+
+def in_background(function: Callable[[], Value]) -> "Future[Value]":
+    """Call a function in a thread that the end of the process does not wait for, and return its result to come."""
+    future: Future[Value] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            future.set_exception(error)
+
+    Thread(target=work, name="run", daemon=True).start()
+    return future
 
 
 def wait_until(reached: Callable[[], bool], timeout: float = 30.0) -> None:

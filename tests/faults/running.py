@@ -2,11 +2,9 @@
 
 import time
 import uuid
-from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
-from threading import Thread
-from typing import Final, TypeVar
+from typing import Final
 
 import requests
 from dagster import DagsterInstance, ExecuteInProcessResult, materialize
@@ -14,9 +12,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 from tests.faults.matrix import LINES, RUN_BOUND, Case
 from tests.faults.pairs import Pair, Parts
 from tests.functions.record import Record
-from tests.helpers import logged, step_error, wait_until
-
-Value = TypeVar("Value")
+from tests.helpers import in_background, logged, step_error, wait_until
 
 UNHANG_TIMEOUT: Final = 180.0
 """Seconds that a run may take to end when its fault is over: the stock reader's threads have 120 s."""
@@ -72,6 +68,11 @@ class Outcome:
         return self.green and (not self.record["ended"] or self.lost > 0)
 
     @property
+    def sound(self) -> bool:
+        """Whether it is a success of user's code that ran once, to its end, and whose messages are all there once."""
+        return self.green and not (self.hung or self.wrongly_green or self.doubled or self.run_twice)
+
+    @property
     def wrongly_red(self) -> bool:
         """Whether it is a failure although the user's code ran to its end, and the fault kept no message away."""
         return not self.green and self.case.error is None and self.record["ended"] > 0
@@ -111,20 +112,6 @@ def ask_for_record(function_url: str, key: str) -> Record:
 
     wait_until(has_ended)
     return records[-1]
-
-
-def in_background(function: Callable[[], Value]) -> "Future[Value]":
-    """Call a function in a thread that the end of the process does not wait for, and return its result to come."""
-    future: Future[Value] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
-            future.set_exception(error)
-
-    Thread(target=work, name="run", daemon=True).start()
-    return future
 
 
 def _materialize(pair: Pair, parts: Parts, key: str, instance: DagsterInstance) -> ExecuteInProcessResult:

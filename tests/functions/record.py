@@ -30,7 +30,7 @@ _lock = Lock()
 def recorded(key: str) -> Iterator[Record]:
     """Record one run of the user's code, which adds its lines itself."""
     with _lock:
-        record = _records.setdefault(key, _new_record())
+        record = _records.setdefault(key, new_record())
         record["started"] += 1
     try:
         yield record
@@ -43,10 +43,14 @@ def recorded(key: str) -> Iterator[Record]:
 
 
 def record_of(key: str) -> Record:
-    """Return what is recorded for a key."""
+    """Return what is recorded for a key, and forget it if nothing runs for it any more."""
     with _lock:
-        return _records.get(key, _new_record())
+        record = _records.get(key, new_record())
+        if record["started"] == record["ended"] + record["raised"]:
+            _records.pop(key, None)
+        return record
 
 
-def _new_record() -> Record:
+def new_record() -> Record:
+    """Return a record of nothing."""
     return {"started": 0, "ended": 0, "raised": 0, "lines": []}
