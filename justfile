@@ -7,7 +7,7 @@ uv := env("UV", "uv")
 run := uv + " run --locked"
 
 # what kills processes and starts whole stacks says nothing of packaging or versions: `test` runs it once
-once := "--ignore=tests/faults --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/test_local_stack.py"
+once := "--ignore=tests/faults --ignore=tests/soak --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/test_local_stack.py"
 
 _default:
     @{{ just_executable() }} --list --unsorted
@@ -41,6 +41,11 @@ test *arguments:
 [group('check')]
 fuzz count="100000":
     {{ run }} python -m tests.fuzz {{ count }}
+
+# Make runs through random faults for so many minutes, and count what went wrong
+[group('check')]
+soak minutes seed="":
+    {{ run }} python -m tests.soak {{ minutes }} {{ seed }}
 
 # Check style and formatting
 [group('check')]

@@ -1,0 +1,98 @@
+"""Faults that strike now and then. All of them pass, so that the verdict on a run is that of its code alone."""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from tests.faults import (
+    CALL,
+    DELETE,
+    INSTANCE_DIED,
+    NO_INSTANCE_429,
+    NO_INSTANCE_500,
+    PLATFORM_TIMEOUT,
+    READ,
+    STORAGE_RATE_LIMITED,
+    STORAGE_UNAVAILABLE,
+    UPLOAD,
+    Action,
+    Delay,
+    Duplicate,
+    Fault,
+    Match,
+    ResetAfter,
+    ResetBefore,
+    Stall,
+    StatusAfter,
+    Truncate,
+)
+from tests.faults.matrix import Link
+
+STORAGE_RATE: Final = 0.005
+"""How often each fault strikes a request to the bucket; there are a dozen or so for each run."""
+CALL_RATE: Final = 0.02
+"""How often each fault strikes a call; there is one for each attempt."""
+
+STORAGE_ACTIONS: Final[tuple[Action, ...]] = (
+    STORAGE_UNAVAILABLE,
+    STORAGE_RATE_LIMITED,
+    ResetBefore(),
+    ResetAfter(),
+    StatusAfter(503),
+    Stall(0.3),
+    Delay(0.3),
+)
+CALL_ACTIONS: Final[tuple[Action, ...]] = (
+    NO_INSTANCE_429,
+    NO_INSTANCE_500,
+    INSTANCE_DIED,
+    PLATFORM_TIMEOUT,
+    ResetBefore(),
+    ResetAfter(),
+    ResetAfter(within=0.2),
+    StatusAfter(503),
+    StatusAfter(504, within=0.2),
+    Stall(0.3),
+    Duplicate(answer="second"),
+    Duplicate(concurrently=True),
+)
+
+
+@dataclass(frozen=True)
+class Sporadic(Container[int]):
+    """Ordinals that a seed has chosen, each with the same chance.
+
+    Attributes:
+        seed: The seed.
+        rate: The chance, from 0 to 1.
+    """
+
+    seed: str
+    rate: float
+
+    def __contains__(self, ordinal: object) -> bool:
+        return Random(f"{self.seed} {ordinal}").random() < self.rate
+
+
+def sporadic_faults(seed: int) -> Mapping[Link, list[Fault]]:
+    """Return the plan of each link. A fault that does not strike in a short time is no error."""
+    cut = Truncate(5)
+    return {
+        "writer": [
+            *_sporadic(UPLOAD, STORAGE_ACTIONS, STORAGE_RATE, f"{seed} upload"),
+            *_sporadic(UPLOAD.answered(200), [cut], STORAGE_RATE, f"{seed} uploaded"),
+        ],
+        "reader": [
+            *_sporadic(READ, STORAGE_ACTIONS, STORAGE_RATE, f"{seed} read"),
+            *_sporadic(READ.answered(200), [cut], STORAGE_RATE, f"{seed} found"),
+            *_sporadic(DELETE, STORAGE_ACTIONS, STORAGE_RATE, f"{seed} delete"),
+        ],
+        "call": _sporadic(CALL, CALL_ACTIONS, CALL_RATE, f"{seed} call"),
+    }
+
+
+def _sporadic(match: Match, actions: "tuple[Action, ...] | list[Action]", rate: float, seed: str) -> list[Fault]:
+    return [
+        Fault(match, action, at=Sporadic(f"{seed} {number}", rate), minimum=0) for number, action in enumerate(actions)
+    ]

@@ -1,0 +1,101 @@
+"""Dagster's side of the runs, in a process of its own whose memory is measured."""
+
+import multiprocessing
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from dagster import DagsterInstance, ExecuteInProcessResult, materialize
+
+from tests.faults.pairs import ProxiedClient
+from tests.helpers import calling_asset, in_background, logged
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to be made.
+
+    Attributes:
+        function_url: The function, through its proxy.
+        storage_url: Cloud Storage, through Dagster's proxy.
+        bucket: The name of the bucket.
+        key: The key under which the function remembers the run.
+        count: How many lines the function logs.
+        interval: Seconds between two of them.
+        raises: Whether the function then raises.
+    """
+
+    function_url: str
+    storage_url: str
+    bucket: str
+    key: str
+    count: int
+    interval: float = 0.0
+    raises: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What Dagster shows of a run.
+
+    Attributes:
+        green: Whether it succeeded.
+        shown: The function's lines, and its materialization, in order.
+        error: Why it failed.
+        hung: Whether it had not ended within its bound; then the rest is not known.
+    """
+
+    green: bool = False
+    shown: list[str] = field(default_factory=list)
+    error: str = ""
+    hung: bool = False
+
+
+@contextmanager
+def running_dagster() -> Iterator[Executor]:
+    """Run Dagster's process, which takes one call at a time, while the block runs."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_be_quiet) as process:
+        yield process
+
+
+def make_runs(tasks: list[Task], bound: float) -> list[Result]:
+    """Make runs at the same time, and wait for each at most `bound` seconds."""
+    runs = [in_background(partial(_make_run, task)) for task in tasks]
+    wait(runs, bound)
+    return [run.result() if run.done() else Result(hung=True) for run in runs]
+
+
+def _make_run(task: Task) -> Result:
+    event = {"key": task.key, "count": task.count, "interval": task.interval, "raises": task.raises}
+    client = ProxiedClient(
+        bucket=task.bucket, api_endpoint=task.storage_url, function_timeout=30, max_attempts=8, retry_delay=0.2
+    )
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize(
+            [calling_asset(task.function_url, event)],
+            resources={"cloud_function": client},
+            instance=instance,
+            raise_on_error=False,
+        )
+        lines = [line for line in logged(instance, result.run_id) if line.startswith("line ")]
+        return Result(result.success, lines + _materializations(result), _error(result))
+
+
+def _materializations(result: ExecuteInProcessResult) -> list[str]:
+    metadata = [materialization.metadata for materialization in result.asset_materializations_for_node("orders")]
+    return [f"materialization after {entry['lines'].value} lines" for entry in metadata if "lines" in entry]
+
+
+def _error(result: ExecuteInProcessResult) -> str:
+    errors = [event.step_failure_data.error for event in result.get_step_failure_events()]
+    return "; ".join((error.cause or error).message.strip() for error in errors if error)
+
+
+def _be_quiet() -> None:
+    warnings.simplefilter("ignore")
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - Dagster writes its log there as long as the process lives
