@@ -43,6 +43,8 @@ LAST_CHUNK: Final = 6
 PLACES: Final = {"opened": FIRST_CHUNK, "first line": 2, "a middle line": MIDDLE_CHUNK, "closed": LAST_CHUNK}
 RUN_BOUND: Final = 60.0
 """Seconds within which every run must have ended."""
+SOON: Final = 15.0
+"""Seconds within which a run must have ended that nothing but its messages tells of: the function has 20."""
 
 Link = Literal["writer", "reader", "call"]
 
@@ -58,6 +60,7 @@ class Case:
         lines: How many of the function's lines must be shown.
         executions: How often the user's code must have run.
         kept: How many objects are left when a run has succeeded.
+        bound: Seconds within which the run must have ended.
     """
 
     link: Link
@@ -66,6 +69,7 @@ class Case:
     lines: int = len(LINES)
     executions: int = 1
     kept: int = 0
+    bound: float = RUN_BOUND
 
 
 TRANSIENT_STORAGE: dict[str, Action] = {
@@ -134,6 +138,8 @@ def cases() -> dict[str, Case]:
         )
     for name, action in (CALL_NOT_PROCESSED | CALL_PROCESSED).items():
         found[f"call: {name}"] = Case("call", Fault(CALL, action))
+    silent = Stall(3600, processed=True)  # a link that drops idle connections and tells neither side
+    found["call: silent for good although processed"] = Case("call", Fault(CALL, silent), bound=SOON)
     for name, action in {"401": UNAUTHENTICATED, "403": NOT_INVOKER}.items():
         found[f"call: {name}"] = Case("call", Fault(CALL, action), "did not reach the function", lines=0, executions=0)
     found["call: 429 in every attempt"] = Case(

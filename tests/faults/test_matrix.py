@@ -22,6 +22,7 @@ def parts() -> Iterator[Parts]:
 def test_a_fault_leaves_nothing_lost_doubled_wrongly_green_or_behind(parts: Parts, case: Case) -> None:
     outcome = run_case(OURS, parts, case)
     assert not outcome.hung
+    assert outcome.seconds < case.bound
     assert outcome.shown == LINES[: case.lines]
     assert outcome.green == (case.error is None), outcome.error
     if case.error:
