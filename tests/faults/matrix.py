@@ -43,8 +43,8 @@ LAST_CHUNK: Final = 6
 PLACES: Final = {"opened": FIRST_CHUNK, "first line": 2, "a middle line": MIDDLE_CHUNK, "closed": LAST_CHUNK}
 RUN_BOUND: Final = 60.0
 """Seconds within which every run must have ended."""
-SOON: Final = 15.0
-"""Seconds within which a run must have ended that nothing but its messages tells of: the function has 20."""
+SOON: Final = 45.0
+"""Seconds within which a run must have ended of which nothing but its messages tells: 50 would be its timeout."""
 
 Link = Literal["writer", "reader", "call"]
 

@@ -7,41 +7,25 @@ from contextlib import closing
 import pytest
 from dagster_pipes import PipesMessage
 from gcf_pipes import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel, PipesMessagesNotStoredError
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer
 from tests.faults import (
-    CALL,
     EVERY,
     READ,
     UPLOAD,
     Away,
     Fault,
     FaultProxy,
-    Stall,
     after,
     storage_forbidden,
 )
+from tests.faults.pairs import ProxiedClient
+from tests.faults.pairs import storage_client as storage_of
 from tests.helpers import calling_asset, run, step_error, stored_sessions, summarize, wait_until
 
 FOR_EVER = 3600.0
-
-
-class ProxiedClient(PipesCloudFunctionClient):
-    """Reaches its bucket through a proxy."""
-
-    api_endpoint: str
-
-    def get_storage_client(self) -> storage.Client:
-        return proxied_storage(self.api_endpoint)
-
-
-def proxied_storage(url: str) -> storage.Client:
-    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
-    return storage.Client("local", credentials, client_options={"api_endpoint": url})
 
 
 @pytest.fixture
@@ -69,23 +53,12 @@ def test_a_run_whose_messages_cannot_be_read_fails_at_once_and_ends_the_function
     wait_until(lambda: last_message() == "closed with PipesCancelledError")
 
 
-def test_a_run_that_closed_is_green_although_the_link_to_the_function_went_silent(
-    function: FunctionServer, bucket: str
-) -> None:
-    client = PipesCloudFunctionClient(bucket=bucket, function_timeout=3600)
-    silence = Fault(CALL, Stall(FOR_EVER, processed=True))
-    with FaultProxy(function.url) as link, link.planned(silence):
-        result, lines = run(calling_asset(link.url, {"mode": "ok"}), client)
-    assert result.success
-    assert lines == ["hello from the function"]
-
-
 def test_a_writer_waits_at_its_bound_while_the_bucket_is_away_and_loses_nothing(
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
     prefix = uuid.uuid4().hex
     away = Fault(UPLOAD.of(r"/2\.json$"), Away(1.0))
-    with FaultProxy(emulator.url) as proxy, closing(proxied_storage(proxy.url)) as client, proxy.planned(away):
+    with FaultProxy(emulator.url) as proxy, closing(storage_of(proxy.url)) as client, proxy.planned(away):
         writer = PipesCloudStorageMessageWriter(client, max_chunk_bytes=500, max_buffer_bytes=2000)
         with writer.open({"bucket": bucket, "key_prefix": prefix}) as channel:
             for number in range(200):
@@ -106,7 +79,7 @@ def test_a_writer_says_how_many_messages_it_could_not_store_when_the_bucket_stay
             written += 1
             channel.write_message(log(written))
 
-    with FaultProxy(emulator.url) as proxy, closing(proxied_storage(proxy.url)) as client, proxy.planned(away):
+    with FaultProxy(emulator.url) as proxy, closing(storage_of(proxy.url)) as client, proxy.planned(away):
         writer = PipesCloudStorageMessageWriter(client, max_chunk_bytes=500, max_buffer_bytes=2000, upload_timeout=1)
         session = writer.open({"bucket": bucket, "key_prefix": prefix})
         with pytest.raises(PipesMessagesNotStoredError) as raised, session as channel:
