@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import PipesContextInjector
 from dagster_pipes import PipesContextData, PipesDefaultContextLoader, PipesParams, encode_param
-from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM, DEFAULT_KEY_PREFIX, SessionLocation
+from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM, DEFAULT_KEY_PREFIX, MAX_PARAMS_BYTES, SessionLocation
 from gcf_pipes._storage import ObjectStore, client_getter
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class PipesCloudFunctionEventContextInjector(PipesContextInjector):
         client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when it
             is first needed.
         inline_context_limit: The largest context that travels in the event, in bytes as encoded for it (compressed
-            with zlib, then base64). Default 8 MiB, a quarter of the largest request.
+            with zlib, then base64). Default 8 MiB, a quarter of the largest request. What has more than 32 MiB as JSON
+            never travels in the event, however well it compresses: the function would refuse it.
     """
 
     def __init__(
@@ -98,13 +99,14 @@ class InjectorSession(PipesContextInjector):
             PipesStorageError: The context is too large for the event and could not be uploaded.
         """
         params: PipesParams = {PipesDefaultContextLoader.DIRECT_KEY: context_data}
-        if len(encode_param(params)) > self._inline_context_limit:
-            params = self._upload(context_data)
-        yield params
+        yield params if self._fits_inline(params) else self._upload(context_data)
 
     def no_messages_debug_text(self) -> str:
         """Tell how the context was injected, and what should load it."""
         return _DEBUG_TEXT
+
+    def _fits_inline(self, params: PipesParams) -> bool:
+        return len(encode_param(params)) <= self._inline_context_limit and len(json.dumps(params)) <= MAX_PARAMS_BYTES
 
     def _upload(self, context_data: PipesContextData) -> PipesParams:
         key = self._location.context_key

@@ -1,6 +1,7 @@
 """Decides which places in Cloud Storage a call may name: whoever can reach the function can send it a payload."""
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,8 @@ BUCKETS_VARIABLE: Final = "GCF_PIPES_BUCKETS"
 KEY_PREFIX_VARIABLE: Final = "GCF_PIPES_KEY_PREFIX"
 MAX_KEY_BYTES: Final = 1000
 """Leaves room for a chunk's number. Source: https://cloud.google.com/storage/docs/objects#naming (1 to 1,024 bytes)."""
+_BUCKET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+"""Source: https://cloud.google.com/storage/docs/buckets#naming (lowercase letters, digits, `-`, `_` and `.`)."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,19 @@ class Admission:
             where: The params that name it, for the error text.
 
         Raises:
-            PipesRequestError: The function does not accept the bucket or the key.
+            PipesRequestError: The function does not accept the bucket or the key, or it is not the name of one.
         """
+        if not _BUCKET_NAME.fullmatch(bucket):  # google-cloud-storage puts it into the URL's path as it is
+            raise PipesRequestError(f"Expected 'bucket' in the {where} params to be the name of a bucket.")
         if self.buckets is not None and bucket not in self.buckets:
             raise PipesRequestError(f"Expected 'bucket' in the {where} params to be one that this function accepts.")
         if len(key.encode("utf-8", errors="replace")) > MAX_KEY_BYTES:
             raise PipesRequestError(f"Expected the key in the {where} params to have at most {MAX_KEY_BYTES} bytes.")
-        if not key.isprintable() or {".", ".."} & set(key.split("/")):
-            raise PipesRequestError(f"Expected the key in the {where} params to be a plain name, got {key[:100]!r}.")
+        if not key.isprintable() or (key and {"", ".", ".."} & set(key.split("/"))):
+            raise PipesRequestError(
+                f"Expected the key in the {where} params to be plain names with single slashes between them, "
+                f"got {key[:100]!r}."
+            )
         if self.key_prefix is not None and not key.startswith(f"{self.key_prefix}/"):
             raise PipesRequestError(
                 f"Expected the key in the {where} params to be below the prefix that this function accepts."

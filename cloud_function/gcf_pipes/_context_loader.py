@@ -9,30 +9,18 @@ from dagster_pipes import PipesContextData, PipesContextLoader, PipesDefaultCont
 
 from gcf_pipes._admission import Admission
 from gcf_pipes._errors import PipesRequestError
-from gcf_pipes._params_loader import MAX_PARAMS_BYTES, get_param
+from gcf_pipes._params_loader import get_param
 from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM
+from gcf_pipes._shape import ShapeError, check_shape
 from gcf_pipes._storage import ObjectStore, client_getter
 
 if TYPE_CHECKING:
     from google.cloud import storage
 
+MAX_CONTEXT_BYTES: Final = 128 * 1024 * 1024
+"""The largest context that is read from the bucket, in bytes."""
 READ_TIMEOUT: Final = 30.0
 """Seconds for which reading the context object is retried."""
-
-_OBJECT_OR_NULL: Final = (dict, type(None))
-_STRING_OR_NULL: Final = (str, type(None))
-_CONTEXT_TYPES: Final[dict[str, tuple[type, ...]]] = {
-    "asset_keys": (list, type(None)),
-    "code_version_by_asset_key": _OBJECT_OR_NULL,
-    "provenance_by_asset_key": _OBJECT_OR_NULL,
-    "partition_key": _STRING_OR_NULL,
-    "partition_key_range": _OBJECT_OR_NULL,
-    "partition_time_window": _OBJECT_OR_NULL,
-    "run_id": (str,),
-    "job_name": _STRING_OR_NULL,
-    "retry_number": (int,),
-    "extras": (dict,),
-}
 
 
 class PipesCloudFunctionContextLoader(PipesContextLoader):
@@ -69,24 +57,23 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
         bucket = get_param(params, BUCKET_PARAM, "context")
         key = get_param(params, CONTEXT_KEY_PARAM, "context")
         self._admission.check(bucket, key, "context")
-        data = ObjectStore(bucket, self._get_client()).read(key, max_bytes=MAX_PARAMS_BYTES, timeout=READ_TIMEOUT)
+        data = ObjectStore(bucket, self._get_client()).read(key, max_bytes=MAX_CONTEXT_BYTES, timeout=READ_TIMEOUT)
         if data is None:
             raise PipesRequestError(f"Expected the context at gs://{bucket}/{key}, but there is no such object.")
         try:
-            return json.loads(data)
+            return json.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
-            raise PipesRequestError(f"Expected JSON at gs://{bucket}/{key}, got something else: {error}") from error
+            raise PipesRequestError(
+                f"Expected JSON in UTF-8 at gs://{bucket}/{key}, got something else: {error}"
+            ) from error
 
 
 def _validated(data: object) -> PipesContextData:
-    if not isinstance(data, dict):
-        raise PipesRequestError(f"Expected the Pipes context to be a JSON object, got {type(data).__name__}.")
-    for field, types in _CONTEXT_TYPES.items():
-        if field not in data:
-            raise PipesRequestError(f"Expected the Pipes context to have the field {field!r}, but it has not.")
-        if not isinstance(data[field], types) or isinstance(data[field], bool):
-            expected = " or ".join("null" if type_ is type(None) else type_.__name__ for type_ in types)
-            raise PipesRequestError(
-                f"Expected {field!r} in the Pipes context to be {expected}, got {type(data[field]).__name__}."
-            )
-    return cast("PipesContextData", data)
+    try:
+        check_shape(data, PipesContextData, "the Pipes context")
+    except ShapeError as error:
+        raise PipesRequestError(str(error)) from error
+    context = cast("PipesContextData", data)
+    if context["retry_number"] < 0:
+        raise PipesRequestError("Expected 'retry_number' in the Pipes context to be 0 or more, got a negative number.")
+    return context

@@ -97,6 +97,7 @@ def pipes_function(
         @functools.wraps(function)
         def handle(request: "flask.Request") -> "ResponseReturnValue":
             try:
+                _check_method(request)
                 request_writer = _RequestMessageWriter(writer, _run_timeout(request))
                 pipes = PipesContext(PipesCloudFunctionParamsLoader(request.get_data()), loader, request_writer)
             except GcfPipesError as error:
@@ -156,6 +157,11 @@ def _warn_if_any_bucket_may_be_named() -> None:
             BUCKETS_VARIABLE,
             KEY_PREFIX_VARIABLE,
         )
+
+
+def _check_method(request: "flask.Request") -> None:
+    if request.method != "POST":
+        raise PipesRequestError(f"Expected the HTTP method POST, got {request.method[:100]!r}.")
 
 
 def _run_timeout(request: "flask.Request") -> float | None:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from dagster_pipes import (
     DagsterPipesError,
@@ -31,6 +31,7 @@ from gcf_pipes._errors import (
 from gcf_pipes._limits import LOOK_INTERVAL, RunLimits
 from gcf_pipes._params_loader import get_param
 from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, SessionLocation
+from gcf_pipes._shape import ShapeError, check_shape
 from gcf_pipes._storage import ObjectStore, client_getter
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown (
 DEFAULT_MAX_CHUNK_BYTES: Final = 1024 * 1024
 DEFAULT_MAX_BUFFER_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_UPLOAD_TIMEOUT: Final = 30.0
+
+
+class _MessagesParams(TypedDict, total=False):
+    """What our reader and the stock `PipesGCSMessageReader` send."""
+
+    bucket: str
+    key_prefix: str | None
+    include_stdio_in_messages: bool | None
 
 
 class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
@@ -267,12 +276,12 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
 
 
 def _location(params: PipesParams) -> SessionLocation:
-    prefix = params.get(KEY_PREFIX_PARAM)
-    if prefix is not None and not isinstance(prefix, str):
-        raise PipesRequestError(
-            f"Expected {KEY_PREFIX_PARAM!r} in the messages params to be a string, got {type(prefix).__name__}."
-        )
-    return SessionLocation(bucket=get_param(params, BUCKET_PARAM, "messages"), prefix=(prefix or "").rstrip("/"))
+    try:
+        check_shape(params, _MessagesParams, "the messages params")
+    except ShapeError as error:
+        raise PipesRequestError(str(error)) from error
+    bucket = get_param(params, BUCKET_PARAM, "messages")
+    return SessionLocation(bucket, prefix=params.get(KEY_PREFIX_PARAM) or "")
 
 
 def _encode(message: PipesMessage) -> bytes:

@@ -10,16 +10,19 @@ from typing import Any, Final
 from dagster_pipes import (
     DAGSTER_PIPES_CONTEXT_ENV_VAR,
     DAGSTER_PIPES_MESSAGES_ENV_VAR,
+    PIPES_PROTOCOL_VERSION,
+    PIPES_PROTOCOL_VERSION_FIELD,
     PipesParams,
     PipesParamsLoader,
 )
 
 from gcf_pipes._errors import PipesRequestError
-from gcf_pipes._protocol import BOOTSTRAP_KEYS
+from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_PARAMS_BYTES
+from gcf_pipes._shape import json_type
 
 MOST_NAMED_KEYS: Final = 20
-MAX_PARAMS_BYTES: Final = 128 * 1024 * 1024
-"""The largest decompressed value of a bootstrap key, in bytes: four times the largest request."""
+MOST_SHOWN: Final = 100
+"""Characters that an error text shows of a value: it is the caller's."""
 
 
 class PipesCloudFunctionParamsLoader(PipesParamsLoader):
@@ -59,23 +62,25 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
 
     def _load(self, key: str) -> PipesParams:
         if key not in self._event:
+            names = [name[:MOST_SHOWN] for name in sorted(self._event)[:MOST_NAMED_KEYS]]
             raise PipesRequestError(
                 f"Expected the request body to have the Dagster Pipes key {key!r}, but it has "
-                f"{sorted(self._event)[:MOST_NAMED_KEYS] or 'no keys'}. This function is called by Dagster: use "
+                f"{names or 'no keys'}. This function is called by Dagster: use "
                 "`PipesCloudFunctionClient.run`, or merge `get_bootstrap_env_vars()` of a Pipes session into the body."
             )
         encoded = self._event[key]
         if not isinstance(encoded, str):
-            raise PipesRequestError(f"Expected {key!r} to be a string, got {_json_type(encoded)}.")
+            raise PipesRequestError(f"Expected {key!r} to be a string, got {json_type(encoded)}.")
         try:
-            params = json.loads(_decompress(base64.b64decode(encoded, validate=True)))
+            params = json.loads(_decompress(base64.b64decode(encoded, validate=True)).decode("utf-8"))
         except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
             raise PipesRequestError(
-                f"Expected {key!r} to be JSON, compressed with zlib and encoded with base64, "
+                f"Expected {key!r} to be JSON in UTF-8, compressed with zlib and encoded with base64, "
                 f"as `get_bootstrap_env_vars()` encodes it, but it cannot be decoded: {error}"
             ) from error
         if not isinstance(params, dict):
-            raise PipesRequestError(f"Expected {key!r} to hold a JSON object, got {_json_type(params)}.")
+            raise PipesRequestError(f"Expected {key!r} to hold a JSON object, got {json_type(params)}.")
+        _check_version(params, key)
         return params
 
 
@@ -89,20 +94,34 @@ def get_param(params: PipesParams, name: str, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise PipesRequestError(
             f"Expected {name!r} in the {where} params to be a string that is not empty, "
-            f"got {_json_type(value) if name in params else 'nothing'}."
+            f"got {json_type(value) if name in params else 'nothing'}."
         )
     return value
 
 
+def _check_version(params: PipesParams, key: str) -> None:
+    """Refuse params of another protocol version. Today's name none: only the messages do."""
+    version = params.get(PIPES_PROTOCOL_VERSION_FIELD, PIPES_PROTOCOL_VERSION)
+    if version != PIPES_PROTOCOL_VERSION:
+        raise PipesRequestError(
+            f"Expected {PIPES_PROTOCOL_VERSION_FIELD!r} in {key!r} to be {PIPES_PROTOCOL_VERSION!r}, the version "
+            f"of the Pipes protocol that is installed here, got {_excerpt(version)}."
+        )
+
+
+def _excerpt(value: object) -> str:
+    return repr(value[:MOST_SHOWN]) if isinstance(value, str) else json_type(value)
+
+
 def _parse_object(body: bytes) -> Mapping[str, Any]:
     try:
-        event = json.loads(body)
+        event = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise PipesRequestError(
-            f"Expected the request body to be a JSON object, got {len(body)} bytes that are not JSON: {error}"
+            f"Expected the request body to be a JSON object in UTF-8, got {len(body)} bytes that are not: {error}"
         ) from error
     if not isinstance(event, dict):
-        raise PipesRequestError(f"Expected the request body to be a JSON object, got {_json_type(event)}.")
+        raise PipesRequestError(f"Expected the request body to be a JSON object, got {json_type(event)}.")
     return event
 
 
@@ -115,12 +134,3 @@ def _decompress(data: bytes) -> bytes:
     if not decompressor.eof:
         raise ValueError("it is incomplete")
     return decompressed
-
-
-def _json_type(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return "a string" if value else "an empty string"
-    names: dict[type, str] = {bool: "a boolean", int: "a number", float: "a number", list: "an array"}
-    return names.get(type(value), "an object")

@@ -51,6 +51,12 @@ MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 Source: https://cloud.google.com/functions/quotas ("Max uncompressed HTTP request size", 2nd gen).
 """
 
+MAX_PARAMS_BYTES: Final = MAX_REQUEST_BYTES
+"""The largest decompressed value of a bootstrap key, in bytes: compression lets nobody send more than a request holds.
+
+A larger context goes through the bucket. Parsed, hostile JSON takes about thirty times its size in memory.
+"""
+
 
 @dataclass(frozen=True)
 class SessionLocation:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 from dagster_pipes import encode_param
-from gcf_pipes._params_loader import MAX_PARAMS_BYTES
+from gcf_pipes._protocol import MAX_PARAMS_BYTES
 from google.cloud import storage
 
 from local_stack.emulators import Emulator
@@ -18,8 +18,8 @@ from tests.conftest import FUNCTIONS
 from tests.helpers import bootstrap
 
 BODIES: list[tuple[str, bytes, str]] = [
-    ("no body", b"", "got 0 bytes that are not JSON"),
-    ("not JSON", b"table=orders", "got 12 bytes that are not JSON"),
+    ("no body", b"", "got 0 bytes that are not: "),
+    ("not JSON", b"table=orders", "got 12 bytes that are not: "),
     ("an array", b"[1, 2]", "got an array"),
     ("no keys of Pipes", b'{"mode": "ok"}', "key 'DAGSTER_PIPES_CONTEXT', but it has ['mode']"),
     (
@@ -53,8 +53,12 @@ def test_a_get_gets_a_clear_400(function: FunctionServer) -> None:
         ("DAGSTER_PIPES_MESSAGES", {}, "'bucket' in the messages params to be a string that is not empty, got nothing"),
         ("DAGSTER_PIPES_MESSAGES", {"bucket": "b", "key_prefix": []}, "'key_prefix' in the messages params"),
         ("DAGSTER_PIPES_MESSAGES", [], "'DAGSTER_PIPES_MESSAGES' to hold a JSON object, got an array"),
-        ("DAGSTER_PIPES_CONTEXT", {"data": 1}, "Expected the Pipes context to be a JSON object, got int"),
-        ("DAGSTER_PIPES_CONTEXT", {"data": {"run_id": "r"}}, "to have the field 'asset_keys'"),
+        ("DAGSTER_PIPES_CONTEXT", {"data": 1}, "Expected the Pipes context to be an object, got a number"),
+        (
+            "DAGSTER_PIPES_CONTEXT",
+            {"data": {"run_id": "r"}},
+            "Expected 'asset_keys' in the Pipes context to be an array or null, got nothing",
+        ),
         ("DAGSTER_PIPES_CONTEXT", {"path": "/etc/passwd"}, "'bucket' in the context params"),
     ],
 )
@@ -133,4 +137,4 @@ def test_a_context_that_is_too_large_when_decompressed_is_refused(function: Func
     body = {"mode": "ok", **bootstrap(bucket, "prefix"), "DAGSTER_PIPES_CONTEXT": bomb}
     response = requests.post(function.url, json=body, timeout=60)
     assert response.status_code == 400
-    assert "it is larger than 134,217,728 bytes" in response.json()["error"]["message"]
+    assert "it is larger than 33,554,432 bytes" in response.json()["error"]["message"]

@@ -20,6 +20,7 @@ from dagster import (
     multi_asset,
     op,
 )
+from gcf_pipes._protocol import MAX_PARAMS_BYTES
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
@@ -112,6 +113,17 @@ def test_a_large_context_travels_through_the_bucket_and_is_cleaned_up(
     assert result.success
     assert invocations[0].response.json()["extras_size"] == len(str(extras))
     assert list(storage_client.list_blobs(bucket)) == []
+
+
+def test_a_context_that_compresses_well_travels_through_the_bucket_when_it_is_larger_than_a_request(
+    function: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    """The function decompresses no more than that of what a caller sends."""
+    invocations: list[PipesCloudFunctionCompletedInvocation] = []
+    extras = {"blob": "x" * MAX_PARAMS_BYTES}
+    asset = calling_asset(function.url, {"mode": "echo"}, extras=extras, on_invocation=invocations.append)
+    run(asset, client)
+    assert invocations[0].response.json()["extras_size"] == len(str(extras))
 
 
 def test_an_op_gets_messages_and_the_response(function: FunctionServer, client: PipesCloudFunctionClient) -> None:

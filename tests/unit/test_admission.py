@@ -13,8 +13,8 @@ def test_admits_a_place_in_its_buckets_below_its_prefix(bucket: str) -> None:
 
 
 def test_admits_any_place_if_nothing_is_configured() -> None:
-    Admission().check("any", "", "messages")
-    Admission().check("any", "some/Präfix", "messages")
+    Admission().check("any-bucket", "", "messages")
+    Admission().check("any-bucket", "some/Präfix", "messages")
 
 
 @pytest.mark.parametrize("admission", [LAKE, Admission(buckets=frozenset({"lake"}))])
@@ -24,14 +24,27 @@ def test_refuses_another_bucket_without_telling_its_own(admission: Admission) ->
     assert "lake" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["", "dagster-pipes", "dagster-pipes-too/x", "other/x", "/dagster-pipes/x"])
+@pytest.mark.parametrize(
+    "key", ["", "dagster-pipes", "dagster-pipes-too/x", "other/x", "/dagster-pipes/x", "dagster-pipes/"]
+)
 def test_refuses_a_key_that_is_not_below_its_prefix(key: str) -> None:
     with pytest.raises(PipesRequestError, match="the key in the context params"):
         LAKE.check("lake", key, "context")
 
 
+@pytest.mark.parametrize(
+    "bucket", ["b", "Lake", "gs://lake", "lake/o/x?alt=media", "../lake", "lake\n", "läke", "l" * 223]
+)
+def test_refuses_what_is_no_name_of_a_bucket(bucket: str) -> None:
+    """It would be a part of the URL, as it is."""
+    with pytest.raises(PipesRequestError, match="'bucket' in the context params to be the name of a bucket"):
+        Admission().check(bucket, "x", "context")
+
+
 @pytest.mark.parametrize("admission", [LAKE, Admission()])
-@pytest.mark.parametrize("name", ["../x", "a/../../x", "./x", "a\nb", "a\x00b", "\ud800", "x" * 1000])
+@pytest.mark.parametrize(
+    "name", ["../x", "a/../../x", "./x", "a//b", "/x", "x/", "a\nb", "a\x00b", "\ud800", "x" * 1000]
+)
 def test_refuses_a_key_that_is_no_plain_name(admission: Admission, name: str) -> None:
     with pytest.raises(PipesRequestError, match="the key in the messages params"):
         admission.check("lake", f"dagster-pipes/{name}", "messages")

@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 from dagster_pipes import PipesContextData, PipesParams, decode_param, encode_param
 from gcf_pipes import PipesCloudFunctionContextLoader, PipesRequestError
+from gcf_pipes._shape import json_type
 
 from dagster_gcf_pipes import PipesCloudFunctionEventContextInjector
 
 CONTEXT: PipesContextData = {
     "asset_keys": ["orders"],
     "code_version_by_asset_key": {"orders": "v1"},
-    "provenance_by_asset_key": {"orders": None},
+    "provenance_by_asset_key": {
+        "orders": {"code_version": "v1", "input_data_versions": {"raw": "7f"}, "is_user_provided": False}
+    },
     "partition_key": "2024-01-01",
     "partition_key_range": {"start": "2024-01-01", "end": "2024-01-01"},
     "partition_time_window": {"start": "2024-01-01T00:00:00", "end": "2024-01-02T00:00:00"},
@@ -24,17 +27,59 @@ CONTEXT: PipesContextData = {
 }
 NEVER_NULL = ("run_id", "retry_number", "extras")
 WRONG_TYPES: dict[str, tuple[list[Any], str]] = {
-    "asset_keys": (["orders", {}, 1], "list or null"),
-    "code_version_by_asset_key": (["v1", [], 1], "dict or null"),
-    "provenance_by_asset_key": (["v1", [], 1], "dict or null"),
-    "partition_key": ([1, [], {}], "str or null"),
-    "partition_key_range": (["2024-01-01", [], 1], "dict or null"),
-    "partition_time_window": (["2024-01-01", [], 1], "dict or null"),
-    "run_id": ([None, 1, []], "str"),
-    "job_name": ([1, [], {}], "str or null"),
-    "retry_number": ([None, "0", 0.0], "int"),
-    "extras": ([None, [], "extras"], "dict"),
+    "asset_keys": (["orders", {}, 1], "an array or null"),
+    "code_version_by_asset_key": (["v1", [], 1], "an object or null"),
+    "provenance_by_asset_key": (["v1", [], 1], "an object or null"),
+    "partition_key": ([1, [], {}], "a string or null"),
+    "partition_key_range": (["2024-01-01", [], 1], "an object or null"),
+    "partition_time_window": (["2024-01-01", [], 1], "an object or null"),
+    "run_id": ([None, 1, []], "a string"),
+    "job_name": ([1, [], {}], "a string or null"),
+    "retry_number": ([None, "0", 0.0, True], "a whole number"),
+    "extras": ([None, [], "extras"], "an object"),
 }
+PROVENANCE = {"code_version": "v1", "input_data_versions": {"raw": "7f"}, "is_user_provided": False}
+WRONG_INSIDE: list[tuple[str, Any, str]] = [
+    ("asset_keys", [1, None], "'asset_keys[0]' in the Pipes context to be a string, got a number"),
+    ("asset_keys", ["orders", None], "'asset_keys[1]' in the Pipes context to be a string, got null"),
+    (
+        "code_version_by_asset_key",
+        {"a": []},
+        "'code_version_by_asset_key[a]' in the Pipes context to be a string or null, got an array",
+    ),
+    (
+        "provenance_by_asset_key",
+        {"a": 7},
+        "'provenance_by_asset_key[a]' in the Pipes context to be an object or null, got a number",
+    ),
+    (
+        "provenance_by_asset_key",
+        {"a": {}},
+        "'provenance_by_asset_key[a].code_version' in the Pipes context to be a string, got nothing",
+    ),
+    (
+        "provenance_by_asset_key",
+        {"a": {**PROVENANCE, "input_data_versions": {"raw": 1}}},
+        "'provenance_by_asset_key[a].input_data_versions[raw]' in the Pipes context to be a string, got a number",
+    ),
+    (
+        "provenance_by_asset_key",
+        {"a": {**PROVENANCE, "is_user_provided": 0}},
+        "'provenance_by_asset_key[a].is_user_provided' in the Pipes context to be a boolean, got a number",
+    ),
+    ("partition_key_range", {}, "'partition_key_range.start' in the Pipes context to be a string, got nothing"),
+    (
+        "partition_key_range",
+        {"start": "a", "end": None},
+        "'partition_key_range.end' in the Pipes context to be a string, got null",
+    ),
+    (
+        "partition_time_window",
+        {"start": 1},
+        "'partition_time_window.start' in the Pipes context to be a string, got a number",
+    ),
+    ("retry_number", -5, "'retry_number' in the Pipes context to be 0 or more, got a negative number"),
+]
 
 
 def load(params: PipesParams) -> PipesContextData:
@@ -64,20 +109,22 @@ def test_field_that_not_every_run_has_may_be_null(field: str) -> None:
 
 
 def test_field_that_a_later_dagster_adds_is_kept() -> None:
-    context = {**CONTEXT, "new_field": 1}
+    key_range = {"start": "a", "end": "b", "step": 2}
+    provenance = {"orders": {**PROVENANCE, "input_storage_ids": {"raw": 7}}}
+    context = {**CONTEXT, "new_field": 1, "partition_key_range": key_range, "provenance_by_asset_key": provenance}
     assert load({"data": context}) == context
 
 
 @pytest.mark.parametrize("data", [None, [], "context", 1])
 def test_refuses_a_context_that_is_no_object(data: object) -> None:
-    expected = f"Expected the Pipes context to be a JSON object, got {type(data).__name__}."
-    assert error_of({"data": data}) == expected
+    assert error_of({"data": data}) == f"Expected the Pipes context to be an object, got {json_type(data)}."
 
 
 @pytest.mark.parametrize("field", CONTEXT)
 def test_names_a_missing_field(field: str) -> None:
     context = {name: value for name, value in CONTEXT.items() if name != field}
-    assert error_of({"data": context}) == f"Expected the Pipes context to have the field {field!r}, but it has not."
+    expected = f"Expected {field!r} in the Pipes context to be {WRONG_TYPES[field][1]}, got nothing."
+    assert error_of({"data": context}) == expected
 
 
 @pytest.mark.parametrize(
@@ -90,11 +137,18 @@ def test_names_a_missing_field(field: str) -> None:
 )
 def test_names_a_field_of_a_wrong_type(field: str, value: object, expected: str) -> None:
     error = error_of({"data": {**CONTEXT, field: value}})
-    assert error == f"Expected {field!r} in the Pipes context to be {expected}, got {type(value).__name__}."
+    assert error == f"Expected {field!r} in the Pipes context to be {expected}, got {json_type(value)}."
 
 
-def test_boolean_is_no_retry_number() -> None:
-    error_of({"data": {**CONTEXT, "retry_number": True}})
+@pytest.mark.parametrize(("field", "value", "expected"), WRONG_INSIDE)
+def test_names_the_place_of_a_wrong_type_inside_a_field(field: str, value: object, expected: str) -> None:
+    assert error_of({"data": {**CONTEXT, field: value}}) == f"Expected {expected}."
+
+
+def test_text_shows_no_more_than_the_start_of_a_key() -> None:
+    error = error_of({"data": {**CONTEXT, "code_version_by_asset_key": {"x" * 1_000_000: 1}}})
+    assert f"'code_version_by_asset_key[{'x' * 100}]'" in error
+    assert len(error) < 300
 
 
 def test_every_field_of_the_context_has_its_wrong_types_above() -> None:

@@ -11,6 +11,8 @@ import pytest
 from dagster_pipes import (
     DAGSTER_PIPES_CONTEXT_ENV_VAR,
     DAGSTER_PIPES_MESSAGES_ENV_VAR,
+    PIPES_PROTOCOL_VERSION,
+    PIPES_PROTOCOL_VERSION_FIELD,
     PipesParams,
     encode_param,
 )
@@ -24,7 +26,7 @@ LOADS: dict[str, Callable[[PipesCloudFunctionParamsLoader], PipesParams]] = {
     DAGSTER_PIPES_MESSAGES_ENV_VAR: PipesCloudFunctionParamsLoader.load_messages_params,
 }
 DEEP = "[" * 100_000
-NOT_DECODABLE = "JSON, compressed with zlib and encoded with base64"
+NOT_DECODABLE = "JSON in UTF-8, compressed with zlib and encoded with base64"
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -77,10 +79,13 @@ def test_is_called_by_dagster_only_with_both_keys(keys: list[str], expected: boo
 @pytest.mark.parametrize(
     ("data", "got"),
     [
-        pytest.param(b"", "0 bytes that are not JSON", id="empty"),
-        pytest.param(b"hello", "5 bytes that are not JSON", id="not JSON"),
-        pytest.param(b'{"a": "\xff"}', "10 bytes that are not JSON", id="not UTF-8"),
-        pytest.param(DEEP.encode(), "100000 bytes that are not JSON", id="deeply nested"),
+        pytest.param(b"", "0 bytes that are not: ", id="empty"),
+        pytest.param(b"hello", "5 bytes that are not: ", id="not JSON"),
+        pytest.param(b'{"a": "\xff"}', "10 bytes that are not: ", id="not UTF-8"),
+        pytest.param('{"a": 1}'.encode("utf-16"), "18 bytes that are not: 'utf-8' codec can't decode", id="UTF-16"),
+        pytest.param('{"a": 1}'.encode("utf-32-le"), "32 bytes that are not: ", id="UTF-32 without a mark"),
+        pytest.param(b'\xef\xbb\xbf{"a": 1}', "11 bytes that are not: Unexpected UTF-8 BOM", id="with a mark"),
+        pytest.param(DEEP.encode(), "100000 bytes that are not: ", id="deeply nested"),
         pytest.param(b"[1]", "got an array", id="array"),
         pytest.param(b'"text"', "got a string", id="string"),
         pytest.param(b'""', "got an empty string", id="empty string"),
@@ -127,6 +132,8 @@ class TestBadParam:
             pytest.param(base64.b64encode(zlib.compress(b"{}")[:-2]).decode(), id="truncated zlib"),
             pytest.param(packed(b"plain text"), id="not JSON"),
             pytest.param(packed(b'{"a": "\xff"}'), id="not UTF-8"),
+            pytest.param(packed("{}".encode("utf-16")), id="UTF-16"),
+            pytest.param(packed("{}".encode("utf-32-le")), id="UTF-32"),
             pytest.param(packed(b""), id="nothing inside"),
             pytest.param(packed(DEEP.encode()), id="deeply nested"),
         ],
@@ -142,6 +149,27 @@ class TestBadParam:
     )
     def test_value_holds_no_json_object(self, key: str, content: bytes, got: str) -> None:
         assert self.error(key, packed(content)) == f"Expected {key!r} to hold a JSON object, got {got}."
+
+
+@pytest.mark.parametrize("key", LOADS)
+@pytest.mark.parametrize(("version", "got"), [("9.9", "'9.9'"), ("9" * 1_000, repr("9" * 100)), (0.1, "a number")])
+def test_params_of_another_protocol_version_are_refused(key: str, version: object, got: str) -> None:
+    params = packed(json.dumps({PIPES_PROTOCOL_VERSION_FIELD: version}).encode())
+    error = error_of(lambda: LOADS[key](PipesCloudFunctionParamsLoader(body(**{key: params}))))
+    assert f"Expected '__dagster_pipes_version' in {key!r} to be {PIPES_PROTOCOL_VERSION!r}" in error
+    assert error.endswith(f"got {got}.")
+
+
+@pytest.mark.parametrize("key", LOADS)
+def test_params_of_this_protocol_version_are_loaded(key: str) -> None:
+    params = {PIPES_PROTOCOL_VERSION_FIELD: PIPES_PROTOCOL_VERSION}
+    loader = PipesCloudFunctionParamsLoader(body(**{key: encode_param(params)}))
+    assert LOADS[key](loader) == params
+
+
+def test_text_shows_no_more_than_the_start_of_each_key_of_the_event() -> None:
+    loader = PipesCloudFunctionParamsLoader(body(**{f"{number}{'x' * 10_000}": number for number in range(30)}))
+    assert len(error_of(loader.load_context_params)) < 3_000
 
 
 def _event(context: object, messages: object) -> bytes:

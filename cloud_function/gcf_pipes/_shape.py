@@ -1,0 +1,83 @@
+"""Compares JSON with a type, so that what `dagster_pipes` says of a payload in its TypedDicts is said only there."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+_MOST_SHOWN: Final = 100
+"""Characters that are shown of a key: it is the caller's."""
+_NOTHING: Final = object()
+_KINDS: Final[Mapping[Any, tuple[type, str]]] = {
+    str: (str, "a string"),
+    int: (int, "a whole number"),
+    bool: (bool, "a boolean"),
+    NoneType: (NoneType, "null"),
+    Sequence: (list, "an array"),
+    Mapping: (dict, "an object"),
+}
+"""What a value of each type is in JSON. A type that is not here, from a later `dagster_pipes`, admits any value."""
+
+
+class ShapeError(ValueError):
+    """A JSON value is not of the type that it should be."""
+
+
+def check_shape(value: object, type_: Any, where: str, path: str = "") -> None:
+    """Refuse a JSON value that is not of a type. A TypedDict may have more keys than it says: a later version's.
+
+    Args:
+        value: The value.
+        type_: A TypedDict, or one of the types that such a one may have inside.
+        where: What the value belongs to, for the error text.
+        path: The value's own place in there, such as `partition_time_window.start`.
+
+    Raises:
+        ShapeError: It is not of that type; the text names the place, what was expected and what came.
+    """
+    members = get_args(type_) if get_origin(type_) in {Union, UnionType} else (type_,)
+    member = next((member for member in members if _may_be(value, member)), None)
+    if member is None:
+        expected = " or ".join(_KINDS[_origin(member)][1] for member in members)
+        subject = f"{path!r} in {where}" if path else where
+        raise ShapeError(f"Expected {subject} to be {expected}, got {json_type(value)}.")
+    for part, part_type, part_path in _parts(value, member, path):
+        check_shape(part, part_type, where, part_path)
+
+
+def json_type(value: object) -> str:
+    """Name the type of a JSON value for an error text."""
+    if value is _NOTHING:
+        return "nothing"
+    if isinstance(value, str):
+        return "a string" if value else "an empty string"
+    names: dict[type, str] = {NoneType: "null", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
+    return names.get(type(value), "an object")
+
+
+def _origin(type_: Any) -> Any:
+    return Mapping if is_typeddict(type_) else get_origin(type_) or type_
+
+
+def _may_be(value: object, type_: Any) -> bool:
+    kind = _KINDS.get(_origin(type_))
+    return kind is None or type(value) is kind[0]
+
+
+def _parts(value: Any, type_: Any, path: str) -> Iterator[tuple[object, Any, str]]:
+    """Yield what is inside a value of that type: each part, its type and its place."""
+    if is_typeddict(type_):
+        for name, part_type in _fields(type_).items():
+            if name in value or name in type_.__required_keys__:
+                yield value.get(name, _NOTHING), part_type, f"{path}.{name}" if path else name
+    elif _origin(type_) is Mapping:
+        for key, part in value.items():
+            yield part, get_args(type_)[1], f"{path}[{key:.{_MOST_SHOWN}}]"
+    elif _origin(type_) is Sequence:
+        for index, part in enumerate(value):
+            yield part, get_args(type_)[0], f"{path}[{index}]"
+
+
+@functools.cache
+def _fields(type_: Any) -> Mapping[str, Any]:
+    return get_type_hints(type_)

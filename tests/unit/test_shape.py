@@ -1,0 +1,69 @@
+"""JSON beside the type that it should be of."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Optional, TypedDict
+
+import pytest
+from gcf_pipes._shape import ShapeError, check_shape
+
+
+class Node(TypedDict, total=False):
+    name: str
+    next: Optional["Node"]
+    unions: str | int | None
+    later: Literal["a", "b"]
+    number: float
+    rows: Sequence[Mapping[str, int]]
+    anything: Any
+
+
+def error_of(value: object) -> str:
+    with pytest.raises(ShapeError) as caught:
+        check_shape(value, Node, "the node")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"name": ""},
+        {"next": {"next": {"next": None}}},
+        {"unions": 1},
+        {"unions": "1"},
+        {"unions": None},
+        {"rows": []},
+        {"rows": [{}, {"a": 1}]},
+        {"anything": [{}]},
+        {"unknown": 1},
+        {"later": 1},
+        {"number": "a type that the table does not know admits any value"},
+    ],
+)
+def test_value_of_the_type_passes(value: object) -> None:
+    check_shape(value, Node, "the node")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "Expected the node to be an object, got null."),
+        ({"name": None}, "Expected 'name' in the node to be a string, got null."),
+        ({"next": {"next": {"name": 1}}}, "Expected 'next.next.name' in the node to be a string, got a number."),
+        ({"unions": 1.5}, "Expected 'unions' in the node to be a string or a whole number or null, got a number."),
+        ({"unions": True}, "Expected 'unions' in the node to be a string or a whole number or null, got a boolean."),
+        ({"rows": ""}, "Expected 'rows' in the node to be an array, got an empty string."),
+        ({"rows": [{}, {"a\n": []}]}, "Expected 'rows[1][a\\n]' in the node to be a whole number, got an array."),
+    ],
+)
+def test_wrong_type_is_named_with_its_place(value: object, expected: str) -> None:
+    assert error_of(value) == expected
+
+
+def test_value_that_is_nested_without_end_ends_in_an_error_that_can_be_caught() -> None:
+    node: dict[str, Any] = {}
+    for _ in range(2 * sys.getrecursionlimit()):
+        node = {"next": node}
+    with pytest.raises(RecursionError):
+        check_shape(node, Node, "the node")
