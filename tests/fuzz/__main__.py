@@ -1,6 +1,7 @@
 """`python -m tests.fuzz [N]`: try at least N payloads, 100,000 by default, and count the outcomes."""
 
 import logging
+import resource
 import sys
 import time
 import warnings
@@ -9,36 +10,47 @@ from typing import Final
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.fuzz import Subject, ViolationError, running_subject
-from tests.fuzz.payloads import payloads
+from tests.fuzz.oracle import Request
+from tests.fuzz.payloads import requests
+from tests.fuzz.subject import Subject, ViolationError, running_subject
 
 DEFAULT_PAYLOADS: Final = 100_000
 BATCH: Final = 2_000
 """Payloads a hypothesis run; it remembers what it has tried, so that one long run would grow without end."""
-SHOWN_BYTES: Final = 4_000
+SHOWN: Final = 4_000
+MAX_MEMORY: Final = 1024
+"""MiB that the process may have at its peak, with hypothesis, Flask and all. A more hungry one is a failure."""
 
 
 def main() -> int:
-    """Return the exit status: 1 if a payload was not answered as it must be."""
+    """Return the exit status: 1 if a request was not answered as it must be, or if memory is not bounded."""
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_PAYLOADS
     logging.disable()
     warnings.simplefilter("ignore")
     counts: Counter[str] = Counter()
     started = time.monotonic()
     with running_subject() as subject:
-        status = _fuzz(subject, wanted, counts)
+        status = _fuzz(subject, min(BATCH, wanted), counts)
+        first_peak = _peak_memory()
+        status = status or _fuzz(subject, wanted, counts)
     elapsed = time.monotonic() - started
     for outcome, count in counts.most_common():
         print(f"{count:>9,}  {outcome}")
     print(f"{counts.total():>9,}  payloads in {elapsed:.0f} s, {counts.total() / elapsed:.0f} a second")
-    return status
+    print(f"memory at its peak: {first_peak} MiB after the first batch, {_peak_memory()} MiB at the end")
+    return status or int(_peak_memory() > MAX_MEMORY)
+
+
+def _peak_memory() -> int:
+    """Return the most memory that this process has had, in MiB; Linux gives KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _fuzz(subject: Subject, wanted: int, counts: Counter[str]) -> int:
     first_seed = time.time_ns()
     while counts.total() < wanted:
         batch_seed = first_seed + counts.total()
-        last = b""
+        last: Request | None = None
 
         @seed(batch_seed)
         @settings(
@@ -49,16 +61,16 @@ def _fuzz(subject: Subject, wanted: int, counts: Counter[str]) -> int:
             phases=[Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
         )
-        @given(body=payloads)
-        def batch(body: bytes) -> None:
+        @given(request=requests)
+        def batch(request: Request) -> None:
             nonlocal last
-            last = body
-            counts[subject.send(body)] += 1
+            last = request
+            counts[subject.send(request)] += 1
 
         try:
             batch()
         except ViolationError as error:
-            print(f"VIOLATION: {error}\nseed {batch_seed}, {len(last)} bytes: {last[:SHOWN_BYTES]!r}")
+            print(f"VIOLATION: {error}\nseed {batch_seed}, {last!r:.{SHOWN}}")
             return 1
     return 0
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gcf_pipes._protocol import BOOTSTRAP_KEYS
 from hypothesis import strategies as st
 
-from tests.fuzz import PLACE
+from tests.fuzz.oracle import PLACE, TIMEOUT_HEADER, Request
 
 CONTEXT_KEY, MESSAGES_KEY = BOOTSTRAP_KEYS
 
@@ -65,6 +65,8 @@ keys = st.sampled_from(
         f"{PLACE.key_prefix}/{'é' * 501}",
         f"{PLACE.key_prefix}/é",
         f"{PLACE.key_prefix}//x",
+        f"{PLACE.key_prefix}/x//y",
+        f"{PLACE.key_prefix}/x/",
         f"{PLACE.key_prefix}/?#%2e%2e/x",
     ]
 )
@@ -82,6 +84,8 @@ _BOMBS: Final = [
         b'"' + b"x" * 4_000_000 + b'"',
         b"9" * 4_000_000,
         zlib.compress(b" " * 4_000_000),
+        b" " * 33_600_000,
+        b'{"a":[' + b'{"":1},' * 500_000 + b"0]}",
     )
 ]
 _ODD_BODIES: Final = [
@@ -99,12 +103,15 @@ _ODD_BODIES: Final = [
 def call(prefix: str = f"{PLACE.key_prefix}/session") -> dict[str, Any]:
     """Return the two params of a call that runs, not encoded."""
     data: dict[str, Any] = {
-        "asset_keys": ["orders"],
-        "code_version_by_asset_key": {"orders": None},
-        "provenance_by_asset_key": {"orders": None},
-        "partition_key": None,
-        "partition_key_range": None,
-        "partition_time_window": None,
+        "asset_keys": ["orders", "customers"],
+        "code_version_by_asset_key": {"orders": None, "customers": "v1"},
+        "provenance_by_asset_key": {
+            "orders": None,
+            "customers": {"code_version": "v1", "input_data_versions": {"raw": "7f"}, "is_user_provided": False},
+        },
+        "partition_key": "2024-01-01",
+        "partition_key_range": {"start": "2024-01-01", "end": "2024-01-01"},
+        "partition_time_window": {"start": "2024-01-01T00:00:00+00:00", "end": "2024-01-02T00:00:00+00:00"},
         "run_id": "some-run",
         "job_name": None,
         "retry_number": 0,
@@ -130,13 +137,13 @@ def near_calls(draw: st.DrawFn) -> bytes:
     encodings: dict[str, Any] = {}
     damage: Callable[[bytes], bytes] = bytes
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):  # another fault hides the one that is let through
-        level = draw(st.sampled_from(["data", "context", "place", "event", "encoding", "body"]))
+        level = draw(st.sampled_from(["data", "data", "data", "context", "place", "event", "encoding", "body"]))
         if level == "data":
             _mutate_field(draw, params.get(CONTEXT_KEY, {}), "data")
         elif level == "context":
-            params[CONTEXT_KEY] = draw(_contexts)
+            params[CONTEXT_KEY] = draw(_contexts | _versions.map(lambda version: {**call()[CONTEXT_KEY], **version}))
         elif level == "place":
-            params[MESSAGES_KEY] = draw(_places)
+            params[MESSAGES_KEY] = draw(_places | _versions.map(lambda version: {**call()[MESSAGES_KEY], **version}))
         elif level == "encoding":
             encodings[draw(st.sampled_from(BOOTSTRAP_KEYS))] = draw(_encoders)
         elif level == "event":
@@ -151,14 +158,21 @@ _ABSENT: Final = object()
 
 
 def _mutate_field(draw: st.DrawFn, context: Any, name: str) -> None:
-    data = context.get(name) if isinstance(context, dict) else None
-    if not isinstance(data, dict) or not data:
+    """Remove, replace or add something in the context, at any depth."""
+    place = context.get(name) if isinstance(context, dict) else None
+    if not isinstance(place, dict) or not place:
         return
-    field = draw(st.sampled_from(sorted(data)))
-    if draw(st.booleans()):
-        del data[field]
+    key = draw(st.sampled_from(sorted(place)))
+    while isinstance(place[key], dict) and place[key] and draw(st.booleans()):
+        place = place[key]
+        key = draw(st.sampled_from(sorted(place)))
+    change = draw(st.sampled_from(["remove", "replace", "replace", "add"]))
+    if change == "remove":
+        del place[key]
+    elif isinstance(place[key], list) and draw(st.booleans()):
+        place[key] = [*place[key], draw(values)]
     else:
-        data[field] = draw(values)
+        place[draw(any_text) if change == "add" else key] = draw(values | _shapes)
 
 
 def _constant(value: Any) -> Callable[[Any], Any]:
@@ -183,6 +197,23 @@ def _flipped(data: bytes, share: float) -> bytes:
 
 
 _shares = st.floats(0, 1, exclude_max=True)
+_shapes = st.sampled_from(
+    [
+        {"start": "2024-01-01", "end": "2024-01-02"},
+        {"start": "2024-01-01"},
+        {"start": 1, "end": None},
+        {"orders": None},
+        {"orders": "v1"},
+        {"orders": {"code_version": "v1", "input_data_versions": {"raw": "7f"}, "is_user_provided": False}},
+        {"orders": {"code_version": "v1", "input_data_versions": {"raw": 7}, "is_user_provided": 1}},
+        ["orders", "customers"],
+        ["orders", None],
+        [],
+        -1,
+        True,
+    ]
+)
+"""Right for one field of the context, and wrong for another."""
 _replacements = st.one_of(st.just(_constant(_ABSENT)), values.map(_constant))
 _encoders: st.SearchStrategy[Callable[[Any], Any]] = st.one_of(
     st.integers(1, 6).map(lambda count: lambda params: _base64(_packed(params)[:-count])),  # the checksum has 4 bytes
@@ -210,6 +241,9 @@ _encoders: st.SearchStrategy[Callable[[Any], Any]] = st.one_of(
             ),
         ]
     ),
+)
+_versions = (st.sampled_from(["0.1", "0.2", "", "9" * 10_000, 0.1]) | values).map(
+    lambda version: {"__dagster_pipes_version": version}
 )
 _contexts = st.one_of(
     values,
@@ -248,7 +282,7 @@ _damages: st.SearchStrategy[Callable[[bytes], bytes]] = st.one_of(
     ),
 )
 
-payloads: st.SearchStrategy[bytes] = st.one_of(
+_bodies: st.SearchStrategy[bytes] = st.one_of(
     st.binary(max_size=100),
     json_values.map(lambda value: json.dumps(value).encode("ascii")),
     json_values.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")),
@@ -258,4 +292,76 @@ payloads: st.SearchStrategy[bytes] = st.one_of(
     near_calls(),
     near_calls(),
 )
-"""Every kind of payload; half of them are calls with a few mutations."""
+
+latin_text = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=30)
+"""What a header may hold: a server refuses line ends, and reads each byte as a character of Latin-1."""
+_seconds = st.one_of(
+    st.integers(5, 999_999).map(str),
+    st.sampled_from(
+        [
+            "0",
+            "00",
+            "007",
+            "-1",
+            "+5",
+            "5.0",
+            "1e3",
+            "0x10",
+            "1_0",
+            " 5",
+            "5 ",
+            "5,5",
+            "",
+            "inf",
+            "NaN",
+            "\xb2",
+            "\xa05",
+        ]
+    ),
+    st.sampled_from(["1000000", "9" * 5_000, "5;" * 10_000]),
+    latin_text,
+)
+_content_types = st.one_of(
+    st.sampled_from(
+        [
+            "application/json; charset=utf-16",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+            "multipart/form-data; boundary=x",
+            "text/plain",
+            "*/*",
+            ";" * 1_000,
+            "",
+        ]
+    ),
+    latin_text,
+)
+_other_names = st.sampled_from(
+    [
+        "Authorization",
+        "Content-Encoding",
+        "Cookie",
+        "Dagster-Pipes-Chunk-Count",
+        "Dagster-Pipes-Error",
+        "Expect",
+        "Function-Execution-Id",
+        "Traceparent",
+        "X-Cloud-Trace-Context",
+        "X-Http-Method-Override",
+    ]
+)
+_headers = st.one_of(
+    st.tuples(st.just(TIMEOUT_HEADER), _seconds),
+    st.tuples(st.just("Content-Type"), _content_types),
+    st.tuples(_other_names, latin_text | st.sampled_from(["gzip", "100-continue", "GET", "x" * 10_000])),
+)
+_methods = st.sampled_from(["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "POSTED", "G" * 1_000])
+
+requests: st.SearchStrategy[Request] = st.one_of(
+    _bodies.map(Request),
+    _bodies.map(Request),
+    _bodies.map(Request),
+    st.builds(Request, st.builds(lambda: body_of(call())), headers=st.lists(_headers, max_size=3).map(tuple)),
+    st.builds(Request, _bodies, st.just("POST") | _methods, st.lists(_headers, max_size=3).map(tuple)),
+)
+"""Every kind of request; about half have a call for a body, with a few mutations."""

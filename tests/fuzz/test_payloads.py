@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.fuzz import RAN, Subject, may_run, running_subject
-from tests.fuzz.payloads import body_of, call, payloads
+from tests.fuzz.oracle import Request, read_call
+from tests.fuzz.payloads import body_of, call, requests
+from tests.fuzz.subject import RAN, Subject, running_subject
 
 pytestmark = pytest.mark.filterwarnings("ignore:`include_stdio_in_messages` is not supported")
 
@@ -18,11 +19,17 @@ def subject() -> Iterator[Subject]:
 
 
 def test_call_without_a_mutation_runs(subject: Subject) -> None:
-    assert may_run(body_of(call()))
-    assert subject.send(body_of(call())) == RAN
+    request = Request(body_of(call()))
+    assert read_call(request)
+    assert subject.send(request) == RAN
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_call_by_another_method_is_refused(subject: Subject, method: str) -> None:
+    assert subject.send(Request(body_of(call()), method)).startswith("400 bad_request")
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(body=payloads)
-def test_payload_runs_as_a_call_or_gets_a_clean_4xx(subject: Subject, body: bytes) -> None:
-    subject.send(body)
+@given(request=requests)
+def test_request_runs_as_a_call_or_gets_a_clean_4xx(subject: Subject, request: Request) -> None:
+    subject.send(request)

@@ -1,0 +1,176 @@
+"""Tells what a request is, by the wire format alone: the entry point and its parsers are not asked."""
+
+import base64
+import binascii
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from gcf_pipes._admission import MAX_KEY_BYTES
+from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_PARAMS_BYTES
+
+
+@dataclass(frozen=True)
+class Place:
+    """The one place that the subject accepts.
+
+    Attributes:
+        bucket: The name of the bucket.
+        key_prefix: The base prefix.
+    """
+
+    bucket: str
+    key_prefix: str
+
+
+PLACE: Final = Place(bucket="accepted-bucket-7f3a", key_prefix="accepted/prefix-9c1e")
+TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a caller sends.
+
+    Attributes:
+        body: The body.
+        method: The HTTP method.
+        headers: Names and values of headers.
+    """
+
+    body: bytes
+    method: str = "POST"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a request says that is a call for `PLACE`.
+
+    Attributes:
+        context: The context, as it was sent.
+        key_prefix: The session's prefix.
+    """
+
+    context: Mapping[str, Any]
+    key_prefix: str
+
+
+Test: TypeAlias = Callable[[Any], bool]
+
+
+def _is(type_: type) -> Test:
+    return lambda value: type(value) is type_
+
+
+def _or_null(test: Test) -> Test:
+    return lambda value: value is None or test(value)
+
+
+def _array(test: Test) -> Test:
+    return lambda value: type(value) is list and all(map(test, value))
+
+
+def _mapping(test: Test) -> Test:
+    return lambda value: type(value) is dict and all(map(test, value.values()))
+
+
+def _fields(**tests: Test) -> Test:
+    """Each of these must be there, and others may be."""
+    return lambda value: (
+        type(value) is dict and all(name in value and test(value[name]) for name, test in tests.items())
+    )
+
+
+_is_string = _is(str)
+_is_range = _fields(start=_is_string, end=_is_string)
+_is_provenance = _fields(code_version=_is_string, input_data_versions=_mapping(_is_string), is_user_provided=_is(bool))
+_CONTEXT: Final[Mapping[str, Test]] = {
+    "asset_keys": _or_null(_array(_is_string)),
+    "code_version_by_asset_key": _or_null(_mapping(_or_null(_is_string))),
+    "provenance_by_asset_key": _or_null(_mapping(_or_null(_is_provenance))),
+    "partition_key": _or_null(_is_string),
+    "partition_key_range": _or_null(_is_range),
+    "partition_time_window": _or_null(_is_range),
+    "run_id": _is_string,
+    "job_name": _or_null(_is_string),
+    "retry_number": lambda value: type(value) is int and value >= 0,
+    "extras": _is(dict),
+}
+_is_context = _fields(**_CONTEXT)
+_is_stdio_choice = _or_null(_is(bool))
+
+NAMES: Final = (
+    "HTTP method",
+    TIMEOUT_HEADER,
+    "request body",
+    *BOOTSTRAP_KEYS,
+    "the Pipes context",
+    "the messages params",
+    "the context params",
+    "the context at gs://",
+)
+"""What a refusal may name; with a field's own name before it, where it is a field."""
+
+
+def read_call(request: Request) -> Call | None:
+    """Return what the request says if it is a call for `PLACE`, or None."""
+    event = json_or_none(request.body)
+    if request.method != "POST" or not _is_timeout(request.headers) or not isinstance(event, dict):
+        return None
+    context, messages = (_params(event.get(key)) for key in BOOTSTRAP_KEYS)
+    if context is None or messages is None or not _is_context(context.get("data")) or not _is_accepted(messages):
+        return None
+    return Call(context["data"], messages["key_prefix"])
+
+
+def said(request: Request) -> str:
+    """Return all that a request says: its text, and what its encoded values hold."""
+    event = json_or_none(request.body)
+    texts = [request.body.decode("utf-8", errors="replace"), json.dumps(event), repr(request.headers), request.method]
+    values = event.values() if isinstance(event, dict) else []
+    return "\n".join([*texts, *(json.dumps(decode_or_none(value)) for value in values)])
+
+
+def json_or_none(data: bytes) -> Any:
+    """Return what UTF-8 says as JSON, or None if it is not."""
+    try:
+        return json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def decode_or_none(value: Any) -> Any:
+    """Decode as `dagster_pipes.decode_param` does; None if that is not possible, or larger than a request."""
+    try:
+        data = zlib.decompress(base64.b64decode(value, validate=True))
+    except (TypeError, ValueError, binascii.Error, zlib.error):
+        return None
+    return json_or_none(data) if len(data) <= MAX_PARAMS_BYTES else None
+
+
+def _params(value: Any) -> dict[str, Any] | None:
+    params = decode_or_none(value) if isinstance(value, str) else None
+    if not isinstance(params, dict) or params.get("__dagster_pipes_version", "0.1") != "0.1":
+        return None
+    return params
+
+
+def _is_timeout(headers: tuple[tuple[str, str], ...]) -> bool:
+    values = [value for name, value in headers if name == TIMEOUT_HEADER]
+    return not values or (len(values) == 1 and re.fullmatch(r"[1-9][0-9]{0,5}", values[0]) is not None)
+
+
+def _is_accepted(params: dict[str, Any]) -> bool:
+    prefix = params.get("key_prefix")
+    return (
+        params.get("bucket") == PLACE.bucket
+        and isinstance(prefix, str)
+        and prefix.startswith(f"{PLACE.key_prefix}/")
+        and prefix.isprintable()
+        and not {"", ".", ".."} & set(prefix.split("/"))
+        and len(prefix.encode()) <= MAX_KEY_BYTES
+        and _is_stdio_choice(params.get("include_stdio_in_messages"))
+    )

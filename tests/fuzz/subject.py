@@ -1,0 +1,153 @@
+"""The real entry point in a Flask app, in process, and what is checked of each of its answers."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from typing import Any, Final
+
+import flask
+from dagster_pipes import DagsterPipesError, PipesContext
+from gcf_pipes import PipesCloudFunctionContextLoader, PipesCloudStorageMessageWriter, pipes_function
+from gcf_pipes._admission import Admission
+from google.api_core.exceptions import NotFound
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from local_stack.emulators import EMBEDDED, run_emulator
+from tests.fuzz.oracle import NAMES, PLACE, Call, Request, read_call, said
+
+RAN: Final = "ran"
+"""The outcome of a request that is a call."""
+TIME_LIMIT: Final = 10.0
+"""Seconds in which any request is answered; on a machine that does nothing else it is a tenth of that."""
+MAX_ANSWER: Final = 8_000
+"""Characters of a refusal, whatever it refuses."""
+SHORTEST_SECRET: Final = 8
+"""Characters of a value of the environment; a shorter one is in any text."""
+
+
+class ViolationError(AssertionError):
+    """The entry point did with a request what it must not do."""
+
+
+@contextmanager
+def running_subject() -> Iterator["Subject"]:
+    """Run the subject with an emulator of its own, for the requests that are calls."""
+    with run_emulator(EMBEDDED) as emulator, closing(_local_client(emulator.url)) as client:
+        client.create_bucket(PLACE.bucket)
+        yield Subject(client)
+
+
+def _local_client(url: str) -> storage.Client:
+    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    return storage.Client(project="local", credentials=credentials, client_options={"api_endpoint": url})
+
+
+class Subject:
+    """The entry point, configured for one bucket and one prefix, in an app that routes any method to it.
+
+    Args:
+        client: The Cloud Storage client to use.
+    """
+
+    def __init__(self, client: storage.Client) -> None:
+        self._runs: list[Mapping[str, Any]] = []
+        self._bucket = client.bucket(PLACE.bucket)
+        self._http = self._app(client).test_client()
+        environment = (value for value in os.environ.values() if len(value) >= SHORTEST_SECRET)
+        self._secrets = (PLACE.bucket, PLACE.key_prefix, "Traceback", ".py", *environment)
+
+    def send(self, request: Request) -> str:
+        """Send a request, and return its outcome: `RAN`, or the status and the code of the refusal.
+
+        Raises:
+            ViolationError: The user's code ran though the request is no call, did not run though it is one, or saw
+                something else than the call says; or the answer is no clean refusal, or came late.
+        """
+        self._runs.clear()
+        started = time.monotonic()
+        response = self._http.open("/", data=request.body, method=request.method, headers=list(request.headers))
+        _expect(time.monotonic() - started < TIME_LIMIT, f"the answer took more than {TIME_LIMIT:g} s")
+        if call := read_call(request):
+            _expect(response.status_code == 204, f"a call was answered with {response.status}: {response.text[:500]}")
+            self._check_run(call)
+            return RAN
+        _expect(not self._runs, "the user's code ran though the request is no call")
+        self._check_refusal(response, request)
+        named = _named(response.text) or "(an answer without a body)"
+        return f"{response.status_code} {response.headers['Dagster-Pipes-Error']}: {named}"
+
+    def _check_run(self, call: Call) -> None:
+        _expect(len(self._runs) == 1, f"the user's code ran {len(self._runs)} times")
+        for name, value in self._runs[0].items():
+            sent = call.context[name]
+            _expect(repr(value) == repr(sent), f"the user's code saw {name} as {value!r:.200}, not {sent!r:.200}")
+        try:
+            self._bucket.blob(f"{call.key_prefix}/1.json").delete()
+        except NotFound as error:
+            raise ViolationError(f"there are no messages in {call.key_prefix!r}") from error
+
+    def _check_refusal(self, response: TestResponse, request: Request) -> None:
+        text = response.text
+        _expect(400 <= response.status_code < 500, f"expected a 4xx, got {response.status}: {text[:500]}")
+        _expect("Dagster-Pipes-Error" in response.headers, f"the answer is not the runtime's: {text[:500]}")
+        _expect(len(text) < MAX_ANSWER, f"the answer has {len(text)} characters: {text[:500]}")
+        if request.method != "HEAD":
+            _expect(_named(text) is not None, f"expected a code, and a text that names a field, got {text[:500]}")
+        answer = f"{text}\n{response.headers}"
+        for secret in self._secrets:
+            if secret in answer:
+                _expect(secret in said(request), f"the answer tells {secret!r}: {text[:500]}")
+
+    def _app(self, client: storage.Client) -> flask.Flask:
+        admission = Admission(frozenset({PLACE.bucket}), PLACE.key_prefix)
+
+        @pipes_function(
+            context_loader=PipesCloudFunctionContextLoader(client, admission=admission),
+            message_writer=PipesCloudStorageMessageWriter(client, admission=admission),
+        )
+        def main(request: flask.Request, pipes: PipesContext) -> None:
+            self._runs.append(_view(pipes))
+
+        app = flask.Flask(__name__)
+        app.url_map.add(Rule("/", endpoint="main"))  # as functions-framework does it, for every method
+        app.view_functions["main"] = lambda: main(flask.request)
+        return app
+
+
+def _view(pipes: PipesContext) -> Mapping[str, Any]:
+    """Return the context as the user's code sees it, without what a step of this kind has not."""
+    view: dict[str, Any] = {}
+    for name in (
+        "run_id",
+        "job_name",
+        "retry_number",
+        "extras",
+        "asset_keys",
+        "code_version_by_asset_key",
+        "provenance_by_asset_key",
+        "partition_key",
+        "partition_key_range",
+        "partition_time_window",
+    ):
+        with suppress(DagsterPipesError):
+            view[name] = getattr(pipes, name)
+    return view
+
+
+def _named(text: str) -> str | None:
+    """Return what a refusal names as the place of the fault, or None if its body is not as it should be."""
+    try:
+        message = json.loads(text)["error"]["message"]
+        return next(name for name in NAMES if name in message)
+    except (ValueError, LookupError, TypeError, StopIteration):
+        return None
+
+
+def _expect(condition: bool, text: str) -> None:
+    if not condition:
+        raise ViolationError(text)
