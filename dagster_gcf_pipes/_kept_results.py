@@ -6,6 +6,7 @@ from dagster import (
     AssetCheckEvaluation,
     AssetCheckResult,
     AssetExecutionContext,
+    AssetKey,
     AssetMaterialization,
     MaterializeResult,
     OpExecutionContext,
@@ -21,10 +22,18 @@ DATA_VERSION_TAG = "dagster/data_version"
 def keep_results(
     context: OpExecutionContext | AssetExecutionContext, session: PipesSession, metadata: Metadata
 ) -> None:
-    """Log the materializations and checks that the function has reported as events of the run."""
+    """Log the materializations and checks that the function has reported as events of the run.
+
+    What is reported of an asset that is not this step's is left out: of a step that succeeds Dagster would refuse it.
+    """
     partition = context.partition_key if context.has_partition_key else None
     for event in _events(session, metadata, partition):
-        context.log_event(event)  # type: ignore[arg-type]  # it takes check evaluations, but its annotation has them not
+        if event.asset_key in _assets(context) or not context.has_assets_def:
+            context.log_event(event)  # type: ignore[arg-type]  # it takes check evaluations, but its annotation has them not
+
+
+def _assets(context: OpExecutionContext | AssetExecutionContext) -> set[AssetKey]:
+    return {*context.selected_asset_keys, *(check.asset_key for check in context.selected_asset_check_keys)}
 
 
 def _events(

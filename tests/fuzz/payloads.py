@@ -4,6 +4,7 @@ import base64
 import json
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, Final
 
 from gcf_pipes._protocol import BOOTSTRAP_KEYS
@@ -172,7 +173,7 @@ def _mutate_field(draw: st.DrawFn, context: Any, name: str) -> None:
     elif isinstance(place[key], list) and draw(st.booleans()):
         place[key] = [*place[key], draw(values)]
     else:
-        place[draw(any_text) if change == "add" else key] = draw(values | _shapes)
+        place[draw(any_text) if change == "add" else key] = draw(values | _shapes.map(deepcopy))
 
 
 def _constant(value: Any) -> Callable[[Any], Any]:

@@ -10,7 +10,8 @@ from gcf_pipes._message_writer import _encode
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dagster_gcf_pipes._chunk_parser import ChunkFormatError, parse_chunk
+from dagster_gcf_pipes._chunk_parser import MOST_EARLIER_EXCEPTIONS, ChunkFormatError, parse_chunk
+from tests.fuzz.chunks import METHODS, chain, exception, line
 
 URI = "gs://lake/session/3.json"
 
@@ -98,6 +99,81 @@ def test_text_of_a_long_bad_line_has_only_its_start() -> None:
         list(parse_chunk(json.dumps({"hello": "x" * 1_000_000}).encode(), URI))
     assert '{"hello": "xxx' in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+def closed(error: Any) -> bytes:
+    return json.dumps(
+        {PIPES_PROTOCOL_VERSION_FIELD: "0.1", "method": "closed", "params": {"exception": error}}
+    ).encode()
+
+
+def error_of(content: bytes) -> str:
+    with pytest.raises(ChunkFormatError) as caught:
+        list(parse_chunk(content, URI))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, "'exception' in the params of `closed` in line 1 of {} to be an object, got null."),
+        ("boom", "'exception' in the params of `closed` in line 1 of {} to be an object, got a string."),
+        (
+            exception(message=1),
+            "'exception.message' in the params of `closed` in line 1 of {} to be a string, got a number.",
+        ),
+        (
+            exception(stack="x"),
+            "'exception.stack' in the params of `closed` in line 1 of {} to be an array, got a string.",
+        ),
+        (
+            exception(stack=[1]),
+            "'exception.stack[0]' in the params of `closed` in line 1 of {} to be a string, got a number.",
+        ),
+        (
+            exception(context=exception(name=[])),
+            "'exception.context.name' in the params of `closed` in line 1 of {} to be a string or null, got an array.",
+        ),
+        (
+            {"message": "boom"},
+            "'exception.stack' in the params of `closed` in line 1 of {} to be an array, got nothing.",
+        ),
+    ],
+)
+def test_exception_of_a_wrong_shape_is_named(error: Any, expected: str) -> None:
+    assert error_of(closed(error)) == f"Expected {expected.format(URI)}"
+
+
+@pytest.mark.parametrize("link", ["cause", "context"])
+@pytest.mark.parametrize("length", [MOST_EARLIER_EXCEPTIONS + 1, 320, 400])
+def test_chain_of_exceptions_that_is_too_long_is_refused(link: str, length: int) -> None:
+    assert f"no more than {MOST_EARLIER_EXCEPTIONS} exceptions before the one in line 1" in error_of(
+        closed(chain(length, link))
+    )
+
+
+@pytest.mark.parametrize("link", ["cause", "context"])
+def test_chain_of_exceptions_is_kept(link: str) -> None:
+    (parsed,) = parse_chunk(closed(chain(MOST_EARLIER_EXCEPTIONS, link)), URI)
+    assert parsed["params"] == {"exception": chain(MOST_EARLIER_EXCEPTIONS, link)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("params", "got"), [([], "an array"), ("text", "a string"), (1, "a number")])
+def test_params_that_are_no_object_are_named(method: str, params: Any, got: str) -> None:
+    expected = f"Expected 'params' in line 1 of {URI} to be an object or null, got {got}."
+    assert error_of(line(method, params)) == expected
+
+
+@pytest.mark.parametrize("name", ["asset_key", "check_name", "data_version"])
+@pytest.mark.parametrize("text", ["\ud800", "a\0b"])
+def test_name_that_no_database_takes_is_refused(name: str, text: str) -> None:
+    assert f"Expected {name!r} in line 1" in error_of(line("report_asset_check", {name: text}))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-le", "utf-8-sig"])
+def test_line_in_another_encoding_is_refused(encoding: str) -> None:
+    assert "as JSON in UTF-8 in line 1" in error_of(line("log", {}).decode().encode(encoding))
 
 
 @given(st.binary())

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -149,6 +151,29 @@ class TestBadParam:
     )
     def test_value_holds_no_json_object(self, key: str, content: bytes, got: str) -> None:
         assert self.error(key, packed(content)) == f"Expected {key!r} to hold a JSON object, got {got}."
+
+
+BOMB = """
+import base64, json, resource, zlib
+from gcf_pipes import PipesCloudFunctionParamsLoader, PipesRequestError
+
+value = base64.b64encode(zlib.compress(b'{"a":[' + b'{"":1},' * (128 * 1024 * 1024 // 7) + b'0]}')).decode()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+loader = PipesCloudFunctionParamsLoader(json.dumps({"DAGSTER_PIPES_CONTEXT": value}).encode())
+try:
+    loader.load_context_params()
+except PipesRequestError as error:
+    print(error)
+print("more at the peak:", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_small_body_that_is_large_when_decompressed_takes_no_memory() -> None:
+    """It has 260 kB, and parsed it would take 3.8 GB; the test itself takes 128 MiB before it measures."""
+    output = subprocess.run([sys.executable, "-c", BOMB], check=True, capture_output=True, text=True).stdout
+    assert "'DAGSTER_PIPES_CONTEXT' to be JSON in UTF-8" in output
+    assert "it is larger than 33,554,432 bytes" in output
+    assert output.endswith("more at the peak: 0\n")
 
 
 @pytest.mark.parametrize("key", LOADS)
