@@ -56,6 +56,7 @@ class Subject:
 
     def __init__(self, client: storage.Client) -> None:
         self._runs: list[Mapping[str, Any]] = []
+        self._chunks: set[bytes] = set()  # `opened` has an id of the delivery, so that each is unlike the others
         self._bucket = client.bucket(PLACE.bucket)
         self._http = self._app(client).test_client()
         environment = (value for value in os.environ.values() if len(value) >= SHORTEST_SECRET)
@@ -87,9 +88,11 @@ class Subject:
             sent = call.context[name]
             _expect(repr(value) == repr(sent), f"the user's code saw {name} as {value!r:.200}, not {sent!r:.200}")
         try:
-            self._bucket.blob(f"{call.key_prefix}/1.json").delete()
+            chunk = self._bucket.blob(f"{call.key_prefix}/1.json").download_as_bytes()
         except NotFound as error:
             raise ViolationError(f"there are no messages in {call.key_prefix!r}") from error
+        _expect(chunk not in self._chunks, f"the messages in {call.key_prefix!r} are of an earlier run")
+        self._chunks.add(chunk)
 
     def _check_refusal(self, response: TestResponse, request: Request) -> None:
         text = response.text
