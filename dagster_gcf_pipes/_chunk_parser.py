@@ -14,7 +14,7 @@ MOST_EARLIER_EXCEPTIONS: Final = 100
 _NAMES: Final = ("asset_key", "check_name", "data_version")
 """Params that Dagster stores in columns of text: no database takes a lone surrogate, and PostgreSQL no NUL either.
 
-Source: https://www.postgresql.org/docs/current/functions-string.html ("text data types cannot store that character").
+Source: https://www.postgresql.org/docs/current/functions-string.html (`chr` gives no NUL, as text cannot hold it).
 """
 _METHODS: tuple[str, ...] = get_args(Method)
 _KEYS = {PIPES_PROTOCOL_VERSION_FIELD, "method", "params"}
