@@ -23,6 +23,10 @@ STOP_TIMEOUT: Final = 5.0
 """Seconds to wait for the threads when the run is interrupted; they are daemons and end by themselves."""
 
 
+class MessageHandlingError(RuntimeError):
+    """Dagster could not handle a message."""
+
+
 class ReaderSession(PipesMessageReader):
     """The message reader of one session.
 
@@ -148,8 +152,9 @@ class ReaderSession(PipesMessageReader):
     def _handle_chunks(self, handler: PipesMessageHandler) -> None:
         try:
             for index, data in self._fetcher.chunks():
-                for message in parse_chunk(data, f"gs://{self._location.bucket}/{self._location.chunk_key(index)}"):
-                    self._handle(message, handler)
+                uri = f"gs://{self._location.bucket}/{self._location.chunk_key(index)}"
+                for number, message in enumerate(parse_chunk(data, uri), start=1):
+                    self._handle(message, f"line {number} of {uri}", handler)
                 self._chunk_count = index
                 if self._closed:
                     return
@@ -169,9 +174,9 @@ class ReaderSession(PipesMessageReader):
         missing = (index for index in range(1, written + 1) if index not in there)
         return tuple(islice(missing, MOST_MISSING))
 
-    def _handle(self, message: PipesMessage, handler: PipesMessageHandler) -> None:
+    def _handle(self, message: PipesMessage, where: str, handler: PipesMessageHandler) -> None:
         method, params = message["method"], message["params"] or {}
-        self._refuse_another_session(message)
+        self._refuse_another_session(method, where)
         if method == "opened":
             extras = params.get("extras")
             self._closes_with_request = isinstance(extras, dict) and extras.get(CLOSES_WITH_REQUEST) is True
@@ -182,16 +187,19 @@ class ReaderSession(PipesMessageReader):
             self._closed = self._closed or method == "closed"
             self._changed.notify_all()
         self._message_count += 1
-        handler.handle_message(message)
+        try:
+            handler.handle_message(message)
+        except Exception as error:
+            raise MessageHandlingError(f"Dagster cannot handle the `{method}` in {where}: {error}") from error
 
-    def _refuse_another_session(self, message: PipesMessage) -> None:
+    def _refuse_another_session(self, method: str, where: str) -> None:
         """Refuse what no writer of this session can have written: `opened` is its first message, `closed` its last."""
         if self._closed:
             expected = "no message after `closed`"
-        elif self._opened and message["method"] == "opened":
+        elif self._opened and method == "opened":
             expected = "one `opened`: another session writes to the same place"
-        elif not self._opened and message["method"] != "opened":
+        elif not self._opened and method != "opened":
             expected = "`opened` before any other message"
         else:
             return
-        raise ChunkFormatError(f"Expected {expected} in {self._location.uri}, got {message!r:.200}.")
+        raise ChunkFormatError(f"Expected {expected}, got `{method}` in {where}.")

@@ -61,7 +61,16 @@ def read(storage_client: storage.Client, bucket: str, chunks: Mapping[int, list[
             {1: [OPENED, log("a"), message("explode", {})]}, ["a"], "with one of the methods", id="an unknown method"
         ),
         pytest.param(
-            {1: [OPENED, log("a"), CLOSED, log("late")]}, ["a"], "Expected no message after `closed`", id="after closed"
+            {1: [OPENED, log("a"), message("log", {"message": 7, "level": "INFO"})]},
+            ["a"],
+            "Dagster cannot handle the `log` in line 3 of gs://",
+            id="a param of the wrong type",
+        ),
+        pytest.param(
+            {1: [OPENED, log("a"), CLOSED, log("late")]},
+            ["a"],
+            "Expected no message after `closed`, got `log` in line 4 of gs://",
+            id="after closed",
         ),
         pytest.param(
             {1: [OPENED, log("a")], 2: [OPENED, log("theirs")]},
