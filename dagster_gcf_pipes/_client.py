@@ -1,5 +1,6 @@
 """The Pipes client: a Dagster resource that calls cloud functions."""
 
+import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,13 +25,16 @@ from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionLocation
 from gcf_pipes._storage import ObjectStore, create_client
 from pydantic import Field, PrivateAttr
 
+from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._calling import call_until_done
 from dagster_gcf_pipes._context_injector import (
     DEFAULT_INLINE_CONTEXT_LIMIT,
     PipesCloudFunctionEventContextInjector,
 )
+from dagster_gcf_pipes._credentials import find_default_credentials, impersonate
 from dagster_gcf_pipes._fields import (
     Attempts,
+    Audience,
     BucketName,
     Bytes,
     CleanupPolicy,
@@ -38,8 +42,10 @@ from dagster_gcf_pipes._fields import (
     KeyPrefix,
     RetriedOutcome,
     Seconds,
+    ServiceAccount,
 )
 from dagster_gcf_pipes._http import FunctionCall, call_function, create_http_session, encode_body
+from dagster_gcf_pipes._identity import Identity
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
 from dagster_gcf_pipes._kept_results import keep_results
 from dagster_gcf_pipes._message_reader import (
@@ -52,6 +58,7 @@ from dagster_gcf_pipes._retry import DEFAULT_RETRY_ON, RetryPolicy
 from dagster_gcf_pipes._verdict import Metadata, SessionRecord, find_error
 
 if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
     from google.cloud import storage
 
 DEFAULT_FUNCTION_TIMEOUT: Final = 3600
@@ -77,7 +84,8 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
 
     The identity in use needs `storage.objects.get` and `storage.objects.list` on the key prefix,
     `storage.objects.delete` for the cleanup, and `storage.objects.create` for contexts that are too large for the
-    request. To use credentials or a connection of your own, override `get_storage_client` or `get_http_session`.
+    request. To use credentials or a connection of your own, override `get_credentials`, `get_storage_client` or
+    `get_http_session`.
     """
 
     bucket: BucketName = Field(
@@ -155,14 +163,48 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
         ),
     )
 
+    impersonate_service_account: ServiceAccount | None = Field(
+        default=None,
+        description=(
+            "The email of a service account as which functions are called and the bucket is used, in place of the "
+            "identity that is found, which needs `roles/iam.serviceAccountTokenCreator` on it. Default: none."
+        ),
+    )
+    impersonation_delegates: list[ServiceAccount] = Field(
+        default=[],
+        description=(
+            "Emails of service accounts through which it is impersonated, in order: each needs the role on the next. "
+            "Default: none."
+        ),
+    )
+    audience: Audience | None = Field(
+        default=None,
+        description=(
+            "The audience of the ID tokens. Default: the function's URL without query and path, or with the function's "
+            "name for a URL of cloudfunctions.net."
+        ),
+    )
+
     _storage_client: "storage.Client | None" = PrivateAttr(default=None)
+    _identities: dict[None, Identity] = PrivateAttr(default_factory=dict)
+
+    def get_credentials(self) -> "Credentials":
+        """Find the credentials; called once. By default they are the environment's own, as google-auth finds them.
+
+        They may be of any kind of google-auth's. What calls a function is an ID token of them, or of the service
+        account that they impersonate. Source: https://cloud.google.com/docs/authentication/application-default-credentials.
+        """
+        return find_default_credentials()
 
     def get_storage_client(self) -> "storage.Client":
-        """Create the Cloud Storage client; called once. By default it has the environment's own credentials."""
-        return create_client()
+        """Create the Cloud Storage client; called once. By default it has the identity that calls the function."""
+        return create_client(None if "STORAGE_EMULATOR_HOST" in os.environ else self._identity().credentials())
 
     def get_http_session(self) -> requests.Session:
-        """Create the HTTP session of one attempt. By default it sends no credentials, and TCP keepalive is on."""
+        """Create the HTTP session of one attempt. By default TCP keepalive is on.
+
+        A session with an `auth` or an `Authorization` header of its own gets no ID token.
+        """
         return create_http_session()
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
@@ -237,16 +279,29 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
             self._storage_client = self.get_storage_client()
         return self._storage_client
 
+    def _identity(self) -> Identity:
+        # `setdefault` is atomic: steps in several threads share one identity, and so its tokens
+        return self._identities.setdefault(None, Identity(self._find_credentials))
+
+    def _find_credentials(self) -> "Credentials":
+        found = self.get_credentials()
+        if self.impersonate_service_account is None:
+            return found
+        return impersonate(found, self.impersonate_service_account, self.impersonation_delegates)
+
     def _new_location(self, context: OpExecutionContext | AssetExecutionContext) -> SessionLocation:
         return SessionLocation(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
 
     def _call(self, function_url: str, body: bytes, reader: ReaderSession, log: Logger) -> FunctionCall:
         run_timeout = self.function_timeout + READ_TIMEOUT_MARGIN
+        auth = FunctionAuth(self._identity(), audience=self.audience, log=log)
 
         def call_once() -> FunctionCall:
             with self.get_http_session() as http:
                 timeout = (self.connect_timeout, run_timeout)
-                return call_function(http, function_url, body, function_timeout=self.function_timeout, timeout=timeout)
+                return call_function(
+                    http, function_url, body, auth=auth, function_timeout=self.function_timeout, timeout=timeout
+                )
 
         return call_until_done(call_once, reader, self._retry_policy(), run_timeout=run_timeout, log=log)
 

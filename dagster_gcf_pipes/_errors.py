@@ -5,6 +5,7 @@
         ├── PipesCloudFunctionRequestError      the call cannot be made: the event is no JSON object, or too large
         ├── PipesCloudFunctionCallError         the HTTP call was lost, or ended with a status that is not 2xx
         │   ├── PipesCloudFunctionAccessError   401, 403, 404: this identity does not reach the function
+        │   │   └── PipesCloudFunctionIdentityError     no ID token could be had for it
         │   └── PipesCloudFunctionRefusedError  the runtime in the function refused the call before the user's code ran
         ├── PipesCloudFunctionNotOpenedError    2xx, but the function opened no Pipes session
         ├── PipesCloudFunctionNotClosedError    2xx, but the function did not close its Pipes session
@@ -31,6 +32,10 @@ class PipesCloudFunctionCallError(PipesCloudFunctionError):
 
 class PipesCloudFunctionAccessError(PipesCloudFunctionCallError):
     """The platform let this call not reach the function: 401, 403 or 404."""
+
+
+class PipesCloudFunctionIdentityError(PipesCloudFunctionAccessError):
+    """No ID token could be had: there are no credentials, they have none, or Google refused to give one."""
 
 
 class PipesCloudFunctionRefusedError(PipesCloudFunctionCallError):

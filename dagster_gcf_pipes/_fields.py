@@ -43,6 +43,17 @@ KeyPrefix = Annotated[
     WrapValidator(_unless_env_var),
 ]
 
+ServiceAccount = Annotated[
+    str,
+    _text(r"[^@\s/:]+@[^@\s/:]+", "the email of a service account, such as NAME@PROJECT.iam.gserviceaccount.com"),
+    WrapValidator(_unless_env_var),
+]
+
+Audience = Annotated[
+    str, _text(r"\S+", "the audience of an ID token, such as https://..."), WrapValidator(_unless_env_var)
+]
+"""Any text can be a custom audience. Source: https://cloud.google.com/run/docs/configuring/custom-audiences."""
+
 CleanupPolicy = Annotated[
     str, _text("always|on_success|never", "'always', 'on_success' or 'never'"), WrapValidator(_unless_env_var)
 ]

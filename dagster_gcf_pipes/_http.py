@@ -5,7 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import requests
@@ -15,7 +15,8 @@ from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
+from dagster_gcf_pipes._auth import FunctionAuth
+from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes._verdict import CallRecord
 
 CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -95,7 +96,13 @@ class FunctionCall:
 
 
 def call_function(
-    http: requests.Session, url: str, body: bytes, *, function_timeout: int, timeout: tuple[float, float]
+    http: requests.Session,
+    url: str,
+    body: bytes,
+    *,
+    auth: FunctionAuth,
+    function_timeout: int,
+    timeout: tuple[float, float],
 ) -> FunctionCall:
     """Post a body to a function and wait for the response.
 
@@ -105,6 +112,7 @@ def call_function(
         http: The session to use.
         url: The function's URL.
         body: JSON.
+        auth: Gives the call its ID token, unless the session authenticates by itself.
         function_timeout: How long the function may run, in seconds: it is told so.
         timeout: Connect and read timeout, in seconds.
 
@@ -117,15 +125,24 @@ def call_function(
             url,
             data=body,
             headers={"Content-Type": "application/json", TIMEOUT_HEADER: str(function_timeout)},
+            auth=None if _authenticates(http) else auth,
             timeout=timeout,
             allow_redirects=False,
         )
     except (InvalidURL, MissingSchema, InvalidSchema) as error:
         raise _request_error(f"Expected the URL of a function, such as https://..., got {url!r}: {error}") from error
+    except PipesCloudFunctionIdentityError as error:
+        no_token = CallRecord(lost="no ID token", sent=False, identity_error=error)
+        return FunctionCall(no_token, None, time.monotonic() - started)
     except requests.RequestException as error:
         lost = CallRecord(lost=f"{type(error).__name__}: {error}", sent=not _found_no_connection(error))
         return FunctionCall(lost, None, time.monotonic() - started)
-    return FunctionCall(record_response(response), response, time.monotonic() - started)
+    record = replace(
+        record_response(response),
+        identity_error=auth.missing_token_error(response.status_code),
+        hint=auth.hint(response.status_code),
+    )
+    return FunctionCall(record, response, time.monotonic() - started)
 
 
 def record_response(response: requests.Response) -> CallRecord:
@@ -136,7 +153,16 @@ def record_response(response: requests.Response) -> CallRecord:
         body="" if response.ok else _error_text(response),
         error_code=response.headers.get(ERROR_HEADER),
         chunk_count=int(chunk_count) if CHUNK_COUNT.fullmatch(chunk_count) else None,
+        location=_without_query(response.headers.get("Location", "")),
     )
+
+
+def _authenticates(http: requests.Session) -> bool:
+    return http.auth is not None or "Authorization" in http.headers
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]
 
 
 def _found_no_connection(error: requests.RequestException) -> bool:

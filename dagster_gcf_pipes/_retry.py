@@ -58,6 +58,8 @@ class RetryPolicy:
 
     def covers(self, call: CallRecord) -> bool:
         """Whether such a call may be attempted again; a refusal of the function's runtime is mostly final."""
+        if call.identity_error is not None:
+            return call.identity_error.allow_retries
         if call.error_code is not None and call.status != _SERVICE_UNAVAILABLE:
             return False
         outcomes = {NO_RESPONSE} if call.status is None else {str(call.status), f"{call.status // 100}xx"}

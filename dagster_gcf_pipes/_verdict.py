@@ -17,6 +17,7 @@ from dagster_gcf_pipes._errors import (
     PipesCloudFunctionCallError,
     PipesCloudFunctionError,
     PipesCloudFunctionExceptionError,
+    PipesCloudFunctionIdentityError,
     PipesCloudFunctionMessagesError,
     PipesCloudFunctionNotClosedError,
     PipesCloudFunctionNotOpenedError,
@@ -28,6 +29,7 @@ Metadata: TypeAlias = Mapping[str, MetadataValue]
 _BODY_EXCERPT = 1000
 _MOST_NAMED = 20
 _SUCCESS = range(200, 300)
+_REDIRECTS = range(300, 400)
 _CONFLICT = 409
 _UNAVAILABLE = 503
 _PROXY_ERRORS = frozenset({502, 503, 504})
@@ -49,6 +51,9 @@ class CallRecord:
         body: The response body as text.
         error_code: The code of the error for which the function's runtime refused the call, or None.
         chunk_count: The number of chunks that the function says it wrote, or None if it did not say.
+        identity_error: Why there was no ID token, if the call was not made or was refused for want of one.
+        hint: What mends a refusal, as far as the caller's identity tells.
+        location: Where a redirect leads, without its query.
     """
 
     status: int | None = None
@@ -57,6 +62,9 @@ class CallRecord:
     body: str = ""
     error_code: str | None = None
     chunk_count: int | None = None
+    identity_error: PipesCloudFunctionIdentityError | None = None
+    hint: str = ""
+    location: str = ""
 
     @property
     def chunks_to_expect(self) -> int | None:
@@ -147,12 +155,34 @@ def _call_refused(call: CallRecord, _: SessionRecord, metadata: Metadata) -> Pip
     )
 
 
+def _no_id_token(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if call.identity_error is None or session.opened:
+        return None
+    error = PipesCloudFunctionIdentityError(
+        call.identity_error.description, metadata, allow_retries=call.identity_error.allow_retries
+    )
+    error.__cause__ = call.identity_error.__cause__
+    return error
+
+
 def _access_denied(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     if call.status not in _ACCESS_HINTS or session.opened or call.chunk_count is not None:
         return None
     return PipesCloudFunctionAccessError(
         f"The call did not reach the function: HTTP {call.status}. The likely cause: {_ACCESS_HINTS[call.status]}. "
-        f"The response says: {_excerpt(call.body)}",
+        f"{call.hint}{' ' if call.hint else ''}The response says: {_excerpt(call.body)}",
+        metadata,
+        allow_retries=False,
+    )
+
+
+def _redirected(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if call.status not in _REDIRECTS or session.opened or call.chunk_count is not None:
+        return None
+    return PipesCloudFunctionCallError(
+        f"Expected the function to answer, got HTTP {call.status}, a redirect to {call.location or 'nowhere'}. It is "
+        "not followed: a call, and its ID token, go only where you say. Pass the function's own https URL, which "
+        "`gcloud functions describe` shows.",
         metadata,
         allow_retries=False,
     )
@@ -224,7 +254,9 @@ _RULES: tuple[Callable[[CallRecord, SessionRecord, Metadata], PipesCloudFunction
     _function_raised,
     _reading_failed,
     _call_refused,
+    _no_id_token,
     _access_denied,
+    _redirected,
     _call_lost,
     _status_not_ok,
     _chunks_missing,

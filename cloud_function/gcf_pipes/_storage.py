@@ -24,6 +24,7 @@ from gcf_pipes._errors import (
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
     from google.api_core.retry import Retry
+    from google.auth.credentials import Credentials
     from google.cloud import storage
 
 CONTENT_TYPE: Final = "application/json"
@@ -47,8 +48,8 @@ def import_library() -> None:
     from google.cloud import storage  # noqa: F401, PLC0415 - importing the package must not import a Google library
 
 
-def create_client() -> "storage.Client":
-    """Create a Cloud Storage client with the environment's own credentials, or for `STORAGE_EMULATOR_HOST`.
+def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
+    """Create a Cloud Storage client with credentials, or the environment's own, or for `STORAGE_EMULATOR_HOST`.
 
     google-cloud-storage 3.x fetches the bucket's metadata in the background, at first and after every 404, to
     decorate its OpenTelemetry spans. Where those spans are off, that is twice the requests for nothing, and it asks for
@@ -58,7 +59,8 @@ def create_client() -> "storage.Client":
         os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
     from google.cloud import storage  # noqa: PLC0415 - importing the package must not import a Google library
 
-    return storage.Client(project=None)  # a project is needed only to create and to list buckets
+    # a project is needed only to create and to list buckets
+    return storage.Client(project=None, credentials=credentials)
 
 
 def client_getter(client: "storage.Client | None") -> "Callable[[], storage.Client]":

@@ -13,6 +13,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionCallError,
     PipesCloudFunctionError,
     PipesCloudFunctionExceptionError,
+    PipesCloudFunctionIdentityError,
     PipesCloudFunctionMessagesError,
     PipesCloudFunctionNotClosedError,
     PipesCloudFunctionNotOpenedError,
@@ -225,7 +226,7 @@ FAILURES = [
             [f"HTTP {status}, expected 2xx", "try again", progress],
             id=f"{status}, {name}",
         )
-        for status in (302, 400, 429, 500)
+        for status in (400, 429, 500)
         for name, session, progress in (
             ("not opened", NOTHING, "opened no Pipes session"),
             ("opened, not closed", OPENED, "did not close"),
@@ -246,6 +247,47 @@ FAILURES = [
             ("not opened", NOTHING, "opened no Pipes session"),
             ("opened, not closed", OPENED, "did not close its Pipes session: it crashed, or ran out of memory or time"),
         )
+    ),
+    pytest.param(
+        CallRecord(status=302, location="https://elsewhere.example/orders"),
+        NOTHING,
+        PipesCloudFunctionCallError,
+        False,
+        ["HTTP 302", "a redirect to https://elsewhere.example/orders", "not followed"],
+        id="redirected",
+    ),
+    pytest.param(
+        replace(FAILED, status=302),
+        COMPLETE,
+        PipesCloudFunctionCallError,
+        True,
+        ["HTTP 302, expected 2xx", "and closed"],
+        id="302 of the function's own, opened and closed",
+    ),
+    *(
+        pytest.param(
+            CallRecord(
+                **how, identity_error=PipesCloudFunctionIdentityError("nobody is logged in", allow_retries=passing)
+            ),
+            NOTHING,
+            PipesCloudFunctionIdentityError,
+            passing,
+            ["nobody is logged in"],
+            id=f"no ID token, {how}, {passing}",
+        )
+        for passing in (True, False)
+        for how in ({"status": 401}, {"status": 403}, {"lost": "no ID token", "sent": False})
+    ),
+    *(
+        pytest.param(
+            CallRecord(status=status, hint="Let dagster@p.iam.gserviceaccount.com call it."),
+            NOTHING,
+            PipesCloudFunctionAccessError,
+            False,
+            [f"HTTP {status}", "Let dagster@p.iam.gserviceaccount.com call it."],
+            id=f"{status} with a hint",
+        )
+        for status in (401, 403)
     ),
     pytest.param(
         replace(FAILED, status=404),

@@ -1,0 +1,142 @@
+"""Gives a call of a function its ID token, and says what is known of the caller when the call is refused."""
+
+import ipaddress
+from logging import Logger
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
+from requests.auth import AuthBase
+
+from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
+from dagster_gcf_pipes._google_auth_errors import WAYS_TO_AN_IDENTITY
+from dagster_gcf_pipes._identity import Identity, IdToken
+
+UNAUTHORIZED: Final = 401
+FORBIDDEN: Final = 403
+_PATH_IN_AUDIENCE: Final = ".cloudfunctions.net"
+
+
+class FunctionAuth(AuthBase):
+    """The authentication of the calls of one function, for `requests`.
+
+    It sends an ID token over TLS alone, to no host of this machine, and asks for it anew at each attempt: it is cached
+    as long as it is valid. A 401 of the platform, which is to say that nothing has run, is followed by one more request
+    with a fresh token.
+
+    Args:
+        identity: Who calls.
+        audience: Whom the tokens are for, or None for what the function's URL says, see `audience_of`.
+        log: Told at the debug level who calls.
+    """
+
+    def __init__(self, identity: Identity, *, audience: str | None, log: Logger) -> None:
+        self._identity = identity
+        self._audience = audience
+        self._log = log
+        self._takes_token = False
+        self._sent: IdToken | None = None
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the token into the request.
+
+        Raises:
+            PipesCloudFunctionIdentityError: Google gave none.
+        """
+        url = request.url or ""
+        self._takes_token = takes_token(url)
+        self._audience = self._audience or audience_of(url)
+        if self._takes_token and (token := self._identity.id_token(self._audience)):
+            self._put(token, request)
+            request.hooks["response"].append(self._once_more_if_unauthorized)
+        self._log.debug(f"[pipes] calling {self._how()}")
+        return request
+
+    def _how(self) -> str:
+        if self._sent:
+            name = f" ({self._sent.email})" if self._sent.email else ""
+            return f"as {self._identity.describe()}{name}, with an ID token for the audience {self._audience}"
+        if not self._takes_token:
+            return "without an ID token: the URL is not https, or of this machine"
+        return f"without an ID token: {self._identity.describe()} cannot have one"
+
+    def missing_token_error(self, status: int) -> PipesCloudFunctionIdentityError | None:
+        """Return the error of a call that was refused for want of a token that this identity cannot have."""
+        if status not in (UNAUTHORIZED, FORBIDDEN) or self._sent or not self._takes_token:
+            return None
+        return PipesCloudFunctionIdentityError(
+            f"The function answered HTTP {status}: it wants an ID token, and {self._identity.describe()} cannot have "
+            f"one. {WAYS_TO_AN_IDENTITY}",
+            allow_retries=False,
+        )
+
+    def hint(self, status: int) -> str:
+        """Say what mends a refusal of the call, or nothing if that is not known."""
+        if not self._sent:
+            return "No ID token was sent, as it would have been over https." if not self._takes_token else ""
+        if status == UNAUTHORIZED:
+            return (
+                f"The ID token was made for the audience {self._audience}. If the function's URL is another one, as it "
+                "is behind a domain or a load balancer of your own, set `audience` of the resource to the URL that "
+                "ends with run.app, or to a custom audience of the Cloud Run service."
+            )
+        if status == FORBIDDEN:
+            return (
+                f"Let {self._sent.email} call it: `gcloud run services add-iam-policy-binding SERVICE "
+                f"--region=REGION --member=serviceAccount:{self._sent.email} --role=roles/run.invoker`."
+            )
+        return ""
+
+    def _put(self, token: IdToken, request: requests.PreparedRequest) -> None:
+        self._sent = token
+        request.headers["Authorization"] = f"Bearer {token.value}"
+
+    def _once_more_if_unauthorized(self, response: requests.Response, **options: Any) -> requests.Response:
+        if response.status_code != UNAUTHORIZED or _is_answer_of_the_function(response) or self._sent is None:
+            return response
+        token = self._identity.id_token(str(self._audience), refused=self._sent.value)
+        if token is None:
+            return response
+        request = response.request.copy()
+        self._put(token, request)
+        response.close()
+        self._log.debug("[pipes] the ID token was refused with HTTP 401: calling once more with a fresh one")
+        return response.connection.send(request, **options)
+
+
+def audience_of(url: str) -> str:
+    """Return the audience that a function at a URL expects: the URL without query, and mostly without path.
+
+    A `run.app` URL has the function alone, and its audience has no path; a `cloudfunctions.net` URL names the function
+    in its path, and the audience does as well.
+    Source: https://cloud.google.com/run/docs/configuring/custom-audiences (the service's `run.app` URL),
+    https://github.com/GoogleCloudPlatform/python-docs-samples/pull/7795 ("Cloud Functions uses your function's URL as
+    the `audience` value", with its name), https://github.com/googleapis/google-auth-library-nodejs/issues/1208 (401
+    without it).
+    """
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+    name = parts.path.strip("/").partition("/")[0]
+    in_path = (parts.hostname or "").endswith(_PATH_IN_AUDIENCE) and name
+    return f"{origin}/{name}" if in_path else origin
+
+
+def takes_token(url: str) -> bool:
+    """Whether a token may be sent there, and can be wanted there."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" and not _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_answer_of_the_function(response: requests.Response) -> bool:
+    """Whether the function has run: then its 401 is its own, and to call it again would not be harmless."""
+    return CHUNK_COUNT_HEADER in response.headers or ERROR_HEADER in response.headers
