@@ -55,8 +55,7 @@ class FunctionAuth(AuthBase):
 
     def _how(self) -> str:
         if self._sent:
-            name = f" ({self._sent.email})" if self._sent.email else ""
-            return f"as {self._identity.describe()}{name}, with an ID token for the audience {self._audience}"
+            return f"as {self._identity.describe()}, with an ID token of {self._sent.email} for {self._audience}"
         if not self._takes_token:
             return "without an ID token: the URL is not https, or of this machine"
         return f"without an ID token: {self._identity.describe()} cannot have one"

@@ -31,7 +31,7 @@ from dagster_gcf_pipes._context_injector import (
     DEFAULT_INLINE_CONTEXT_LIMIT,
     PipesCloudFunctionEventContextInjector,
 )
-from dagster_gcf_pipes._credentials import find_default_credentials, impersonate
+from dagster_gcf_pipes._credentials import find_default_credentials
 from dagster_gcf_pipes._fields import (
     Attempts,
     Audience,
@@ -281,13 +281,12 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
 
     def _identity(self) -> Identity:
         # `setdefault` is atomic: steps in several threads share one identity, and so its tokens
-        return self._identities.setdefault(None, Identity(self._find_credentials))
-
-    def _find_credentials(self) -> "Credentials":
-        found = self.get_credentials()
-        if self.impersonate_service_account is None:
-            return found
-        return impersonate(found, self.impersonate_service_account, self.impersonation_delegates)
+        identity = Identity(
+            self.get_credentials,
+            service_account=self.impersonate_service_account,
+            delegates=self.impersonation_delegates,
+        )
+        return self._identities.setdefault(None, identity)
 
     def _new_location(self, context: OpExecutionContext | AssetExecutionContext) -> SessionLocation:
         return SessionLocation(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")

@@ -15,7 +15,21 @@ if TYPE_CHECKING:
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 TOKEN_ENDPOINT: Final = "https://oauth2.googleapis.com/token"  # noqa: S105 - it is no password
 """What every service account's key file names. Source: https://developers.google.com/identity/protocols/oauth2."""
+REQUEST_TIMEOUT: Final = 20.0
+"""Seconds for which one request for credentials may wait; google-auth's own default is 120."""
 _IMPERSONATION_KEYS: Final = ("service_account_impersonation_url", "service_account_impersonation")
+
+
+def create_request() -> "Request":
+    """Create what google-auth makes its requests with."""
+    from google.auth.transport.requests import Request  # noqa: PLC0415 - importing the package imports no Google library
+
+    class BoundedRequest(Request):
+        def __call__(self, url: str, *arguments: Any, **options: Any) -> Any:
+            bounded = {"timeout": REQUEST_TIMEOUT, **options}
+            return super().__call__(url, *arguments, **bounded)  # type: ignore[no-untyped-call]
+
+    return BoundedRequest()
 
 
 def find_default_credentials() -> "Credentials":
@@ -25,21 +39,25 @@ def find_default_credentials() -> "Credentials":
     service account that is attached to the machine.
     Source: https://cloud.google.com/docs/authentication/application-default-credentials.
     """
-    import google.auth  # noqa: PLC0415 - importing the package imports no Google library
+    import google.auth  # noqa: PLC0415 - as above
 
-    credentials: Credentials = google.auth.default(scopes=SCOPES)[0]
+    credentials: Credentials = google.auth.default(scopes=SCOPES, request=create_request())[0]
     return credentials
 
 
 def impersonate(source: "Credentials", service_account: str, delegates: Sequence[str]) -> "Credentials":
-    """Return credentials of a service account, which the source may impersonate through a chain of delegates."""
-    from google.auth import impersonated_credentials  # noqa: PLC0415 - as in find_default_credentials
+    """Return credentials of a service account, which the source may impersonate through a chain of delegates.
+
+    google-auth passes the delegates on as they are, and the API takes resource names alone.
+    Source: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateIdToken.
+    """
+    from google.auth import impersonated_credentials  # noqa: PLC0415 - as above
 
     return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]  # google-auth has few types
         source_credentials=source,
         target_principal=service_account,
         target_scopes=SCOPES,
-        delegates=list(delegates),
+        delegates=[f"projects/-/serviceAccounts/{delegate}" for delegate in delegates],
     )
 
 
@@ -96,17 +114,14 @@ def describe(credentials: "Credentials") -> str:
 
     email = getattr(credentials, "service_account_email", None)
     if isinstance(credentials, impersonated_credentials.Credentials):
-        return f"the impersonated service account {email}"
+        return f"the service account {email}, impersonated"
     if isinstance(credentials, external_account.Credentials):
-        return f"workload identity federation{f' as the service account {email}' if email else ''}"
+        return f"the service account {email}, by workload identity federation" if email else "a federated workload"
     if isinstance(credentials, compute_engine.Credentials):
         return "the service account that is attached to this machine (metadata server)"
     if isinstance(credentials, service_account.Credentials):
         return f"the service account {email} (key file)"
     if isinstance(credentials, user.Credentials):
         return f"the user {credentials.account}".strip() + " (gcloud auth application-default login)"
-    return f"credentials of the type {_type_name(credentials)}"
-
-
-def _type_name(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    kind = f"credentials of the type {type(credentials).__module__}.{type(credentials).__qualname__}"
+    return f"the service account {email} ({kind})" if email else kind

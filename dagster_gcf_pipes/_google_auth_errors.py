@@ -9,15 +9,14 @@ import requests
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 
-RETRY_TIMEOUT: Final = 20.0
-"""Seconds after which a request for a token that met a passing fault is not repeated any more."""
 PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 WAYS_TO_AN_IDENTITY: Final = (
     "Either set `impersonate_service_account` of the resource to a service account that may call the function; the "
     "identity that Dagster has already needs the role to do so: `gcloud iam service-accounts add-iam-policy-binding "
-    "SERVICE_ACCOUNT --member=user:YOUR_EMAIL --role=roles/iam.serviceAccountTokenCreator`. Or give Dagster a service "
-    "account's credentials: `gcloud auth application-default login --impersonate-service-account=SERVICE_ACCOUNT`, "
+    "SERVICE_ACCOUNT --member=user:YOUR_EMAIL --role=roles/iam.serviceAccountTokenCreator`, or for a workload of "
+    "another cloud `--member=principal://... --role=roles/iam.workloadIdentityUser`. Or give Dagster a service "
+    "account's own credentials: `gcloud auth application-default login --impersonate-service-account=SERVICE_ACCOUNT`, "
     "GOOGLE_APPLICATION_CREDENTIALS with the path of its key file, or one that is attached to the machine."
 )
 """Source: https://cloud.google.com/docs/authentication/use-service-account-impersonation."""
@@ -69,13 +68,14 @@ def translated_errors(identity: str, *, unless: type[Exception] | tuple[type[Exc
     except unless:
         raise
     except RetryError as error:
-        text = f"Google gave none within {RETRY_TIMEOUT:.0f} s: {_said(error.cause)}"
+        text = f"Google's answer, again and again: {_said(error.cause)}"
         raise _identity_error(identity, text, allow_retries=True) from error.cause
     except (GoogleAuthError, requests.RequestException) as error:
-        raise _identity_error(identity, f"{_said(error)} {_mend(str(error))}", allow_retries=False) from error
+        text = f"Google's answer: {_said(error)} {_mend(str(error))}"
+        raise _identity_error(identity, text, allow_retries=False) from error
 
 
-def with_retries(ask: Callable[..., Any]) -> Callable[..., Any]:
+def with_retries(ask: Callable[..., Any], *, timeout: float) -> Callable[..., Any]:
     """Let a question to Google outlive a passing fault: asking for a token changes nothing, so it may be repeated.
 
     google-auth repeats by itself what the token endpoint and the metadata server answer, but neither a lost connection
@@ -83,7 +83,7 @@ def with_retries(ask: Callable[..., Any]) -> Callable[..., Any]:
     """
     from google.api_core.retry import Retry  # noqa: PLC0415 - as in translated_errors
 
-    retry = Retry(predicate=is_passing, initial=0.25, maximum=4.0, multiplier=2.0, timeout=RETRY_TIMEOUT)
+    retry = Retry(predicate=is_passing, initial=0.25, maximum=4.0, multiplier=2.0, timeout=timeout)
     repeated: Callable[..., Any] = retry(ask)
     return repeated
 

@@ -4,18 +4,17 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster_gcf_pipes._credentials import describe, id_token_credentials
+from dagster_gcf_pipes._credentials import create_request, describe, id_token_credentials, impersonate
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._google_auth_errors import WAYS_TO_AN_IDENTITY, translated_errors, with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from google.auth.credentials import Credentials
-    from google.auth.transport.requests import Request
 
-REQUEST_TIMEOUT: Final = 20.0
-"""Seconds for which one request for a token may wait; google-auth's own default is 120."""
+
+DEFAULT_RETRY_TIMEOUT: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,32 @@ class Identity:
 
     Args:
         find: Finds the credentials; called once, when they are first needed.
+        service_account: The service account that they impersonate, or None.
+        delegates: Service accounts through which they do.
+        retry_timeout: Seconds for which a question to Google is repeated that meets a passing fault.
     """
 
-    def __init__(self, find: "Callable[[], Credentials]") -> None:
+    def __init__(
+        self,
+        find: "Callable[[], Credentials]",
+        *,
+        service_account: str | None = None,
+        delegates: "Sequence[str]" = (),
+        retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
+    ) -> None:
         self._find = find
+        self._service_account = service_account
+        self._delegates = delegates
+        self._retry_timeout = retry_timeout
         self._lock = RLock()
         self._found: Credentials | None = None
+        self._description = ""
         self._not_found: Exception | None = None
         self._makers: dict[str, Credentials | None] = {}
 
     def describe(self) -> str:
-        """Say who this is, or that nobody was found."""
-        credentials = self._credentials()
-        return describe(credentials) if credentials else f"no credentials ({self._not_found})"
+        """Say who this is."""
+        return self._description if self._credentials() else f"a process without Google credentials ({self._not_found})"
 
     def credentials(self) -> "Credentials":
         """Return the credentials.
@@ -59,7 +71,7 @@ class Identity:
         if credentials := self._credentials():
             return credentials
         raise PipesCloudFunctionIdentityError(
-            f"No Google credentials were found: {self._not_found} {WAYS_TO_AN_IDENTITY}", allow_retries=False
+            f"Expected Google credentials, found none: {self._not_found} {WAYS_TO_AN_IDENTITY}", allow_retries=False
         ) from self._not_found
 
     def id_token(self, audience: str, *, refused: str | None = None) -> IdToken | None:
@@ -79,47 +91,47 @@ class Identity:
                 return None
             if not maker.valid or maker.token == refused:
                 with translated_errors(self.describe()):
-                    with_retries(maker.refresh)(_request())
+                    self._retrying(maker.refresh)(create_request())
             token = str(maker.token)
             return IdToken(token, _email(token))
 
     def _credentials(self) -> "Credentials | None":
-        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - as in _request
+        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - the package imports no Google library
 
         with self._lock:
             if self._found is None and self._not_found is None:
                 try:
-                    with translated_errors("the credentials of this environment", unless=DefaultCredentialsError):
-                        self._found = self._find()
+                    self._find_credentials()
                 except DefaultCredentialsError as error:
                     self._not_found = error
             return self._found
+
+    def _find_credentials(self) -> None:
+        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - as in _credentials
+
+        with translated_errors("whom this environment has", unless=DefaultCredentialsError):
+            found = self._find()
+        self._description = describe(found)
+        if self._service_account:
+            self._description = f"the service account {self._service_account}, impersonated by {self._description}"
+            found = impersonate(found, self._service_account, self._delegates)
+        self._found = found
 
     def _maker(self, audience: str) -> "Credentials | None":
         """Return what makes the tokens for an audience, each as long as the last one is valid."""
         if audience not in self._makers:
             credentials = self._credentials()
+            make = self._retrying(id_token_credentials)
             with translated_errors(self.describe()):
-                self._makers[audience] = credentials and with_retries(id_token_credentials)(
-                    credentials, audience, _request()
-                )
+                self._makers[audience] = credentials and make(credentials, audience, create_request())
         return self._makers[audience]
 
-
-def _request() -> "Request":
-    """Return what google-auth makes its requests with."""
-    from google.auth.transport.requests import Request  # noqa: PLC0415 - importing the package imports no Google library
-
-    class BoundedRequest(Request):
-        def __call__(self, url: str, *arguments: Any, **options: Any) -> Any:
-            bounded = {"timeout": REQUEST_TIMEOUT, **options}
-            return super().__call__(url, *arguments, **bounded)  # type: ignore[no-untyped-call]  # google-auth has few
-
-    return BoundedRequest()
+    def _retrying(self, ask: "Callable[..., Any]") -> "Callable[..., Any]":
+        return with_retries(ask, timeout=self._retry_timeout)
 
 
 def _email(token: str) -> str | None:
-    from google.auth import jwt  # noqa: PLC0415 - as in _request
+    from google.auth import jwt  # noqa: PLC0415 - as in _credentials
 
     try:
         email: str | None = jwt.decode(token, verify=False).get("email")  # type: ignore[no-untyped-call]

@@ -69,7 +69,7 @@ def _environment(proxy_url: str, ca_bundle: Path) -> dict[str, str]:
 @contextmanager
 def _serving(app: "WSGIApplication", context: ssl.SSLContext | None) -> Iterator[int]:
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler, ssl_context=context)
-    serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="stand-in", daemon=True)
+    serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="stand-in", daemon=True)
     serving.start()
     try:
         yield server.server_port

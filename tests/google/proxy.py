@@ -42,7 +42,7 @@ def run_proxy(routes: Routes) -> Iterator[str]:
         proxy_routes = routes
 
     with _Server(("127.0.0.1", 0), Handler) as server:
-        serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="proxy", daemon=True)
+        serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="proxy", daemon=True)
         serving.start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}"

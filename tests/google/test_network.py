@@ -1,13 +1,12 @@
 """The network of stand-ins: real clients reach what is served, over TLS that they check, and nothing else."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import flask
 import pytest
 import requests
 
-from tests.google.network import Network, run_network
+from tests.google.network import Network
 
 
 def echo_app() -> flask.Flask:
@@ -19,14 +18,6 @@ def echo_app() -> flask.Flask:
         return {"url": flask.request.url, "body": flask.request.get_data(as_text=True), "method": flask.request.method}
 
     return app
-
-
-@pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
-    with run_network() as network:
-        for name, value in network.environment.items():
-            monkeypatch.setenv(name, value)
-        yield network
 
 
 def test_a_host_is_reached_by_its_name_over_tls(network: Network) -> None:

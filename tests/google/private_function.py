@@ -1,0 +1,112 @@
+"""A stand-in of what stands before a private function: it lets through who has an ID token for it, and may call it.
+
+Source of the answers: https://github.com/google/adk-python/issues/3814 (the body of a 401),
+https://github.com/datacommonsorg/docsite/pull/463 (the text of a 403),
+https://github.com/googleapis/google-auth-library-nodejs/issues/1208 (why a token was refused).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import flask
+import requests
+
+from tests.google import keys
+from tests.google.accounts import GOOGLE, ISSUER, Accounts
+
+SIGNATURE_REMOVED: Final = "SIGNATURE_REMOVED_BY_GOOGLE"
+_HOP_BY_HOP: Final = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
+_PAGE: Final = """<html><head>
+<meta http-equiv="content-type" content="text/html;charset=utf-8">
+<title>{title}</title>
+</head>
+<body text=#000000 bgcolor=#ffffff>
+<h1>Error: {error}</h1>
+<h2>{text}</h2>
+<h2></h2>
+</body></html>
+"""
+
+
+@dataclass
+class PrivateFunction:
+    """A function that the platform guards.
+
+    Attributes:
+        accounts: What Google knows.
+        audiences: The audiences that it accepts.
+        invokers: The emails of those who have `roles/run.invoker`, and `allUsers` if everybody has.
+        backend: The URL of the function itself; without one, it answers who called.
+        clock_offset: Seconds by which the platform's clock is ahead of that of who gives tokens.
+        refused: Tokens that do not hold any more.
+        redirect_to: Where it redirects each call, or None.
+        authorizations: The Authorization header of each call, or None.
+    """
+
+    accounts: Accounts
+    audiences: set[str]
+    invokers: set[str] = field(default_factory=set)
+    backend: str | None = None
+    clock_offset: float = 0
+    refused: set[str] = field(default_factory=set)
+    redirect_to: str | None = None
+    authorizations: list[str | None] = field(default_factory=list)
+
+    def app(self) -> flask.Flask:
+        app = flask.Flask("function")
+
+        @app.route("/", defaults={"path": ""}, methods=["POST"])
+        @app.route("/<path:path>", methods=["POST"])
+        def call(path: str) -> flask.Response:
+            authorization = flask.request.headers.get("Authorization")
+            self.authorizations.append(authorization)
+            if self.redirect_to:
+                return flask.Response(status=302, headers={"Location": self.redirect_to})
+            return self._refusal(authorization) or self._run(authorization)
+
+        return app
+
+    def _refusal(self, authorization: str | None) -> flask.Response | None:
+        if authorization is None:
+            return None if "allUsers" in self.invokers else _forbidden()
+        claims = self._claims(authorization.removeprefix("Bearer "))
+        if claims is None:
+            return _unauthorized()
+        return None if claims.get("email") in self.invokers or "allUsers" in self.invokers else _forbidden()
+
+    def _claims(self, token: str) -> dict[str, Any] | None:
+        """Return the claims of a token that holds here and now."""
+        try:
+            claims = keys.read(GOOGLE, token)
+        except ValueError:
+            return None
+        now = self.accounts.now() + self.clock_offset
+        holds = (
+            claims["iss"] == ISSUER and claims["aud"] in self.audiences and claims["iat"] - 60 <= now < claims["exp"]
+        )
+        return claims if holds and token not in self.refused else None
+
+    def _run(self, authorization: str | None) -> flask.Response:
+        if self.backend is None:
+            claims = keys.read_unverified(authorization.removeprefix("Bearer ")) if authorization else {}
+            return flask.jsonify({"email": claims.get("email"), "aud": claims.get("aud")})
+        headers = {name: value for name, value in flask.request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        if authorization:
+            headers["Authorization"] = f"{authorization.rpartition('.')[0]}.{SIGNATURE_REMOVED}"
+        answer = requests.post(self.backend, data=flask.request.get_data(), headers=headers, timeout=60)
+        kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
+        return flask.Response(answer.content, answer.status_code, kept)
+
+
+def _unauthorized() -> flask.Response:
+    text = f"Your client does not have permission to the requested URL <code>{flask.request.path}</code>."
+    response = flask.Response(_PAGE.format(title="401 Unauthorized", error="Unauthorized", text=text), 401)
+    response.headers["WWW-Authenticate"] = (
+        'Bearer error="invalid_token" error_description="The access token could not be verified"'
+    )
+    return response
+
+
+def _forbidden() -> flask.Response:
+    text = f"Your client does not have permission to get URL <code>{flask.request.path}</code> from this server."
+    return flask.Response(_PAGE.format(title="403 Forbidden", error="Forbidden", text=text), 403)

@@ -1,0 +1,382 @@
+"""Every way of being logged in, and what can become of it, with google-auth as it is."""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import flask
+import pytest
+import requests
+from gcf_pipes._protocol import CHUNK_COUNT_HEADER
+
+from dagster_gcf_pipes import (
+    PipesCloudFunctionAccessError,
+    PipesCloudFunctionCallError,
+    PipesCloudFunctionClient,
+    PipesCloudFunctionError,
+    PipesCloudFunctionIdentityError,
+)
+from dagster_gcf_pipes._auth import FunctionAuth
+from dagster_gcf_pipes._http import FunctionCall, call_function, create_http_session
+from dagster_gcf_pipes._identity import Identity
+from dagster_gcf_pipes._verdict import SessionRecord, find_error
+from tests.google.conftest import FUNCTION_HOST, FUNCTION_URL, Google
+from tests.google.logins import CALLER, DELEGATES, SOURCE, Login
+
+WITH_ID_TOKEN = [
+    "service_account_file",
+    "own_object",
+    "own_id_token_object",
+    "metadata_server",
+    "user_impersonating",
+    "user_logged_in_with_gcloud",
+    "gcloud_impersonation_file",
+    "service_account_impersonating",
+    "metadata_server_impersonating",
+    "user_through_delegates",
+    "workload_impersonating",
+    "workload_with_service_account",
+]
+WITHOUT_ID_TOKEN = {
+    "user_alone": "the user (gcloud auth application-default login)",
+    "workload_alone": "a federated workload",
+    "nobody": "a process without Google credentials (Your default credentials were not found.",
+}
+SIGN_THEMSELVES = {"service_account_file", "own_object", "own_id_token_object", "service_account_impersonating"}
+"""They sign an assertion with the time of this machine."""
+
+log = logging.getLogger("calls")
+
+
+class Caller:
+    """Calls the private function, again and again with the same identity, as the attempts of a run do."""
+
+    def __init__(self, login: Login, *, audience: str | None = None, retry_timeout: float = 20.0) -> None:
+        client = PipesCloudFunctionClient(bucket="some-bucket", **login.fields)
+        self._auth = FunctionAuth(
+            Identity(
+                login.get_credentials or client.get_credentials,
+                service_account=client.impersonate_service_account,
+                delegates=client.impersonation_delegates,
+                retry_timeout=retry_timeout,
+            ),
+            audience=audience,
+            log=log,
+        )
+
+    def call(self, url: str = FUNCTION_URL, http: requests.Session | None = None) -> FunctionCall:
+        with http or create_http_session() as session:
+            return call_function(session, url, b"{}", auth=self._auth, function_timeout=10, timeout=(10, 10))
+
+    def succeed(self, url: str = FUNCTION_URL) -> dict[str, Any]:
+        response = self.call(url).response
+        assert response is not None
+        assert response.status_code == 200
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def fail(self, url: str = FUNCTION_URL) -> PipesCloudFunctionError:
+        error = find_error(self.call(url).record, SessionRecord(), {})
+        assert error is not None
+        assert error.allow_retries is False
+        return error
+
+
+@pytest.fixture(params=WITH_ID_TOKEN)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def login(google: Google, way: str) -> Login:
+    login: Login = getattr(google.logins, way)()
+    return login
+
+
+@pytest.fixture(autouse=True)
+def no_token_is_logged(google: Google, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever happens in a test here, no log line has a token: neither ours, nor google-auth's own, at any level."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    secrets = [token.rpartition(".")[2] for token in google.accounts.issued]
+    lines = [record.getMessage() for record in caplog.get_records("call")]
+    assert [line for line in lines if any(secret in line for secret in secrets)] == []
+
+
+def test_a_login_calls_as_its_service_account(login: Login, google: Google) -> None:
+    assert Caller(login).succeed() == {"email": CALLER, "aud": FUNCTION_URL}
+
+
+def test_a_debug_line_says_who_calls(login: Login, google: Google, caplog: pytest.LogCaptureFixture) -> None:
+    Caller(login).succeed()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "calls"]
+    assert line.startswith("[pipes] calling as ")
+    assert line.endswith(f", with an ID token of {CALLER} for {FUNCTION_URL}")
+
+
+def test_a_token_is_asked_for_once(login: Login, google: Google) -> None:
+    caller = Caller(login)
+    caller.succeed()
+    asked = google.accounts.asked.copy()
+    caller.succeed()
+    first, second = google.function.authorizations
+    assert first == second
+    assert google.accounts.asked == asked
+
+
+def test_a_token_that_is_about_to_expire_is_renewed(login: Login, google: Google) -> None:
+    google.accounts.lifetime = 100  # seconds; google-auth holds a token for expired 225 s before it is
+    caller = Caller(login)
+    caller.succeed()
+    caller.succeed()
+    first, second = google.function.authorizations
+    assert first != second
+
+
+def test_a_token_that_the_platform_holds_for_expired_fails_after_a_fresh_one(login: Login, google: Google) -> None:
+    google.function.clock_offset = 7200
+    error = Caller(login).fail()
+    assert type(error) is PipesCloudFunctionAccessError
+    assert "HTTP 401" in str(error.description)
+    first, second = google.function.authorizations
+    assert first != second
+
+
+def test_a_token_for_another_audience_fails_and_the_error_says_for_which(login: Login, google: Google) -> None:
+    error = Caller(login, audience="https://orders.example.com").fail()
+    assert type(error) is PipesCloudFunctionAccessError
+    assert "The ID token was made for the audience https://orders.example.com" in str(error.description)
+    assert "set `audience` of the resource" in str(error.description)
+
+
+def test_an_audience_can_be_set(login: Login, google: Google) -> None:
+    google.function.audiences = {"https://orders.example.com"}
+    answer = Caller(login, audience="https://orders.example.com").succeed()
+    assert answer["aud"] == "https://orders.example.com"
+
+
+def test_who_may_not_call_is_named_with_the_command_that_lets_them(login: Login, google: Google) -> None:
+    google.function.invokers.clear()
+    error = Caller(login).fail()
+    assert type(error) is PipesCloudFunctionAccessError
+    assert "HTTP 403" in str(error.description)
+    assert f"--member=serviceAccount:{CALLER} --role=roles/run.invoker" in str(error.description)
+    assert len(google.function.authorizations) == 1
+
+
+def test_a_login_that_is_revoked_between_two_attempts_fails(login: Login, google: Google) -> None:
+    caller = Caller(login)
+    caller.succeed()
+    login.revoke()
+    google.function.refused.update(google.accounts.issued)
+    error = caller.fail()
+    assert type(error) is PipesCloudFunctionIdentityError
+    assert CALLER in str(error.description) or "attached to this machine" in str(error.description)
+    assert "`" in str(error.description) or "set GOOGLE_APPLICATION_CREDENTIALS" in str(error.description)
+
+
+@pytest.mark.parametrize("offset", [7200, -7200])
+def test_a_clock_that_is_wrong_by_hours_matters_to_who_signs(
+    way: str, login: Login, google: Google, offset: float
+) -> None:
+    google.accounts.clock_offset = offset
+    if way in SIGN_THEMSELVES:
+        error = Caller(login).fail()
+        assert type(error) is PipesCloudFunctionIdentityError
+        assert "The clock of this machine is wrong by more than Google tolerates" in str(error.description)
+    elif way.startswith("workload") and offset > 0:
+        assert "is stale to sign-in" in str(Caller(login).fail().description)
+    else:
+        assert Caller(login).succeed()["email"] == CALLER
+
+
+def test_a_token_that_is_refused_once_is_replaced(login: Login, google: Google) -> None:
+    caller = Caller(login)
+    caller.succeed()
+    google.function.refused.update(google.accounts.issued)
+    assert caller.succeed() == {"email": CALLER, "aud": FUNCTION_URL}
+    assert len(google.function.authorizations) == 3
+
+
+def test_a_passing_fault_of_google_is_outlived(way: str, login: Login, google: Google) -> None:
+    for endpoint in ("token", "sts", "iam", "metadata"):
+        google.accounts.statuses[endpoint] = [503]
+    if way.startswith("metadata"):
+        google.accounts.statuses["metadata"] = []  # at first it is looked for, and what answers 503 is none
+    assert Caller(login).succeed()["email"] == CALLER
+    assert google.accounts.asked.total() >= 2 or way.startswith("metadata")
+
+
+# ------------------------------------------------------------------------------------------------ without an ID token
+
+
+@pytest.mark.parametrize("way", WITHOUT_ID_TOKEN, indirect=True)
+def test_who_cannot_have_an_id_token_is_named_with_the_ways_to_one(way: str, login: Login, google: Google) -> None:
+    error = Caller(login).fail()
+    assert type(error) is PipesCloudFunctionIdentityError
+    text = str(error.description)
+    assert f"HTTP 403: it wants an ID token, and {WITHOUT_ID_TOKEN[way]}" in text
+    assert "set `impersonate_service_account` of the resource" in text
+    assert "--role=roles/iam.serviceAccountTokenCreator" in text
+    assert "gcloud auth application-default login --impersonate-service-account=" in text
+    assert google.function.authorizations == [None]
+
+
+@pytest.mark.parametrize("way", WITHOUT_ID_TOKEN, indirect=True)
+def test_a_public_function_needs_no_id_token(login: Login, google: Google) -> None:
+    google.function.invokers = {"allUsers"}
+    assert Caller(login).succeed() == {"email": None, "aud": None}
+
+
+def test_a_file_of_credentials_that_is_not_there_is_named(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file.json")
+    assert "/no/such/file.json" in str(Caller(google.logins.nobody()).fail().description)
+
+
+# ------------------------------------------------------------------------------------------------------- impersonation
+
+
+@pytest.mark.parametrize("missing", [DELEGATES[0], DELEGATES[1], CALLER])
+def test_a_chain_with_a_link_missing_names_the_role(google: Google, missing: str) -> None:
+    login = google.logins.user_through_delegates()
+    google.accounts.token_creators[missing].clear()
+    text = str(Caller(login).fail().description)
+    permission = "getOpenIdToken" if missing == CALLER else "implicitDelegation"
+    assert f"iam.serviceAccounts.{permission}" in text
+    assert "each delegate needs the role on the next" in text
+
+
+def test_the_order_of_delegates_matters(google: Google) -> None:
+    login = google.logins.user_through_delegates()
+    fields = {**login.fields, "impersonation_delegates": DELEGATES[::-1]}
+    assert "implicitDelegation" in str(Caller(Login(fields, login.revoke)).fail().description)
+
+
+def test_who_impersonates_is_named(google: Google) -> None:
+    login = google.logins.service_account_impersonating()
+    login.revoke()
+    text = str(Caller(login).fail().description)
+    assert f"as the service account {CALLER}, impersonated by the service account {SOURCE} (key file)" in text
+
+
+def test_a_service_account_that_does_not_exist_is_an_error(google: Google) -> None:
+    login = google.logins.user_impersonating()
+    google.accounts.service_accounts.discard(CALLER)
+    assert "There is no such service account" in str(Caller(login).fail().description)
+
+
+# -------------------------------------------------------------------------------------------------- where a token goes
+
+
+def test_a_redirect_is_not_followed(google: Google) -> None:
+    elsewhere = google.network
+    google.function.redirect_to = "https://elsewhere.example/login?continue=secret"
+    error = Caller(google.logins.service_account_file()).fail()
+    assert type(error) is PipesCloudFunctionCallError
+    assert "HTTP 302, a redirect to https://elsewhere.example/login." in str(error.description)
+    assert ("elsewhere.example", 443) not in elsewhere.routes.asked
+
+
+def test_plain_http_gets_no_token(google: Google) -> None:
+    google.network.serve(FUNCTION_HOST, google.function.app(), tls=False)
+    error = Caller(google.logins.service_account_file()).fail(f"http://{FUNCTION_HOST}")
+    assert "No ID token was sent, as it would have been over https" in str(error.description)
+    assert google.function.authorizations == [None]
+    assert google.accounts.issued == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_this_machine_gets_no_token(google: Google, host: str) -> None:
+    google.function.invokers = {"allUsers"}
+    google.network.serve("local", google.function.app(), tls=False)
+    port = google.network.routes.ports["local", 80]
+    Caller(google.logins.service_account_file()).succeed(f"http://{host}:{port}")
+    assert google.function.authorizations == [None]
+    assert google.accounts.issued == []
+
+
+def test_a_session_that_authenticates_by_itself_is_left_alone(google: Google) -> None:
+    caller = Caller(google.logins.service_account_file())
+    with_auth, with_header = create_http_session(), create_http_session()
+    with_auth.auth = ("somebody", "password")
+    with_header.headers["Authorization"] = "Bearer own"
+    for http in (with_auth, with_header):
+        caller.call(http=http)
+    assert google.function.authorizations == ["Basic c29tZWJvZHk6cGFzc3dvcmQ=", "Bearer own"]
+    assert google.accounts.issued == []
+
+
+def test_a_401_of_the_function_itself_is_not_called_again(google: Google) -> None:
+    app, calls = flask.Flask("own 401"), []
+
+    @app.post("/")
+    def refuse() -> flask.Response:
+        calls.append(flask.request.headers["Authorization"])
+        return flask.Response("who are you?", 401, {CHUNK_COUNT_HEADER: "2"})
+
+    google.network.serve("own.a.run.app", app)
+    record = Caller(google.logins.service_account_file()).call("https://own.a.run.app").record
+    assert (record.status, record.chunk_count) == (401, 2)
+    assert len(calls) == 1
+
+
+def test_a_function_of_cloudfunctions_net_is_called_with_its_name_in_the_audience(google: Google) -> None:
+    host = "europe-west1-local-project.cloudfunctions.net"
+    google.function.audiences = {f"https://{host}/orders"}
+    google.network.serve(host, google.function.app())
+    assert Caller(google.logins.service_account_file()).succeed(f"https://{host}/orders/2026?dry_run=1")["aud"] == (
+        f"https://{host}/orders"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ faults, and threads
+
+
+def test_a_fault_that_does_not_pass_ends_with_an_error_that_may_be_retried(google: Google) -> None:
+    google.accounts.statuses["iam"] = [503] * 100
+    record = Caller(google.logins.user_impersonating(), retry_timeout=0.5).call().record
+    assert record.identity_error is not None
+    assert record.identity_error.allow_retries is True
+    assert "The service is currently unavailable" in str(record.identity_error.description)
+    assert 2 <= 100 - len(google.accounts.statuses["iam"]) < 10
+
+
+def test_a_service_that_cannot_be_reached_ends_with_an_error_that_may_be_retried(google: Google) -> None:
+    login = google.logins.user_impersonating()
+    del google.network.routes.ports["iamcredentials.googleapis.com", 443]
+    record = Caller(login, retry_timeout=0.5).call().record
+    assert record.identity_error is not None
+    assert record.identity_error.allow_retries is True
+
+
+def test_threads_share_one_token(google: Google) -> None:
+    client = PipesCloudFunctionClient(bucket="some-bucket", **google.logins.service_account_file().fields)
+    barrier = Barrier(8)
+
+    def token(_: int) -> str:
+        barrier.wait(timeout=10)
+        found = client._identity().id_token(FUNCTION_URL)  # noqa: SLF001 - what the steps of a process share
+        assert found is not None
+        return found.value
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(token, range(8)))) == 1
+    assert google.accounts.asked["token"] == 1
+
+
+def test_each_audience_has_a_token_of_its_own(google: Google) -> None:
+    client = PipesCloudFunctionClient(bucket="some-bucket", **google.logins.service_account_file().fields)
+    first, second, again = (
+        client._identity().id_token(audience)  # noqa: SLF001
+        for audience in ("https://a.run.app", "https://b.run.app", "https://a.run.app")
+    )
+    assert first == again != second
+
+
+def test_a_token_is_not_in_its_repr(google: Google) -> None:
+    client = PipesCloudFunctionClient(bucket="some-bucket", **google.logins.service_account_file().fields)
+    token = client._identity().id_token(FUNCTION_URL)  # noqa: SLF001
+    assert token is not None
+    assert token.value not in repr(token)
