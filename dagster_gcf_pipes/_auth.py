@@ -14,7 +14,7 @@ from dagster_gcf_pipes._google_auth_errors import WAYS_TO_AN_IDENTITY
 from dagster_gcf_pipes._identity import Identity, IdToken
 
 UNAUTHORIZED: Final = 401
-FORBIDDEN: Final = 403
+REFUSALS: Final = (UNAUTHORIZED, 403)
 _PATH_IN_AUDIENCE: Final = ".cloudfunctions.net"
 
 
@@ -62,7 +62,7 @@ class FunctionAuth(AuthBase):
 
     def missing_token_error(self, status: int) -> PipesCloudFunctionIdentityError | None:
         """Return the error of a call that was refused for want of a token that this identity cannot have."""
-        if status not in (UNAUTHORIZED, FORBIDDEN) or self._sent or not self._takes_token:
+        if status not in REFUSALS or self._sent or not self._takes_token:
             return None
         return PipesCloudFunctionIdentityError(
             f"The function answered HTTP {status}: it wants an ID token, and {self._identity.describe()} cannot have "
@@ -72,20 +72,20 @@ class FunctionAuth(AuthBase):
 
     def hint(self, status: int) -> str:
         """Say what mends a refusal of the call, or nothing if that is not known."""
+        if status not in REFUSALS:
+            return ""
         if not self._sent:
-            return "No ID token was sent, as it would have been over https." if not self._takes_token else ""
+            return "No ID token was sent: one goes over https alone, and to no host of this machine."
         if status == UNAUTHORIZED:
             return (
-                f"The ID token was made for the audience {self._audience}. If the function's URL is another one, as it "
-                "is behind a domain or a load balancer of your own, set `audience` of the resource to the URL that "
-                "ends with run.app, or to a custom audience of the Cloud Run service."
+                f"The ID token was made for the audience {self._audience}. If the function's own URL is another one, "
+                "as it is behind a domain or a load balancer, set `audience` of the resource to the URL that ends with "
+                "run.app, or to a custom audience of the Cloud Run service."
             )
-        if status == FORBIDDEN:
-            return (
-                f"Let {self._sent.email} call it: `gcloud run services add-iam-policy-binding SERVICE "
-                f"--region=REGION --member=serviceAccount:{self._sent.email} --role=roles/run.invoker`."
-            )
-        return ""
+        return (
+            f"Let {self._sent.email} call it: `gcloud run services add-iam-policy-binding SERVICE --region=REGION "
+            f"--member=serviceAccount:{self._sent.email} --role=roles/run.invoker`."
+        )
 
     def _put(self, token: IdToken, request: requests.PreparedRequest) -> None:
         self._sent = token

@@ -23,7 +23,7 @@ from dagster_pipes import PipesExtras
 from gcf_pipes import PipesStorageError
 from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionLocation
 from gcf_pipes._storage import ObjectStore, create_client
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._calling import call_until_done
@@ -184,6 +184,12 @@ class PipesCloudFunctionClient(ConfigurableResource[Any], PipesClient):
             "name for a URL of cloudfunctions.net."
         ),
     )
+
+    @model_validator(mode="after")
+    def _check_delegates(self) -> "PipesCloudFunctionClient":
+        if self.impersonation_delegates and not self.impersonate_service_account:
+            raise ValueError("expected `impersonate_service_account` beside `impersonation_delegates`, got none")
+        return self
 
     _storage_client: "storage.Client | None" = PrivateAttr(default=None)
     _identities: dict[None, Identity] = PrivateAttr(default_factory=dict)

@@ -282,7 +282,7 @@ def test_a_redirect_is_not_followed(google: Google) -> None:
 def test_plain_http_gets_no_token(google: Google) -> None:
     google.network.serve(FUNCTION_HOST, google.function.app(), tls=False)
     error = Caller(google.logins.service_account_file()).fail(f"http://{FUNCTION_HOST}")
-    assert "No ID token was sent, as it would have been over https" in str(error.description)
+    assert "No ID token was sent: one goes over https alone" in str(error.description)
     assert google.function.authorizations == [None]
     assert google.accounts.issued == []
 

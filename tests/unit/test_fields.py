@@ -99,6 +99,41 @@ def test_refuses_another_cleanup_and_names_the_choices() -> None:
         define(cleanup="sometimes")
 
 
+EMAILS = ["dagster@my-project.iam.gserviceaccount.com", "123-compute@developer.gserviceaccount.com"]
+NO_EMAILS = ["", "dagster", "serviceAccount:dagster@my-project.iam.gserviceaccount.com", "a b@c", "a@b@c", "a@b/c"]
+
+
+@pytest.mark.parametrize("email", EMAILS)
+def test_accepts_service_accounts_to_impersonate(email: str) -> None:
+    client = define(impersonate_service_account=email, impersonation_delegates=[email])
+    assert (client.impersonate_service_account, client.impersonation_delegates) == (email, [email])
+
+
+@pytest.mark.parametrize("email", NO_EMAILS)
+def test_refuses_a_service_account_that_is_none(email: str) -> None:
+    with pytest.raises(ValidationError, match="expected the email of a service account, such as NAME@"):
+        define(impersonate_service_account=email)
+    with pytest.raises(ValidationError, match="expected the email of a service account, such as NAME@"):
+        define(impersonate_service_account=EMAILS[0], impersonation_delegates=[email])
+
+
+def test_refuses_delegates_of_no_impersonation() -> None:
+    with pytest.raises(ValidationError, match="expected `impersonate_service_account` beside"):
+        define(impersonation_delegates=EMAILS)
+
+
+@pytest.mark.parametrize("audience", ["", "two words", "https://a.run.app\n"])
+def test_refuses_an_audience_that_is_none(audience: str) -> None:
+    with pytest.raises(ValidationError, match="expected the audience of an ID token"):
+        define(audience=audience)
+
+
+def test_delegates_can_come_from_env_vars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, EMAILS[1])
+    client = define(impersonate_service_account=EMAILS[0], impersonation_delegates=[EnvVar(VARIABLE)])
+    assert resolved(client).impersonation_delegates == [EMAILS[1]]
+
+
 def test_every_field_is_described() -> None:
     fields = PipesCloudFunctionClient.model_fields
     assert [name for name, field in fields.items() if not field.description] == []
@@ -109,6 +144,8 @@ def test_every_field_is_described() -> None:
     [
         ("bucket", EnvVar, "lake", "lake"),
         ("key_prefix", EnvVar, "team/pipes", "team/pipes"),
+        ("impersonate_service_account", EnvVar, EMAILS[0], EMAILS[0]),
+        ("audience", EnvVar, "https://orders.example.com", "https://orders.example.com"),
         ("inline_context_limit", EnvVar.int, "1024", 1024),
     ],
 )
@@ -126,6 +163,8 @@ def test_env_var_is_resolved_when_the_resource_is_initialized(
     [
         ("bucket", EnvVar, "gs://lake"),
         ("key_prefix", EnvVar, "/pipes/"),
+        ("impersonate_service_account", EnvVar, "user:somebody@example.com"),
+        ("audience", EnvVar, "two words"),
         ("inline_context_limit", EnvVar.int, "-1"),
     ],
 )

@@ -1,0 +1,128 @@
+"""Whole runs as somebody: Dagster, a private function in a process of its own, and a guarded Cloud Storage."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dagster import AssetExecutionContext, DagsterInstance, MaterializeResult, asset, materialize
+from dagster_shared.serdes import serialize_value
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer
+from tests.google.accounts import service_account_member
+from tests.google.conftest import FUNCTION_URL, Google
+from tests.google.guarded_storage import GuardedStorage
+from tests.google.logins import CALLER, Login
+from tests.helpers import stored_sessions
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.cloud import storage
+
+
+@pytest.fixture
+def guarded_storage(google: Google, emulator: Emulator, bucket: str, monkeypatch: pytest.MonkeyPatch) -> GuardedStorage:
+    """Cloud Storage by its real name, for the process of Dagster; the bucket is there already."""
+    guarded = GuardedStorage(google.accounts, emulator.url)
+    google.network.serve("storage.googleapis.com", guarded.app())
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    return guarded
+
+
+@pytest.fixture
+def private_function(google: Google, function: FunctionServer) -> str:
+    google.function.backend = function.url
+    return FUNCTION_URL
+
+
+def run(url: str, login: Login, **fields: Any) -> tuple[bool, str]:
+    """Materialize an asset with a resource that logs in so; return whether it succeeded, and all that Dagster keeps."""
+
+    class Client(PipesCloudFunctionClient):
+        def get_credentials(self) -> "Credentials":
+            return login.get_credentials() if login.get_credentials else super().get_credentials()
+
+    @asset
+    def orders(context: AssetExecutionContext, cloud_function: Client) -> MaterializeResult:
+        return cloud_function.run(context=context, function_url=url, event={"mode": "ok"}).get_materialize_result()
+
+    client = Client(retry_delay=0.1, **login.fields, **fields)
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize([orders], resources={"cloud_function": client}, instance=instance, raise_on_error=False)
+        events = [serialize_value(entry) for entry in instance.all_logs(result.run_id)]
+    return result.success, "\n".join(events)
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["service_account_file", "own_object", "metadata_server", "user_impersonating", "workload_with_service_account"],
+)
+def test_a_run_is_one_identity_everywhere(
+    way: str, google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
+) -> None:
+    succeeded, kept = run(private_function, getattr(google.logins, way)(), bucket=bucket)
+    assert succeeded, kept
+    assert "hello from the function" in kept
+    assert guarded_storage.callers == {service_account_member(CALLER)}
+    assert len(google.function.authorizations) == 1
+
+
+def test_no_token_is_kept_anywhere(
+    google: Google,
+    private_function: str,
+    guarded_storage: GuardedStorage,
+    bucket: str,
+    storage_client: "storage.Client",
+    function: FunctionServer,
+) -> None:
+    _, kept = run(private_function, google.logins.user_impersonating(), bucket=bucket, cleanup="never")
+    kept += str(stored_sessions(storage_client, bucket)) + "".join(function.child.output)
+    assert f"with an ID token of {CALLER} for {FUNCTION_URL}" in kept
+    assert len(google.accounts.issued) >= 3
+    assert [token for token in google.accounts.issued if token.rpartition(".")[2] in kept] == []
+
+
+def test_a_user_alone_is_told_what_to_do(
+    google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
+) -> None:
+    succeeded, kept = run(private_function, google.logins.user_alone(), bucket=bucket)
+    assert not succeeded
+    assert "PipesCloudFunctionIdentityError" in kept
+    assert "set `impersonate_service_account` of the resource" in kept
+
+
+def test_nobody_is_told_what_to_do_before_anything_is_sent(
+    google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
+) -> None:
+    succeeded, kept = run(private_function, google.logins.nobody(), bucket=bucket)
+    assert not succeeded
+    assert "PipesCloudFunctionIdentityError" in kept
+    assert "Expected Google credentials, found none" in kept
+    assert google.function.authorizations == []
+    assert guarded_storage.callers == set()
+
+
+def test_who_may_not_call_is_told_what_to_do(
+    google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
+) -> None:
+    google.function.invokers.clear()
+    succeeded, kept = run(private_function, google.logins.service_account_file(), bucket=bucket)
+    assert not succeeded
+    assert "PipesCloudFunctionAccessError" in kept
+    assert f"--member=serviceAccount:{CALLER} --role=roles/run.invoker" in kept
+    assert len(google.function.authorizations) == 1
+
+
+def test_a_fault_of_the_token_service_costs_an_attempt_alone(
+    google: Google, private_function: str, bucket: str, emulator: Emulator
+) -> None:
+    """Each attempt asks anew; nothing has run, so another may follow."""
+    google.accounts.statuses["token"] = [503]
+    succeeded, kept = run(private_function, google.logins.service_account_file(), bucket=bucket)
+    assert succeeded, kept
+
+
+def test_an_emulator_asks_for_nobody(google: Google, function: FunctionServer, bucket: str) -> None:
+    succeeded, kept = run(function.url, google.logins.nobody(), bucket=bucket)
+    assert succeeded, kept
+    assert google.network.routes.asked == []
