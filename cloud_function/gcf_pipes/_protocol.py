@@ -14,7 +14,7 @@ A chunk is newline-delimited JSON, one Pipes message a line.
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR
 
@@ -56,6 +56,30 @@ MAX_PARAMS_BYTES: Final = MAX_REQUEST_BYTES
 
 A larger context goes through the bucket. Parsed, hostile JSON takes about thirty times its size in memory.
 """
+
+
+class OpenedExtras(TypedDict, total=False):
+    """What `opened` tells of the execution. A fact that is not known is left out: locally, most are not.
+
+    Attributes:
+        delivery_id: Unlike that of any other delivery of the same call.
+        project_id: The Google Cloud project in which the function runs.
+        service: The Cloud Run service beneath the function. Its name can differ from the function's.
+        revision: The revision of that service.
+        instance_id: The container instance; `labels.instanceId` of its log entries.
+        execution_id: What functions-framework calls this execution; `labels.execution_id` of its log entries.
+        trace_id: The trace that the request belongs to, 32 hexadecimal digits; the end of `trace` of its log entries.
+        cold_start: Whether this is the first request of its process.
+    """
+
+    delivery_id: str
+    project_id: str
+    service: str
+    revision: str
+    instance_id: str
+    execution_id: str
+    trace_id: str
+    cold_start: bool
 
 
 @dataclass(frozen=True)
