@@ -74,7 +74,9 @@ def step_error(result: ExecuteInProcessResult, step: str = "orders") -> str:
     return failure.error.to_string()
 
 
-def bootstrap(bucket: str, prefix: str, *, run_id: str = "some-run") -> dict[str, str]:
+def bootstrap(
+    bucket: str, prefix: str, *, run_id: str = "some-run", include_stdio: bool = False, **context_fields: Any
+) -> dict[str, str]:
     """Return the Pipes keys of a request body, as a Dagster session without a partition or asset would have them."""
     context: PipesContextData = {
         "asset_keys": None,
@@ -88,9 +90,10 @@ def bootstrap(bucket: str, prefix: str, *, run_id: str = "some-run") -> dict[str
         "retry_number": 0,
         "extras": {},
     }
+    messages = {"bucket": bucket, "key_prefix": prefix, "include_stdio_in_messages": include_stdio}
     return {
-        "DAGSTER_PIPES_CONTEXT": encode_param({"data": context}),
-        "DAGSTER_PIPES_MESSAGES": encode_param({"bucket": bucket, "key_prefix": prefix}),
+        "DAGSTER_PIPES_CONTEXT": encode_param({"data": {**context, **context_fields}}),
+        "DAGSTER_PIPES_MESSAGES": encode_param(messages),
     }
 
 

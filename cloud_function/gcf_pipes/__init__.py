@@ -12,7 +12,8 @@ Importing this package imports neither Dagster nor a Google library nor Flask.
 """
 
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
-from gcf_pipes._entrypoint import pipes_cancelled, pipes_function
+from gcf_pipes._current_request import pipes_cancelled, pipes_traceparent
+from gcf_pipes._entrypoint import pipes_function
 from gcf_pipes._errors import (
     GcfPipesError,
     PipesBucketNotFoundError,
@@ -47,4 +48,5 @@ __all__ = [
     "PipesStorageForbiddenError",
     "pipes_cancelled",
     "pipes_function",
+    "pipes_traceparent",
 ]

@@ -4,11 +4,11 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from dagster_pipes import (
+    PipesBlobStoreMessageWriter,
     PipesContext,
     PipesContextLoader,
     PipesExtras,
@@ -18,11 +18,15 @@ from dagster_pipes import (
 
 from gcf_pipes._admission import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, Admission
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
+from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
+from gcf_pipes._execution import Execution, Process
+from gcf_pipes._forwarding import ForwardedOutput
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
 from gcf_pipes._protocol import CHUNK_COUNT_HEADER, CLOSES_WITH_REQUEST, ERROR_HEADER, TIMEOUT_HEADER
 from gcf_pipes._storage import import_library
+from gcf_pipes._structured_logs import begin_request_logs, begin_run_logs
 
 if TYPE_CHECKING:
     import flask
@@ -35,16 +39,6 @@ FLUSH_RESERVE: Final = 10.0
 """Seconds before its timeout at which a run must end so that its last messages can be stored, or a tenth."""
 
 _logger = logging.getLogger("gcf_pipes")
-_channel: ContextVar[PipesCloudStorageMessageWriterChannel] = ContextVar("gcf_pipes_channel")
-
-
-def pipes_cancelled() -> bool:
-    """Whether Dagster has terminated the run of the current request; for a long loop that makes no Pipes calls.
-
-    A thread that the function starts sees it if it runs in a copy of the context (`contextvars.copy_context`).
-    """
-    channel = _channel.get(None)
-    return channel is not None and channel.cancelled
 
 
 @overload
@@ -75,6 +69,15 @@ def pipes_function(
     A call that is refused before the function runs gets the status and code of the error, see `gcf_pipes`, as
     `{"error": {"code": ..., "message": ...}}`, and the same text in the function's log.
 
+    On Cloud Run, stdlib logging prints structured lines: with severity, the request's trace, the execution id and
+    Dagster's run, job, asset and partition as labels. `pipes.log` prints such lines too, beside what it sends to
+    Dagster.
+
+    If Dagster asks for it (`forward_logs` of the resource), what the function prints also reaches Dagster: `print`,
+    stdlib logging, warnings, and the traceback of what it raises. That is the output of the request's own thread and of
+    what runs in a copy of its context: asyncio tasks do, threads do by `contextvars.copy_context().run`. Child
+    processes and what writes to the file descriptors is not seen.
+
     Usable bare or with arguments:
 
         @pipes_function
@@ -89,6 +92,7 @@ def pipes_function(
         message_writer: Writes the messages. Default: `PipesCloudStorageMessageWriter()`.
     """
     _warn_if_any_bucket_may_be_named()
+    process = Process()
     loader = context_loader or PipesCloudFunctionContextLoader()
     writer = message_writer or PipesCloudStorageMessageWriter()
     import_library()  # when the instance starts: it takes half a second, which the first request would have to wait
@@ -96,33 +100,39 @@ def pipes_function(
     def decorate(function: "PipesFunction") -> "HttpFunction":
         @functools.wraps(function)
         def handle(request: "flask.Request") -> "ResponseReturnValue":
+            execution = process.begin_execution(request.headers)
+            begin_request_logs(execution)
             try:
                 _check_method(request)
-                request_writer = _RequestMessageWriter(writer, _run_timeout(request))
+                request_writer = _RequestMessageWriter(writer, execution, _run_timeout(request))
                 pipes = PipesContext(PipesCloudFunctionParamsLoader(request.get_data()), loader, request_writer)
             except GcfPipesError as error:
                 return _refusal(error)
             _send_chunk_count_with_response(request_writer)
-            with _current(request_writer.channel):
-                return _run(function, request, pipes)
+            labels = begin_run_logs(pipes, execution)
+            forwarding = _forwarding(pipes, request_writer, labels)
+            with current_request(CurrentRequest(execution, request_writer.channel)):
+                return _run(function, request, pipes, forwarding)
 
         return handle
 
     return decorate(function) if function else decorate
 
 
-@contextmanager
-def _current(channel: PipesCloudStorageMessageWriterChannel) -> Iterator[None]:
-    token = _channel.set(channel)
-    try:
-        yield
-    finally:
-        _channel.reset(token)
+def _forwarding(
+    pipes: PipesContext, writer: "_RequestMessageWriter", labels: dict[str, str]
+) -> AbstractContextManager[None]:
+    return ForwardedOutput(pipes.log_external_stream, labels) if writer.forwards_output else nullcontext()
 
 
-def _run(function: "PipesFunction", request: "flask.Request", pipes: PipesContext) -> "ResponseReturnValue":
+def _run(
+    function: "PipesFunction",
+    request: "flask.Request",
+    pipes: PipesContext,
+    forwarding: AbstractContextManager[None],
+) -> "ResponseReturnValue":
     try:
-        with pipes:
+        with pipes, forwarding:  # nothing is forwarded any more when the session closes
             return _complete_response(function(request, pipes))
     except PipesMessagesNotStoredError as error:
         _logger.exception("[pipes] messages of run %s are lost", pipes.run_id)
@@ -135,18 +145,22 @@ class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterCha
     """Opens the process's writer for one request, and keeps hold of that request's channel."""
 
     channel: PipesCloudStorageMessageWriterChannel
+    forwards_output: bool
 
-    def __init__(self, writer: PipesCloudStorageMessageWriter, timeout: float | None) -> None:
+    def __init__(self, writer: PipesCloudStorageMessageWriter, execution: Execution, timeout: float | None) -> None:
         self._writer = writer
+        self._execution = execution
         self._timeout = timeout
 
     @contextmanager
     def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
-        with self._writer.open(params, timeout=self._timeout) as self.channel:
+        place = dict(params)
+        self.forwards_output = bool(place.pop(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY, False))
+        with self._writer.open(place, timeout=self._timeout) as self.channel:
             yield self.channel
 
     def get_opened_extras(self) -> PipesExtras:
-        return {**self._writer.get_opened_extras(), CLOSES_WITH_REQUEST: True}
+        return {**self._writer.get_opened_extras(), **self._execution.opened_extras, CLOSES_WITH_REQUEST: True}
 
 
 def _warn_if_any_bucket_may_be_named() -> None:

@@ -30,7 +30,7 @@ from gcf_pipes._errors import (
 )
 from gcf_pipes._limits import LOOK_INTERVAL, RunLimits
 from gcf_pipes._params_loader import get_param
-from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, SessionLocation
+from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionLocation
 from gcf_pipes._shape import ShapeError, check_shape
 from gcf_pipes._storage import ObjectStore, client_getter
 
@@ -46,6 +46,9 @@ Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown (
 DEFAULT_MAX_CHUNK_BYTES: Final = 1024 * 1024
 DEFAULT_MAX_BUFFER_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_UPLOAD_TIMEOUT: Final = 30.0
+
+UNLIMITED_METHODS: Final = frozenset({"closed", "log_external_stream"})
+"""What is written of a run that may not go on: `print` must not raise, and its last words are the traceback."""
 
 
 class _MessagesParams(TypedDict, total=False):
@@ -110,7 +113,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             PipesDeadlineExceededError: The run has taken as long as it may.
             DagsterPipesError: The message is not JSON serializable.
         """
-        if message["method"] != "closed":
+        if message["method"] not in UNLIMITED_METHODS:
             self._limits.check()
         line = _encode(message)
         if self._chunk_count == 0:
@@ -248,8 +251,8 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         self._admission.check(location.bucket, location.prefix, "messages")
         if params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY):
             warnings.warn(
-                "`include_stdio_in_messages` is not supported: in a function that serves several requests at once "
-                "the output of one would end up in the session of another. Use `pipes.log`.",
+                "`include_stdio_in_messages` needs `gcf_pipes.pipes_function`: it knows which request prints what. "
+                "With this writer alone, use `pipes.log`.",
                 DagsterPipesWarning,
                 stacklevel=3,
             )
@@ -272,7 +275,7 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
 
     def get_opened_extras(self) -> PipesExtras:
         """What `opened` tells Dagster; the id makes each delivery's first chunk unlike any other's."""
-        return {"delivery_id": uuid.uuid4().hex}
+        return {**OpenedExtras(delivery_id=uuid.uuid4().hex)}
 
 
 def _location(params: PipesParams) -> SessionLocation:

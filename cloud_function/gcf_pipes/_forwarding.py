@@ -1,0 +1,155 @@
+"""Forwards what a function prints to Dagster, each request's output to its own session.
+
+`sys.stdout` and `sys.stderr` belong to the process: with several requests at once, nobody can exchange them for the
+time of a request. functions-framework does so all the same where `LOG_EXECUTION_ID` is set, and logging handlers keep
+the stream that they were made with. So the streams stay the objects that they are: the first session that forwards
+gives them another `write`, for good, which asks the context whose output this is. Whatever holds the stream is seen.
+"""
+
+import json
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Final, TextIO
+
+from dagster_pipes import DagsterPipesError
+
+LABELS_FIELD: Final = "logging.googleapis.com/labels"
+"""Field of a structured log line; functions-framework writes one around each line where `LOG_EXECUTION_ID` is set.
+
+Source: https://cloud.google.com/logging/docs/structured-logging
+"""
+
+MAX_PARTIAL_LINE: Final = 8 * 1024
+"""Characters of a line that wait for its end; a progress bar never ends its line."""
+
+MAX_TEXT: Final = 256 * 1024
+"""Characters of one message."""
+
+_output: ContextVar["ForwardedOutput | None"] = ContextVar("gcf_pipes_forwarded_output", default=None)
+
+
+@contextmanager
+def not_forwarded() -> Iterator[None]:
+    """What is printed while the block runs goes to the original stream alone."""
+    token = _output.set(None)
+    try:
+        yield
+    finally:
+        _output.reset(token)
+
+
+class ForwardedOutput:
+    """The output of one session, forwarded while the block runs.
+
+    Each line goes to the original stream and to Dagster, whole: the lines of threads that run in copies of the context
+    are put together apart. It never raises what an upload does, as `print` has no such errors; the session does, when
+    it is closed. What is printed after the block goes to the original stream alone.
+
+    A traceback with which the block ends goes to Dagster's stderr. functions-framework prints it itself.
+
+    Args:
+        send: Sends text of "stdout" or "stderr" to Dagster.
+        labels: The labels of the request's structured log lines. Such a line is forwarded as the message in it.
+    """
+
+    def __init__(self, send: Callable[[str, str], None], labels: Mapping[str, str]) -> None:
+        self._send = send
+        self._labels = labels
+        self._partial_lines: dict[tuple[int, _ForwardingWrite], str] = {}
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        forward_streams(stdout=[sys.stdout, sys.__stdout__], stderr=[sys.stderr, sys.__stderr__])
+        self._token: Token[ForwardedOutput | None] = _output.set(self)
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        _output.reset(self._token)
+        with self._lock:
+            for (_thread, write), line in self._partial_lines.items():
+                if line:
+                    write.original(line)
+                    self._forward(write.stream_name, line)
+            if error:
+                self._forward("stderr", "".join(traceback.format_exception(error)))
+            self._closed = True
+
+    def write(self, text: str, write: "_ForwardingWrite") -> None:
+        """Take what the current thread writes to a stream."""
+        with self._lock:
+            lines = self._complete_lines(text, (threading.get_ident(), write))
+        if lines:
+            write.original(lines)
+        with self._lock:
+            if lines and not self._closed:
+                self._forward(write.stream_name, lines)
+
+    def _complete_lines(self, text: str, key: "tuple[int, _ForwardingWrite]") -> str:
+        if self._closed:
+            return text
+        held = self._partial_lines.get(key, "") + text
+        end = held.rfind("\n") + 1
+        if len(held) - end > MAX_PARTIAL_LINE:
+            end = len(held)
+        self._partial_lines[key] = held[end:]
+        return held[:end]
+
+    def _forward(self, stream_name: str, lines: str) -> None:
+        text = _printable(self._unstructured(lines))
+        # what could not be stored, the session raises when it is closed; the user's code may have closed it itself
+        with suppress(DagsterPipesError):
+            for start in range(0, len(text), MAX_TEXT):
+                self._send(stream_name, text[start : start + MAX_TEXT])
+
+    def _unstructured(self, lines: str) -> str:
+        """The message of a log line that is structured with the request's labels; what the user printed as it is."""
+        if not lines.startswith("{"):
+            return lines
+        try:
+            entry = json.loads(lines)
+            labels = entry.get(LABELS_FIELD, {})
+            ours = labels.items() & self._labels.items()
+            return f"{entry['message']}\n" if ours else lines
+        except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
+            return lines
+
+
+def forward_streams(**streams: Iterable[TextIO | None]) -> None:
+    """Give streams a `write` that forwards, each once, by the name that Dagster knows them by."""
+    for name, named in streams.items():
+        for stream in named:
+            if stream is not None:
+                # the attribute of the object, which comes before that of its class; set at once if it is not there
+                vars(stream).setdefault("write", _ForwardingWrite(name, stream.write))
+
+
+class _ForwardingWrite:
+    """The `write` of a stream.
+
+    Attributes:
+        stream_name: "stdout" or "stderr".
+        original: The stream's own `write`.
+    """
+
+    def __init__(self, stream_name: str, original: Callable[[str], object]) -> None:
+        self.stream_name = stream_name
+        self.original = original
+
+    def __call__(self, text: str) -> int:
+        output = _output.get()
+        if output is None:
+            self.original(text)
+        else:
+            with not_forwarded():  # the original may write to another of the streams, and a message may log
+                output.write(text, self)
+        return len(text)
+
+
+def _printable(text: str) -> str:
+    """Escape lone surrogates, which Dagster's stdout could not encode."""
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")

@@ -1,0 +1,151 @@
+"""Structured log lines, so that Cloud Logging finds a line by trace, execution, Dagster run, job, asset and partition.
+
+On Cloud Run, what stdlib logging prints becomes one JSON object a line, with what the handler would have printed as
+its `message`: a traceback in it is what Error Reporting looks for. `print` is left alone; functions-framework labels it
+with the execution id where `LOG_EXECUTION_ID` is set. Elsewhere nothing changes.
+
+Sources: https://cloud.google.com/logging/docs/structured-logging (the special fields),
+    https://cloud.google.com/error-reporting/docs/formatting-error-messages (`message` with a stack trace)
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any, Final
+
+from dagster_pipes import PipesContext
+
+from gcf_pipes._execution import Execution, Platform
+from gcf_pipes._forwarding import LABELS_FIELD, not_forwarded
+
+TRACE_FIELD: Final = "logging.googleapis.com/trace"
+MAX_LABEL: Final = 1024
+"""Characters of a label: it is on every line, and a step may have hundreds of assets."""
+
+_SEVERITIES: Final = (
+    (logging.CRITICAL, "CRITICAL"),
+    (logging.ERROR, "ERROR"),
+    (logging.WARNING, "WARNING"),
+    (logging.INFO, "INFO"),
+)
+_FIELDS: Final = "gcf_pipes_log_fields"
+
+
+def begin_request_logs(execution: Execution) -> None:
+    """Label what is logged from now on until the end of the request, when Flask has logged an exception."""
+    import flask  # noqa: PLC0415 - only a deployed function has Flask
+
+    setattr(flask.g, _FIELDS, {**_trace_field(execution), LABELS_FIELD: _execution_labels(execution)})
+    if _is_structured(execution.platform):
+        _structure_log_lines()
+
+
+def begin_run_logs(pipes: PipesContext, execution: Execution) -> dict[str, str]:
+    """Label what is logged from now on with the Dagster run too, and print what `pipes.log` sends to Dagster.
+
+    Returns:
+        All the labels.
+    """
+    labels: dict[str, str] = _request_fields()[LABELS_FIELD]
+    labels.update(_run_labels(pipes))
+    if _is_structured(execution.platform):
+        pipes.log.addHandler(_pipes_log_handler())
+    return labels
+
+
+class StructuredFormatter(logging.Formatter):
+    """Formats what another formatter gives as a structured log line of the current request.
+
+    Args:
+        inner: Formats the message, with its traceback. If it gives a JSON object, that keeps its fields.
+    """
+
+    def __init__(self, inner: logging.Formatter | None = None) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record as one line of JSON."""
+        fields = _request_fields()
+        entry = {"severity": _severity(record.levelno), **_as_object(self._inner.format(record))}
+        labels = {**fields.get(LABELS_FIELD, {}), **entry.get(LABELS_FIELD, {})}
+        return json.dumps({**fields, **entry, LABELS_FIELD: labels}, default=str)
+
+
+class _PipesLogHandler(logging.StreamHandler[Any]):
+    """Prints what `pipes.log` has sent to Dagster already, so that it is not forwarded there a second time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with not_forwarded():
+            super().emit(record)
+
+
+def _pipes_log_handler() -> logging.Handler:
+    handler = _PipesLogHandler()
+    handler.setFormatter(StructuredFormatter())
+    return handler
+
+
+def _structure_log_lines() -> None:
+    """Give the handlers that print, as they are now, a formatter that keeps theirs."""
+    for handler in _printing_handlers():
+        if not isinstance(handler.formatter, StructuredFormatter):
+            handler.setFormatter(StructuredFormatter(handler.formatter))
+
+
+def _printing_handlers() -> Iterator[logging.Handler]:
+    from flask.logging import default_handler  # noqa: PLC0415 - only a deployed function has Flask
+
+    for handler in (*logging.getLogger().handlers, logging.lastResort, default_handler):
+        prints = isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+        # one that formats without its formatter has a structure of its own, as google-cloud-logging's has
+        if prints and type(handler).format is logging.Handler.format:
+            yield handler
+
+
+def _is_structured(platform: Platform) -> bool:
+    return platform.service is not None
+
+
+def _request_fields() -> dict[str, Any]:
+    import flask  # noqa: PLC0415 - only a deployed function has Flask
+
+    fields: dict[str, Any] = flask.g.get(_FIELDS, {}) if flask.has_app_context() else {}
+    return fields
+
+
+def _trace_field(execution: Execution) -> dict[str, str]:
+    if not execution.trace or not execution.platform.project_id:
+        return {}
+    return {TRACE_FIELD: f"projects/{execution.platform.project_id}/traces/{execution.trace.trace_id}"}
+
+
+def _execution_labels(execution: Execution) -> dict[str, str]:
+    return {"execution_id": execution.execution_id} if execution.execution_id else {}
+
+
+def _run_labels(pipes: PipesContext) -> dict[str, str]:
+    labels = {"dagster_run_id": pipes.run_id}
+    if pipes.job_name:
+        labels["dagster_job"] = pipes.job_name
+    if pipes.is_asset_step:
+        labels["dagster_asset"] = ",".join(map(str, pipes.asset_keys))
+    if pipes.is_partition_step:
+        start, end = (pipes.partition_key_range.get(bound) for bound in ("start", "end"))
+        labels["dagster_partition"] = f"{start}" if start == end else f"{start}...{end}"
+    return {name: value[:MAX_LABEL] for name, value in labels.items()}
+
+
+def _severity(level: int) -> str:
+    return next((name for threshold, name in _SEVERITIES if level >= threshold), "DEBUG")
+
+
+def _as_object(text: str) -> dict[str, Any]:
+    if text.startswith("{"):
+        try:
+            entry = json.loads(text)
+        except (ValueError, RecursionError):
+            return {"message": text}
+        if isinstance(entry.get(LABELS_FIELD, {}), dict):
+            return dict(entry)
+    return {"message": text}

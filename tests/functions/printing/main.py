@@ -1,0 +1,135 @@
+"""A function that prints in all the ways there are, with a logging set-up like that of many users."""
+
+import contextvars
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import flask
+from dagster_pipes import PipesContext
+from gcf_pipes import pipes_function, pipes_traceparent
+
+logging.basicConfig(level=logging.INFO)  # its handler holds the stderr of now
+warnings.simplefilter("always")
+
+own_logger = logging.getLogger("own")
+own_logger.propagate = False
+own_handler = logging.StreamHandler(sys.stdout)
+own_handler.setFormatter(logging.Formatter("own %(message)s"))
+own_logger.addHandler(own_handler)
+
+released = threading.Event()
+late_ended = threading.Event()
+
+
+def everything(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Print `count` lines in each way, at full speed, some in threads."""
+    tag = event["tag"]
+
+    def print_lines(way: str) -> None:
+        for number in range(event["count"]):
+            print(tag, way, number)
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(print_lines, f"thread{n}")) for n in range(2)
+    ]
+    threads.append(threading.Thread(target=print_lines, args=("alone",)))
+    for thread in threads:
+        thread.start()
+    for number in range(event["count"]):
+        print(tag, "print", number)
+        print(tag, "stderr", number, file=sys.stderr)
+        logging.warning("%s logging %s", tag, number)
+        own_logger.warning("%s logger %s", tag, number)
+        warned = f"{tag} warning {number}"
+        warnings.warn(warned, stacklevel=1)
+        sys.stdout.writelines([f"{tag} writelines ", f"{number}\n"])
+    for thread in threads:
+        thread.join()
+    return {}
+
+
+def prints(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    for number in range(event["count"]):
+        print(event["text"], number)
+    return {}
+
+
+def partial_lines(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Print lines in pieces, and one without an end."""
+    for number in range(3):
+        print("piece", end=" ")
+        print(number)
+    print("no end", end="")
+    return {}
+
+
+def odd_text(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Print what is no plain ASCII line."""
+    print("ünïcödé ☃", "x" * 600_000, "end")
+    print('{"message": "json of the user", "severity": "INFO"}')
+    print("{not json")
+    print("one\ntwo\n\nfour")
+    print("surrogate \udc80", file=sys.stderr)
+    return {}
+
+
+def raises(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    print("about to raise", end="")
+    raise ValueError("the table is broken")
+
+
+def late(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Leave a thread behind that prints when the next request releases it."""
+    print("in time")
+
+    def print_late() -> None:
+        released.wait(30)
+        print("too late")
+        logging.warning("too late as well")
+        late_ended.set()
+
+    threading.Thread(target=contextvars.copy_context().run, args=(print_late,), daemon=True).start()
+    return {}
+
+
+def release(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    released.set()
+    return {"ended": late_ended.wait(30)}
+
+
+def closes(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Close the session itself, and print after that."""
+    print("before")
+    pipes.close()
+    print("after the end")
+    return {}
+
+
+def logs(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Log in all the ways that are structured on the platform."""
+    tag = event["tag"]
+    for number in range(event.get("count", 1)):
+        logging.warning("%s root %s", tag, number)
+        logging.getLogger("some.library").error("%s library %s", tag, number)
+        pipes.log.info("%s pipes %s", tag, number)
+    try:
+        event["nothing"]
+    except KeyError:
+        logging.exception("%s exception", tag)
+    logging.error('{"message": "%s json", "rows": 3}', tag)
+    return {"traceparent": pipes_traceparent()}
+
+
+MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
+    mode.__name__: mode for mode in (everything, prints, partial_lines, odd_text, raises, late, release, closes, logs)
+}
+
+
+@pipes_function
+def main(request: flask.Request, pipes: PipesContext) -> Any:
+    event = request.get_json()
+    return MODES[event["mode"]](pipes, event)

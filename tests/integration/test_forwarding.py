@@ -1,0 +1,221 @@
+"""What a function prints reaches the session of its own request, once and whole, and still its own output."""
+
+import re
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+import requests
+from dagster import (
+    AssetExecutionContext,
+    DagsterInstance,
+    PipesEnvContextInjector,
+    PipesMessageHandler,
+    asset,
+    materialize,
+    open_pipes_session,
+)
+from dagster_pipes import PipesParams
+from google.cloud import storage
+
+from dagster_gcf_pipes import PipesCloudStorageMessageReader
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
+from tests.helpers import bootstrap, stored_sessions
+
+COUNT = 200
+PLATFORM = {"K_SERVICE": "orders", "GCE_METADATA_HOST": "127.0.0.1:9"}  # where nothing listens
+ENVIRONMENTS = {
+    "local": {},
+    "local with execution ids": {"LOG_EXECUTION_ID": "true"},
+    "platform": PLATFORM,
+    "platform with execution ids": {**PLATFORM, "LOG_EXECUTION_ID": "true"},
+}
+STDOUT_WAYS = ("print", "thread0", "thread1", "logger", "writelines")
+STDERR_WAYS = ("stderr", "logging", "warning")
+
+Printed = Callable[[str], str]
+
+
+@pytest.fixture(scope="module", params=ENVIRONMENTS.values(), ids=[*ENVIRONMENTS])
+def printing(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator[FunctionServer]:
+    source = FUNCTIONS / "printing" / "main.py"
+    with run_function(source, emulator_url=emulator.url, threads=8, env=request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def printed(printing: FunctionServer) -> Printed:
+    """Gives what the function has printed since the test began, after a last line that is printed for that."""
+    start = len(printing.child.lines)
+
+    def read(bucket: str) -> str:
+        mark = uuid.uuid4().hex
+        call(printing, bucket, {"mode": "prints", "text": mark, "count": 1}, forward=False).raise_for_status()
+        printing.child.wait_for_output(mark)
+        return "".join(printing.child.lines[start:])
+
+    return read
+
+
+def call(function: FunctionServer, bucket: str, event: dict[str, Any], *, forward: bool = True) -> requests.Response:
+    keys = bootstrap(bucket, f"prefix/{uuid.uuid4().hex}", include_stdio=forward)
+    return requests.post(function.url, json={**event, **keys}, timeout=60)
+
+
+def print_everything(function: FunctionServer, bucket: str, tags: list[str], *, forwarded_tags: set[str]) -> None:
+    """Call the function for all tags at once."""
+    together = Barrier(len(tags))
+
+    def call_one(tag: str) -> None:
+        together.wait()
+        event = {"mode": "everything", "tag": tag, "count": COUNT}
+        call(function, bucket, event, forward=tag in forwarded_tags).raise_for_status()
+
+    with ThreadPoolExecutor(len(tags)) as pool:
+        list(pool.map(call_one, tags))
+
+
+def forwarded(messages: list[dict[str, Any]], stream: str) -> str:
+    """The text of a stream, as Dagster writes it."""
+    streams = [message["params"] for message in messages if message["method"] == "log_external_stream"]
+    return "".join(params["text"] for params in streams if params["stream"] == stream)
+
+
+def only_session(storage_client: storage.Client, bucket: str) -> list[dict[str, Any]]:
+    (messages,) = stored_sessions(storage_client, bucket).values()
+    return messages
+
+
+def tagged(output: str) -> Counter[str]:
+    """How often each thing that `everything` prints occurs, whatever the handlers put around it."""
+    return Counter(re.findall(r"tag\d+ \w+ \d+", output))
+
+
+def expected(tag: str, *ways: str) -> Counter[str]:
+    return Counter(f"{tag} {way} {number}" for way in ways for number in range(COUNT))
+
+
+def test_eight_requests_at_once_print_in_all_ways_and_nothing_is_crossed_lost_or_doubled(
+    printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
+) -> None:
+    tags = [f"tag{number}" for number in range(8)]
+    print_everything(printing, bucket, tags, forwarded_tags=set(tags))
+    sessions = stored_sessions(storage_client, bucket).values()
+    outputs = {re.findall(r"tag\d+", forwarded(messages, "stdout"))[0]: messages for messages in sessions}
+    assert sorted(outputs) == tags
+    for tag, messages in outputs.items():
+        stdout, stderr = forwarded(messages, "stdout"), forwarded(messages, "stderr")
+        assert tagged(stdout) == expected(tag, *STDOUT_WAYS)
+        assert Counter(re.findall(r"(?m)(tag\d+ \w+ \d+)$", stderr)) == expected(tag, *STDERR_WAYS)
+        assert "logging.googleapis.com" not in stdout + stderr
+        assert [line for line in stdout.splitlines() if " print " in line] == [f"{tag} print {n}" for n in range(COUNT)]
+        assert (messages[0]["method"], messages[-1]["method"]) == ("opened", "closed")
+    everything = sum((expected(tag, *STDOUT_WAYS, *STDERR_WAYS) for tag in tags), Counter())
+    original = tagged(printed(bucket))
+    assert {line: original[line] for line in everything} == everything
+
+
+def test_the_output_of_a_request_without_forwarding_stays_with_the_function(
+    printing: FunctionServer, bucket: str, storage_client: storage.Client
+) -> None:
+    print_everything(printing, bucket, ["tag0", "tag1", "tag2", "tag3"], forwarded_tags={"tag1", "tag2"})
+    sessions = stored_sessions(storage_client, bucket).values()
+    outputs = [set(re.findall(r"tag\d", forwarded(m, "stdout") + forwarded(m, "stderr"))) for m in sessions]
+    assert sorted(outputs, key=sorted) == [set(), set(), {"tag1"}, {"tag2"}]
+
+
+def test_a_line_that_is_printed_in_pieces_is_forwarded_and_printed_whole(
+    printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
+) -> None:
+    call(printing, bucket, {"mode": "partial_lines"}).raise_for_status()
+    messages = only_session(storage_client, bucket)
+    texts = [message["params"]["text"] for message in messages if message["method"] == "log_external_stream"]
+    assert texts == ["piece 0\n", "piece 1\n", "piece 2\n", "no end"]
+    output = printed(bucket)
+    assert [output.count(line) for line in ("piece 0", "piece 1", "piece 2", "no end")] == [1, 1, 1, 1]
+
+
+def test_text_of_any_kind_is_forwarded_as_it_is(
+    printing: FunctionServer, bucket: str, storage_client: storage.Client
+) -> None:
+    call(printing, bucket, {"mode": "odd_text"}).raise_for_status()
+    messages = only_session(storage_client, bucket)
+    assert forwarded(messages, "stdout") == (
+        f"ünïcödé ☃ {'x' * 600_000} end\n"
+        '{"message": "json of the user", "severity": "INFO"}\n'
+        "{not json\n"
+        "one\ntwo\n\nfour\n"
+    )
+    assert forwarded(messages, "stderr") == "surrogate \\udc80\n"
+
+
+def test_a_traceback_is_forwarded_once_and_printed_once(
+    printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
+) -> None:
+    assert call(printing, bucket, {"mode": "raises"}).status_code == 500
+    messages = only_session(storage_client, bucket)
+    assert forwarded(messages, "stdout") == "about to raise"
+    stderr = forwarded(messages, "stderr")
+    assert stderr.startswith("Traceback (most recent call last):\n")
+    assert stderr.endswith("\nValueError: the table is broken\n")
+    assert messages[-1]["params"]["exception"]["name"] == "ValueError"
+    assert printed(bucket).count("ValueError: the table is broken") == 1
+
+
+def test_output_after_the_session_stays_with_the_function_and_raises_nothing(
+    printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
+) -> None:
+    call(printing, bucket, {"mode": "late"}).raise_for_status()
+    assert call(printing, bucket, {"mode": "release"}).json() == {"ended": True}
+    sessions = stored_sessions(storage_client, bucket).values()
+    assert sorted(forwarded(m, "stdout") + forwarded(m, "stderr") for m in sessions) == ["", "in time\n"]
+    output = printed(bucket)
+    assert (output.count("too late"), output.count("too late as well")) == (2, 1)
+
+
+def test_output_after_the_function_has_closed_its_session_raises_nothing(
+    printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
+) -> None:
+    call(printing, bucket, {"mode": "closes"}).raise_for_status()
+    assert forwarded(only_session(storage_client, bucket), "stdout") == "before\n"
+    assert printed(bucket).count("after the end") == 1
+
+
+class ForwardingReader(PipesCloudStorageMessageReader):
+    """Asks for the function's output."""
+
+    @contextmanager
+    def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
+        with super().read_messages(handler) as params:
+            yield {**params, "include_stdio_in_messages": True}
+
+
+def test_a_dagster_run_has_the_output_in_its_stdout_and_stderr(
+    printing: FunctionServer, bucket: str, tmp_path: Path
+) -> None:
+    @asset
+    def orders(context: AssetExecutionContext) -> Any:
+        reader = ForwardingReader(bucket=bucket)
+        with open_pipes_session(
+            context=context, context_injector=PipesEnvContextInjector(), message_reader=reader
+        ) as session:
+            event = {"mode": "everything", "tag": "tag0", "count": COUNT}
+            body = {**event, **session.get_bootstrap_env_vars()}
+            requests.post(printing.url, json=body, timeout=60).raise_for_status()
+        return session.get_results()[0]
+
+    with DagsterInstance.local_temp(str(tmp_path)) as instance:
+        result = materialize([orders], instance=instance)
+        (captured,) = [e for e in result.all_events if e.event_type_value == "LOGS_CAPTURED"]
+        log_key = [result.run_id, "compute_logs", captured.logs_captured_data.file_key]
+        logs = instance.compute_log_manager.get_log_data(log_key)
+    assert tagged((logs.stdout or b"").decode()) == expected("tag0", *STDOUT_WAYS)
+    assert tagged((logs.stderr or b"").decode()) == expected("tag0", *STDERR_WAYS)
