@@ -10,6 +10,7 @@ Sources: https://cloud.google.com/logging/docs/structured-logging (the special f
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -81,25 +82,32 @@ class _PipesLogHandler(logging.StreamHandler[Any]):
 
 
 def _pipes_log_handler() -> logging.Handler:
-    handler = _PipesLogHandler()
+    handler = _PipesLogHandler(sys.__stderr__)
     handler.setFormatter(StructuredFormatter())
     return handler
 
 
 def _structure_log_lines() -> None:
     """Give the handlers that print, as they are now, a formatter that keeps theirs."""
+    from werkzeug.local import LocalProxy  # noqa: PLC0415 - only a deployed function has Flask, and Werkzeug with it
+
     for handler in _printing_handlers():
         if not isinstance(handler.formatter, StructuredFormatter):
             handler.setFormatter(StructuredFormatter(handler.formatter))
+            if type(handler.stream) is LocalProxy:
+                # functions-framework's or Flask's, which stands for stderr by way of the request's `wsgi.errors`: there
+                # functions-framework writes a line and its end apart, and requests at once write lines into one another
+                handler.setStream(sys.__stderr__)
 
 
-def _printing_handlers() -> Iterator[logging.Handler]:
-    from flask.logging import default_handler  # noqa: PLC0415 - only a deployed function has Flask
+def _printing_handlers() -> Iterator[logging.StreamHandler[Any]]:
+    from flask.logging import default_handler  # noqa: PLC0415 - as above
 
     for handler in (*logging.getLogger().handlers, logging.lastResort, default_handler):
-        prints = isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+        if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
+            continue
         # one that formats without its formatter has a structure of its own, as google-cloud-logging's has
-        if prints and type(handler).format is logging.Handler.format:
+        if type(handler).format is logging.Handler.format:
             yield handler
 
 

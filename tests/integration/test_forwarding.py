@@ -160,7 +160,7 @@ def test_text_of_any_kind_is_forwarded_as_it_is(
 def test_a_traceback_is_forwarded_once_and_printed_once(
     printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
 ) -> None:
-    assert call(printing, bucket, {"mode": "raises"}).status_code == 500
+    assert call(printing, bucket, {"mode": "raises", "end": ""}).status_code == 500
     messages = only_session(storage_client, bucket)
     assert forwarded(messages, "stdout") == "about to raise"
     stderr = forwarded(messages, "stderr")

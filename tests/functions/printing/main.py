@@ -78,7 +78,7 @@ def odd_text(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def raises(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    print("about to raise", end="")
+    print("about to raise", end=event.get("end"))
     raise ValueError("the table is broken")
 
 
