@@ -9,8 +9,6 @@ from tests.fuzz.oracle import Request, read_call
 from tests.fuzz.payloads import body_of, call, requests
 from tests.fuzz.subject import RAN, Subject, running_subject
 
-pytestmark = pytest.mark.filterwarnings("ignore:`include_stdio_in_messages` is not supported")
-
 
 @pytest.fixture(scope="module")
 def subject() -> Iterator[Subject]:

@@ -28,6 +28,8 @@ from dagster_gcf_pipes import PipesCloudStorageMessageReader
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
+from tests.faults.plan import EVERY, UPLOAD, Fault, storage_forbidden
+from tests.faults.proxy import FaultProxy
 from tests.helpers import bootstrap, stored_sessions
 
 COUNT = 200
@@ -65,9 +67,16 @@ def printed(printing: FunctionServer) -> Printed:
     return read
 
 
-def call(function: FunctionServer, bucket: str, event: dict[str, Any], *, forward: bool = True) -> requests.Response:
+def call(
+    function: FunctionServer,
+    bucket: str,
+    event: dict[str, Any],
+    *,
+    forward: bool = True,
+    headers: dict[str, str] | None = None,
+) -> requests.Response:
     keys = bootstrap(bucket, f"prefix/{uuid.uuid4().hex}", include_stdio=forward)
-    return requests.post(function.url, json={**event, **keys}, timeout=60)
+    return requests.post(function.url, json={**event, **keys}, headers=headers, timeout=60)
 
 
 def print_everything(function: FunctionServer, bucket: str, tags: list[str], *, forwarded_tags: set[str]) -> None:
@@ -187,6 +196,29 @@ def test_output_after_the_function_has_closed_its_session_raises_nothing(
     call(printing, bucket, {"mode": "closes"}).raise_for_status()
     assert forwarded(only_session(storage_client, bucket), "stdout") == "before\n"
     assert printed(bucket).count("after the end") == 1
+
+
+def test_print_does_not_raise_when_the_time_is_over_and_what_follows_is_forwarded(
+    printing: FunctionServer, bucket: str, storage_client: storage.Client
+) -> None:
+    headers = {"Dagster-Pipes-Timeout": "1"}
+    assert call(printing, bucket, {"mode": "overtime"}, headers=headers).status_code == 500
+    messages = only_session(storage_client, bucket)
+    assert forwarded(messages, "stdout").endswith("still printing\na last word\n")
+    assert "PipesDeadlineExceededError: The function ran out of time" in forwarded(messages, "stderr")
+
+
+def test_print_does_not_raise_when_messages_cannot_be_stored_but_the_call_fails(
+    emulator: Emulator, bucket: str
+) -> None:
+    plan = Fault(UPLOAD.of(r"/2\.json$"), storage_forbidden(), EVERY)
+    source = FUNCTIONS / "printing" / "main.py"
+    with FaultProxy(emulator.url) as proxy, run_function(source, emulator_url=proxy.url) as function:
+        with proxy.planned(plan):
+            response = call(function, bucket, {"mode": "slow_prints", "text": "unstored", "count": 20})
+        assert response.status_code == 500
+        assert response.json()["error"]["code"] == "messages_not_stored"
+        function.child.wait_for_output("unstored 19")
 
 
 class ForwardingReader(PipesCloudStorageMessageReader):

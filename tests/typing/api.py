@@ -34,7 +34,9 @@ from gcf_pipes import (
     PipesRequestError,
     PipesStorageError,
     PipesStorageForbiddenError,
+    pipes_cancelled,
     pipes_function,
+    pipes_traceparent,
 )
 from google.cloud import storage
 
@@ -181,6 +183,11 @@ def without_response(request: flask.Request, pipes: PipesContext) -> None:
 )
 def with_arguments(request: flask.Request, pipes: PipesContext) -> tuple[str, int]:
     return f"{request.path} {pipes.run_id}", 202
+
+
+def calls_another_service(url: str) -> list[int]:
+    headers: dict[str, str] = {"traceparent": traceparent} if (traceparent := pipes_traceparent()) else {}
+    return [] if pipes_cancelled() else [requests.get(url, headers=headers, timeout=10).status_code]
 
 
 def calls_entry_points(request: flask.Request) -> list[flask.typing.ResponseReturnValue]:

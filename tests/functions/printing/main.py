@@ -10,7 +10,7 @@ from typing import Any
 
 import flask
 from dagster_pipes import PipesContext
-from gcf_pipes import pipes_function, pipes_traceparent
+from gcf_pipes import PipesDeadlineExceededError, pipes_function, pipes_traceparent
 
 logging.basicConfig(level=logging.INFO)  # its handler holds the stderr of now
 warnings.simplefilter("always")
@@ -23,6 +23,7 @@ own_logger.addHandler(own_handler)
 
 released = threading.Event()
 late_ended = threading.Event()
+never = threading.Event()
 
 
 def everything(pipes: PipesContext, event: dict[str, Any]) -> Any:
@@ -109,6 +110,25 @@ def closes(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {}
 
 
+def overtime(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Print until a Pipes call says that the time is over, and once more."""
+    while True:
+        print("still printing")
+        try:
+            pipes.log.debug("tick")
+        except PipesDeadlineExceededError:
+            print("a last word")
+            raise
+        never.wait(0.05)
+
+
+def slow_prints(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    for number in range(event["count"]):
+        print(event["text"], number)
+        never.wait(0.05)
+    return {}
+
+
 def logs(pipes: PipesContext, event: dict[str, Any]) -> Any:
     """Log in all the ways that are structured on the platform."""
     tag = event["tag"]
@@ -125,7 +145,20 @@ def logs(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
-    mode.__name__: mode for mode in (everything, prints, partial_lines, odd_text, raises, late, release, closes, logs)
+    mode.__name__: mode
+    for mode in (
+        everything,
+        prints,
+        slow_prints,
+        partial_lines,
+        odd_text,
+        raises,
+        late,
+        release,
+        closes,
+        overtime,
+        logs,
+    )
 }
 
 
