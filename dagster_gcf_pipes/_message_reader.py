@@ -44,6 +44,8 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
             after a message, from 0.05 s. Default 1.5.
         drain_timeout: Seconds for which to look for further messages after the external process has ended without
             `closed`. Default 10.
+        include_stdio_in_messages: Whether to ask the external process to send what it prints; it is printed here in
+            turn. Default no.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
         client: "storage.Client | None" = None,
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
+        include_stdio_in_messages: bool = False,
     ) -> None:
         self._bucket = bucket
         self._key_prefix = key_prefix
         self._get_client = client_getter(client)
         self._poll_interval = poll_interval
         self._drain_timeout = drain_timeout
+        self._include_stdio_in_messages = include_stdio_in_messages
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
@@ -92,7 +96,7 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
             poll_interval=self._poll_interval,
             drain_timeout=self._drain_timeout,
         )
-        return ReaderSession(store, location, fetcher)
+        return ReaderSession(store, location, fetcher, include_stdio_in_messages=self._include_stdio_in_messages)
 
     @property
     def expected_writer_count(self) -> int:

@@ -7,12 +7,13 @@ from threading import Condition, Thread
 from typing import Final
 
 from dagster import PipesMessageHandler, PipesMessageReader
-from dagster_pipes import PipesException, PipesMessage, PipesParams
-from gcf_pipes._protocol import BUCKET_PARAM, CLOSES_WITH_REQUEST, KEY_PREFIX_PARAM, SessionLocation
+from dagster_pipes import PipesBlobStoreMessageWriter, PipesException, PipesMessage, PipesParams
+from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionLocation
 from gcf_pipes._storage import ObjectStore
 
 from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
 from dagster_gcf_pipes._chunk_parser import ChunkFormatError, parse_chunk
+from dagster_gcf_pipes._opened_extras import read_opened_extras
 from dagster_gcf_pipes._verdict import SessionRecord
 
 MOST_MISSING: Final = 1000
@@ -37,15 +38,24 @@ class ReaderSession(PipesMessageReader):
         store: The bucket.
         location: Where the session keeps its objects.
         fetcher: Fetches the session's chunks.
+        include_stdio_in_messages: Whether the external process is asked to send what it prints.
     """
 
-    def __init__(self, store: ObjectStore, location: SessionLocation, fetcher: ChunkFetcher) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        location: SessionLocation,
+        fetcher: ChunkFetcher,
+        *,
+        include_stdio_in_messages: bool = False,
+    ) -> None:
+        self._include_stdio_in_messages = include_stdio_in_messages
         self._store = store
         self._location = location
         self._fetcher = fetcher
         self._opened = False
         self._closed = False
-        self._closes_with_request = False
+        self._execution = OpenedExtras()
         self._exception: PipesException | None = None
         self._chunk_count = 0
         self._message_count = 0
@@ -60,6 +70,7 @@ class ReaderSession(PipesMessageReader):
         """What has been seen of the session so far."""
         return SessionRecord(
             opened=self._opened,
+            execution=self._execution,
             closed=self._closed,
             exception=self._exception,
             chunk_count=self._chunk_count,
@@ -90,7 +101,11 @@ class ReaderSession(PipesMessageReader):
         handling.start()
         try:
             try:
-                yield {BUCKET_PARAM: self._location.bucket, KEY_PREFIX_PARAM: self._location.prefix}
+                yield {
+                    BUCKET_PARAM: self._location.bucket,
+                    KEY_PREFIX_PARAM: self._location.prefix,
+                    PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: self._include_stdio_in_messages,
+                }
             finally:
                 if self._ended:
                     handling.join()
@@ -107,7 +122,7 @@ class ReaderSession(PipesMessageReader):
     @property
     def over(self) -> bool:
         """Whether no more messages are to come: reading has failed, or a session closed that ends with its request."""
-        return self.failed or (self._closed and self._closes_with_request)
+        return self.failed or (self._closed and self._execution.get("closes_with_request", False))
 
     def wait_until(self, reached: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until something is reached, for at most `timeout` seconds; return whether it is.
@@ -178,8 +193,7 @@ class ReaderSession(PipesMessageReader):
         method, params = message["method"], message["params"] or {}
         self._refuse_another_session(method, where)
         if method == "opened":
-            extras = params.get("extras")
-            self._closes_with_request = isinstance(extras, dict) and extras.get(CLOSES_WITH_REQUEST) is True
+            self._execution = read_opened_extras(params.get("extras"))
         if method == "closed":
             self._exception = params.get("exception")
         with self._changed:

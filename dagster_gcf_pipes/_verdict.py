@@ -6,11 +6,12 @@ the rules is the order of what explains most: the function's own exception says 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dagster import MetadataValue
 from dagster_pipes import PipesException
+from gcf_pipes._protocol import OpenedExtras
 
 from dagster_gcf_pipes._errors import (
     PipesCloudFunctionAccessError,
@@ -101,6 +102,7 @@ class SessionRecord:
 
     Attributes:
         opened: Whether `opened` came.
+        execution: What `opened` told of the execution.
         closed: Whether `closed` came.
         exception: The exception that came with `closed`, or None.
         chunk_count: The number of chunks that were read and handled.
@@ -110,6 +112,7 @@ class SessionRecord:
     """
 
     opened: bool = False
+    execution: OpenedExtras = field(default_factory=OpenedExtras)
     closed: bool = False
     exception: PipesException | None = None
     chunk_count: int = 0

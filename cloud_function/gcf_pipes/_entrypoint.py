@@ -24,7 +24,7 @@ from gcf_pipes._execution import Execution, Process
 from gcf_pipes._forwarding import ForwardedOutput
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
-from gcf_pipes._protocol import CHUNK_COUNT_HEADER, CLOSES_WITH_REQUEST, ERROR_HEADER, TIMEOUT_HEADER
+from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER, OpenedExtras
 from gcf_pipes._storage import import_library
 from gcf_pipes._structured_logs import begin_request_logs, begin_run_logs
 
@@ -160,7 +160,8 @@ class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterCha
             yield self.channel
 
     def get_opened_extras(self) -> PipesExtras:
-        return {**self._writer.get_opened_extras(), **self._execution.opened_extras, CLOSES_WITH_REQUEST: True}
+        request = OpenedExtras(closes_with_request=True)
+        return {**self._writer.get_opened_extras(), **self._execution.opened_extras, **request}
 
 
 def _warn_if_any_bucket_may_be_named() -> None:

@@ -42,9 +42,6 @@ ERROR_HEADER: Final = "Dagster-Pipes-Error"
 TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
 """Request header: how long the run may take from the request's arrival on, in seconds."""
 
-CLOSES_WITH_REQUEST: Final = "closes_with_request"
-"""Key of the extras of `opened`: true if `closed` is the last thing that the function does before it answers."""
-
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The largest HTTP request that the platform accepts, in bytes.
 
@@ -70,6 +67,7 @@ class OpenedExtras(TypedDict, total=False):
         execution_id: What functions-framework calls this execution; `labels.execution_id` of its log entries.
         trace_id: The trace that the request belongs to, 32 hexadecimal digits; the end of `trace` of its log entries.
         cold_start: Whether this is the first request of its process.
+        closes_with_request: Whether `closed` is the last thing that the function does before it answers.
     """
 
     delivery_id: str
@@ -80,6 +78,7 @@ class OpenedExtras(TypedDict, total=False):
     execution_id: str
     trace_id: str
     cold_start: bool
+    closes_with_request: bool
 
 
 @dataclass(frozen=True)
