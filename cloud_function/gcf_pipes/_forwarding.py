@@ -71,13 +71,13 @@ class ForwardedOutput:
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         _output.reset(self._token)
         with self._lock:
+            self._closed = True
             for (_thread, write), line in self._partial_lines.items():
                 if line:
                     write.original(line)
                     self._forward(write.stream_name, line)
             if error:
                 self._forward("stderr", "".join(traceback.format_exception(error)))
-            self._closed = True
 
     def write(self, text: str, write: "_ForwardingWrite") -> None:
         """Take what the current thread writes to a stream."""

@@ -199,6 +199,28 @@ def test_opened_tells_of_the_execution(deployed: FunctionServer, bucket: str, st
     }
 
 
+def test_a_function_without_a_logging_set_up_logs_structured_lines_too(emulator: Emulator, bucket: str) -> None:
+    """Python's handler of last resort prints what the runtime logs, and Flask's own what the function raises."""
+    env = {"K_SERVICE": "orders", "GCE_METADATA_HOST": "127.0.0.1:9", "GOOGLE_CLOUD_PROJECT": PROJECT}
+    trace_id = uuid.uuid4().hex
+    headers = {"traceparent": f"00-{trace_id}-{SPAN}-01"}
+    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, env=env) as function:
+        requests.post(function.url, json={}, headers=headers, timeout=30)
+        call(function, bucket, {"mode": "raises"}, headers=headers, run_id="run-6")
+        function.child.wait_for_output("the table is broken")
+        lines = [line for line in function.child.lines if line.startswith("{")]
+    refused, about_to_raise, raised = (json.loads(line) for line in lines)
+    assert refused["message"].startswith("[pipes] call refused: bad_request")
+    assert about_to_raise["message"] == "about to raise"
+    assert raised["message"].endswith("\nValueError: the table is broken")
+    assert {entry[TRACE] for entry in (refused, about_to_raise, raised)} == {f"projects/{PROJECT}/traces/{trace_id}"}
+    assert [entry[LABELS].get("dagster_run_id") for entry in (refused, about_to_raise, raised)] == [
+        None,
+        "run-6",
+        "run-6",
+    ]
+
+
 def test_elsewhere_lines_stay_as_they_are(emulator: Emulator, bucket: str, storage_client: storage.Client) -> None:
     with run_function(FUNCTIONS / "printing" / "main.py", emulator_url=emulator.url) as function:
         for _ in range(2):
