@@ -90,6 +90,16 @@ def test_threads_in_copies_of_the_context_have_lines_of_their_own(stream: io.Str
     assert stream.getvalue() == "thread\nthread\nmain line\n"
 
 
+def test_a_copy_of_the_context_that_outlives_the_block_forwards_no_more(stream: io.StringIO, session: Session) -> None:
+    with session.output:
+        context = contextvars.copy_context()
+        context.run(stream.write, "in time\n")
+    context.run(stream.write, "too ")
+    context.run(stream.write, "late\n")
+    assert session.sent == [("stdout", "in time\n")]
+    assert stream.getvalue() == "in time\ntoo late\n"
+
+
 def test_what_sending_prints_is_not_forwarded(stream: io.StringIO) -> None:
     sent = []
 
