@@ -3,6 +3,7 @@
     dagster.Failure
     └── PipesCloudFunctionError
         ├── PipesCloudFunctionRequestError      the call cannot be made: the event is no JSON object, or too large
+        ├── PipesCloudFunctionLookupError       the function could not be looked up, or is not active
         ├── PipesCloudFunctionCallError         the HTTP call was lost, or ended with a status that is not 2xx
         │   ├── PipesCloudFunctionAccessError   401, 403, 404: this identity does not reach the function
         │   │   └── PipesCloudFunctionIdentityError     no ID token could be had for it
@@ -24,6 +25,10 @@ class PipesCloudFunctionError(Failure):
 
 class PipesCloudFunctionRequestError(PipesCloudFunctionError):
     """The call cannot be made as asked: the event is no JSON object, holds a reserved key, or is too large."""
+
+
+class PipesCloudFunctionLookupError(PipesCloudFunctionError):
+    """The function that was given by its name could not be looked up, or cannot be called in its present state."""
 
 
 class PipesCloudFunctionCallError(PipesCloudFunctionError):

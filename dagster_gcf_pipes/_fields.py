@@ -6,6 +6,8 @@ from typing import Annotated, Any
 from dagster import EnvVar
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
+from dagster_gcf_pipes._function_place import PROJECT, REGION
+
 _ENV_VAR_TYPES = (EnvVar, type(EnvVar.int("_")))
 
 
@@ -53,6 +55,14 @@ Audience = Annotated[
     str, _text(r"\S+", "the audience of an ID token, such as https://..."), WrapValidator(_unless_env_var)
 ]
 """Any text can be a custom audience. Source: https://cloud.google.com/run/docs/configuring/custom-audiences."""
+
+ProjectId = Annotated[
+    str, _text(PROJECT, "the ID of a project, such as 'my-project-1234'"), WrapValidator(_unless_env_var)
+]
+
+Region = Annotated[
+    str, _text(REGION, "a region, such as 'europe-west1', without a zone"), WrapValidator(_unless_env_var)
+]
 
 CleanupPolicy = Annotated[
     str, _text("always|on_success|never", "'always', 'on_success' or 'never'"), WrapValidator(_unless_env_var)

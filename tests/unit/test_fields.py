@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dagster import DagsterResourceFunctionError, EnvVar, asset, materialize
+from dagster import ConfigurableResource, DagsterResourceFunctionError, EnvVar, asset, materialize
 from pydantic import ValidationError
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes._fields import ProjectId, Region
 
 SECONDS = ["function_timeout", "connect_timeout", "drain_timeout"]
 CLEANUPS = ["always", "on_success", "never"]
@@ -206,3 +207,42 @@ def test_accepts_the_outcomes_that_are_retried(retry_on: list[str]) -> None:
 def test_refuses_an_outcome_that_cannot_be_retried(outcome: str) -> None:
     with pytest.raises(ValidationError, match="expected an HTTP status such as '429', '4xx', '5xx' or 'no_response'"):
         define(retry_on=[outcome])
+
+
+class Place(ConfigurableResource):
+    """A resource with the fields that say where functions are."""
+
+    project: ProjectId | None = None
+    region: Region | None = None
+
+
+@pytest.mark.parametrize("project", [None, "my-project-1234", "example.com:my-project", "123456789012"])
+def test_accepts_a_project(project: str | None) -> None:
+    assert Place(project=project).project == project
+
+
+@pytest.mark.parametrize(
+    "project", ["", "short", "My-Project", "my_project", "projects/my-project", "my-project-", "a" * 31]
+)
+def test_refuses_a_bad_project(project: str) -> None:
+    with pytest.raises(ValidationError, match="expected the ID of a project, such as 'my-project-1234', got"):
+        Place(project=project)
+
+
+@pytest.mark.parametrize("region", [None, "europe-west1", "us-central1", "northamerica-northeast2", "me-central2"])
+def test_accepts_a_region(region: str | None) -> None:
+    assert Place(region=region).region == region
+
+
+@pytest.mark.parametrize("region", ["", "europe", "europe-west1-b", "EUROPE-WEST1", "locations/europe-west1", "EU"])
+def test_refuses_a_bad_region_and_a_zone(region: str) -> None:
+    with pytest.raises(ValidationError, match="expected a region, such as 'europe-west1', without a zone, got"):
+        Place(region=region)
+
+
+def test_place_can_come_from_env_vars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPES_TEST_PROJECT", "my-project")
+    monkeypatch.setenv("PIPES_TEST_REGION", "europe-west1")
+    place = Place(project=EnvVar("PIPES_TEST_PROJECT"), region=EnvVar("PIPES_TEST_REGION"))
+    resolved_place = place.process_config_and_initialize()
+    assert (resolved_place.project, resolved_place.region) == ("my-project", "europe-west1")

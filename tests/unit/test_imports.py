@@ -22,7 +22,11 @@ def test_check_sees_what_is_loaded(loaded: set[str]) -> None:
     assert {*GOOGLE, "flask", "dagster", "dagster_gcf_pipes"} <= loaded
 
 
-@pytest.mark.parametrize("loaded", ["import dagster_gcf_pipes"], indirect=True)
+@pytest.mark.parametrize(
+    "loaded",
+    ["import dagster_gcf_pipes", "import dagster_gcf_pipes._target"],
+    indirect=True,
+)
 def test_dagster_side_loads_no_google_library(loaded: set[str]) -> None:
     assert loaded.isdisjoint([*GOOGLE, "flask"])
 

@@ -1,0 +1,96 @@
+"""Where a function is: its project, region and name, as far as a name or a URL tells."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
+
+PROJECT: Final = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]+"
+"""An ID, which in old organisations starts with their domain, or a number.
+
+Source: https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin.
+"""
+REGION: Final = r"[a-z]+-[a-z]+[0-9]+"
+_FUNCTION: Final = r"[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_FULL_NAME: Final = re.compile(
+    rf"projects/(?P<project>{PROJECT})/locations/(?P<region>{REGION})/functions/(?P<function>{_FUNCTION})"
+)
+_FUNCTION_URL: Final = re.compile(
+    rf"https://(?P<region>{REGION})-(?P<project>[a-z][a-z0-9-]*)\.cloudfunctions\.net/(?P<function>{_FUNCTION})(?:[/?#].*)?"
+)
+_SERVICE_URL: Final = re.compile(
+    rf"https://(?:[a-z0-9-]+---)?(?P<service>[a-z][a-z0-9-]*)-(?P<project>[0-9]+)\.(?P<region>{REGION})\.run\.app(?:[/?#].*)?"
+)
+
+
+@dataclass(frozen=True)
+class FunctionPlace:
+    """Where a function is. What is not known is None.
+
+    Attributes:
+        project: The ID of its project, or the project's number.
+        region: Its region, such as "europe-west1".
+        function: Its name.
+        service: The name of the Cloud Run service beneath it, which can differ from the function's.
+    """
+
+    project: str | None = None
+    region: str | None = None
+    function: str | None = None
+    service: str | None = None
+
+    @property
+    def full_name(self) -> str:
+        """The function's full resource name."""
+        return f"projects/{self.project}/locations/{self.region}/functions/{self.function}"
+
+
+def place_of_name(name: str, *, project: str | None = None, region: str | None = None) -> FunctionPlace:
+    """Return the place of a function that is given by its name.
+
+    Args:
+        name: The name, such as "orders", or the full resource name, which says its project and region itself.
+        project: The project in which a plain name is looked for.
+        region: The region in which a plain name is looked for.
+
+    Raises:
+        PipesCloudFunctionRequestError: The name is none, or a plain one without a project or region.
+    """
+    if place := match_full_name(name):
+        return place
+    if not re.fullmatch(_FUNCTION, name):
+        raise _request_error(
+            "Expected the name of a function, such as 'orders', or its full resource name, such as "
+            f"'projects/my-project/locations/europe-west1/functions/orders', got {name!r}. "
+            "A URL goes into `function_url`."
+        )
+    if missing := [field for field, value in (("project", project), ("region", region)) if not value]:
+        raise _request_error(
+            f"The function {name!r} cannot be looked up without its {' and '.join(missing)}. Set `project` and "
+            "`region` of the resource, or give the full resource name: "
+            "'projects/PROJECT/locations/REGION/functions/NAME'."
+        )
+    return FunctionPlace(project, region, name)
+
+
+def match_full_name(name: str) -> FunctionPlace | None:
+    """Return the place that a full resource name says, or None if it is none."""
+    match = _FULL_NAME.fullmatch(name)
+    return FunctionPlace(**match.groupdict()) if match else None
+
+
+def place_of_url(url: str) -> FunctionPlace:
+    """Return what a function's URL tells of its place.
+
+    `https://REGION-PROJECT.cloudfunctions.net/FUNCTION` tells the function's name but not its service's, and
+    `https://[TAG---]SERVICE-PROJECT_NUMBER.REGION.run.app` the service's but not the function's. Other URLs, such as
+    `https://SERVICE-HASH-ew.a.run.app`, tell nothing.
+    Source: https://cloud.google.com/run/docs/triggering/https-request ("Deterministic URL").
+    """
+    match = _FUNCTION_URL.fullmatch(url) or _SERVICE_URL.fullmatch(url)
+    return FunctionPlace(**match.groupdict()) if match else FunctionPlace()
+
+
+def _request_error(text: str) -> PipesCloudFunctionRequestError:
+    return PipesCloudFunctionRequestError(text, allow_retries=False)

@@ -1,0 +1,326 @@
+"""A function that is given by its name: real client code of google-cloud-functions against a stand-in of the API."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from google.auth.exceptions import RefreshError
+from google.oauth2.credentials import Credentials
+
+from dagster_gcf_pipes import PipesCloudFunctionLookupError, PipesCloudFunctionRequestError
+from dagster_gcf_pipes._function_directory import FunctionDirectory, FunctionInfo
+from dagster_gcf_pipes._function_place import FunctionPlace
+from dagster_gcf_pipes._target import Target, resolve_target
+from tests.google import Network, run_network
+from tests.google.functions_api import (
+    HOST,
+    TOKEN,
+    FunctionsApi,
+    error_body,
+    permission_denied,
+    quota_exceeded,
+    service_disabled,
+    unavailable,
+)
+
+NAME = "projects/my-project/locations/europe-west1/functions/orders"
+URL = "https://orders-abcdefghij-ew.a.run.app"
+GIVEN_URL = "https://europe-west1-my-project.cloudfunctions.net/orders"
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    with run_network() as network:
+        for name, value in network.environment.items():
+            monkeypatch.setenv(name, value)
+        yield network
+
+
+@pytest.fixture
+def api(network: Network) -> FunctionsApi:
+    api = FunctionsApi()
+    api.add(NAME)
+    network.serve(HOST, api.app)
+    return api
+
+
+def credentials(token: str = TOKEN) -> Credentials:
+    return Credentials(token=token)  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+
+
+@pytest.fixture
+def directory() -> Iterator[FunctionDirectory]:
+    directory = FunctionDirectory(credentials, timeout=10)
+    yield directory
+    directory.close()
+
+
+def resolve(directory: FunctionDirectory, function: str | None = "orders", **arguments: Any) -> Target:
+    defaults = {"function_url": None, "project": "my-project", "region": "europe-west1", "function_timeout": 3600}
+    return resolve_target(function=function, directory=directory, **{**defaults, **arguments})
+
+
+@pytest.mark.parametrize("function", ["orders", NAME])
+def test_function_is_called_at_the_url_of_its_service_for_as_long_as_it_may_run(
+    api: FunctionsApi, directory: FunctionDirectory, function: str
+) -> None:
+    place = FunctionPlace("my-project", "europe-west1", "orders", "orders")
+    info = FunctionInfo(place, URL, "ACTIVE", (), "GEN_2", 540, "orders-00007-xyz")
+    assert resolve(directory, function) == Target(URL, URL, 540, place, info)
+
+
+def test_service_can_have_another_name_than_the_function(api: FunctionsApi, directory: FunctionDirectory) -> None:
+    config = {"service": "projects/my-project/locations/europe-west1/services/load-orders", "uri": URL}
+    api.add(NAME, serviceConfig=config)
+    assert resolve(directory).place.service == "load-orders"
+
+
+def test_project_is_known_by_its_id_though_it_was_given_by_its_number(
+    api: FunctionsApi, directory: FunctionDirectory
+) -> None:
+    api.functions[NAME.replace("my-project", "123456789012")] = api.functions[NAME]
+    assert resolve(directory, project="123456789012").place.project == "my-project"
+
+
+def test_function_that_sets_no_timeout_has_the_platforms(api: FunctionsApi, directory: FunctionDirectory) -> None:
+    api.add(NAME, serviceConfig={"uri": URL})
+    assert resolve(directory).timeout == 60
+
+
+def test_url_needs_no_look_up(network: Network, directory: FunctionDirectory) -> None:
+    place = FunctionPlace("my-project", "europe-west1", "orders")
+    assert resolve(directory, None, function_url=GIVEN_URL) == Target(GIVEN_URL, None, 3600, place)
+    assert network.routes.asked == []
+
+
+@pytest.mark.parametrize(
+    ("function", "function_url", "given"),
+    [(None, None, "got neither"), ("orders", GIVEN_URL, f"got both, 'orders' and '{GIVEN_URL}'")],
+)
+def test_name_and_url_exclude_each_other_and_one_is_needed(
+    network: Network, directory: FunctionDirectory, function: str | None, function_url: str | None, given: str
+) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError, match=given):
+        resolve(directory, function, function_url=function_url)
+    assert network.routes.asked == []
+
+
+@pytest.mark.parametrize("arguments", [{"function": ""}, {"function": "a/b"}, {"project": None}, {"region": None}])
+def test_bad_name_is_refused_before_any_request(
+    network: Network, directory: FunctionDirectory, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError):
+        resolve(directory, **arguments)
+    assert network.routes.asked == []
+
+
+# --------------------------------------------------------------------------------------------------------------- cache
+
+
+def test_active_function_is_looked_up_once(api: FunctionsApi, directory: FunctionDirectory) -> None:
+    assert resolve(directory) == resolve(directory)
+    assert len(api.asked) == 1
+
+
+def test_function_is_looked_up_again_when_what_is_known_is_too_old(api: FunctionsApi) -> None:
+    directory = FunctionDirectory(credentials, max_age=0)
+    resolve(directory)
+    api.add(NAME, serviceConfig={**api.functions[NAME]["serviceConfig"], "timeoutSeconds": 900})
+    assert resolve(directory).timeout == 900
+    directory.close()
+
+
+def test_function_that_is_not_active_is_not_remembered(api: FunctionsApi, directory: FunctionDirectory) -> None:
+    api.add(NAME, state="DEPLOYING")
+    with pytest.raises(PipesCloudFunctionLookupError):
+        resolve(directory)
+    api.add(NAME)
+    assert resolve(directory).url == URL
+
+
+def test_functions_are_told_apart(api: FunctionsApi, directory: FunctionDirectory) -> None:
+    api.add(NAME.replace("orders", "customers"))
+    urls = [resolve(directory, name).url for name in ("orders", "customers", "orders")]
+    assert urls == [URL, "https://customers-abcdefghij-ew.a.run.app", URL]
+    assert len(api.asked) == 2
+
+
+def test_threads_share_a_directory_and_its_credentials(api: FunctionsApi) -> None:
+    given: list[Credentials] = []
+
+    def get_credentials() -> Credentials:
+        given.append(credentials())
+        return given[-1]
+
+    directory = FunctionDirectory(get_credentials)
+    with ThreadPoolExecutor(8) as pool:
+        urls = set(pool.map(lambda _: resolve(directory).url, range(32)))
+    assert (urls, len(given)) == ({URL}, 1)
+    assert len(api.asked) <= 8
+    directory.close()
+
+
+# --------------------------------------------------------------------------------------------------------- what it says
+
+DETACHED = pytest.mark.filterwarnings("ignore:Unrecognized State enum value:UserWarning")
+
+
+@pytest.mark.parametrize(
+    ("fields", "text", "retry"),
+    [
+        pytest.param(
+            {
+                "state": "FAILED",
+                "stateMessages": [
+                    {"severity": "ERROR", "type": "BuildFailed", "message": "Build failed: no main.py"},
+                    {"severity": "ERROR", "type": "CloudRunServiceNotFound", "message": "Service was not found"},
+                ],
+            },
+            "expected its state to be ACTIVE, got FAILED (BuildFailed: Build failed: no main.py "
+            "CloudRunServiceNotFound: Service was not found). "
+            "Its last deployment failed: mend what the messages say and deploy it again.",
+            False,
+            id="FAILED",
+        ),
+        pytest.param(
+            {"state": "DEPLOYING"},
+            "got DEPLOYING (no messages). Start the run again when the deployment has ended.",
+            True,
+            id="DEPLOYING",
+        ),
+        pytest.param(
+            {"state": "DELETING"}, "got DELETING (no messages). It is about to be gone.", False, id="DELETING"
+        ),
+        pytest.param({"state": "UNKNOWN"}, "got UNKNOWN", True, id="UNKNOWN"),
+        pytest.param({"state": "DETACHED"}, "got 7", True, id="a state that is newer", marks=DETACHED),
+        pytest.param(
+            {"environment": "GEN_1"}, "a function of the first generation, which is not supported", False, id="GEN_1"
+        ),
+        pytest.param({"serviceConfig": {}}, "it is ACTIVE, but has no URL yet", True, id="no URL"),
+    ],
+)
+def test_function_that_cannot_be_called_is_refused(
+    api: FunctionsApi, directory: FunctionDirectory, fields: dict[str, Any], text: str, retry: bool
+) -> None:
+    api.add(NAME, **fields)
+    with pytest.raises(PipesCloudFunctionLookupError) as caught:
+        resolve(directory)
+    assert text in (caught.value.description or "")
+    assert caught.value.allow_retries is retry
+
+
+def refusal(directory: FunctionDirectory, **arguments: Any) -> tuple[str, bool]:
+    """Return what a failed look-up says, and whether Dagster may start the step again."""
+    with pytest.raises(PipesCloudFunctionLookupError) as caught:
+        resolve(directory, **arguments)
+    assert caught.value.metadata["function"].value == NAME
+    assert caught.value.metadata["function_console"].value == (
+        "https://console.cloud.google.com/functions/details/europe-west1/orders?env=gen2&project=my-project"
+    )
+    return caught.value.description or "", caught.value.allow_retries
+
+
+def test_missing_function(api: FunctionsApi, directory: FunctionDirectory) -> None:
+    api.functions.clear()
+    text, retry = refusal(directory)
+    assert "the function 'orders' of the project 'my-project' in 'europe-west1': it does not exist" in text
+    assert "Check the region and the name, and that it is deployed" in text
+    assert "gcloud functions list --project=my-project" in text
+    assert retry is False
+    assert len(api.asked) == 1
+
+
+def test_look_up_without_permission(api: FunctionsApi, directory: FunctionDirectory) -> None:
+    api.faults.append(permission_denied("cloudfunctions.functions.get", NAME))
+    text, retry = refusal(directory)
+    assert f"Permission 'cloudfunctions.functions.get' denied on resource '{NAME}'" in text
+    assert "Grant the identity in use `cloudfunctions.functions.get`, which `roles/cloudfunctions.viewer` holds" in text
+    assert "Or give `function_url`, and `function_timeout` of the resource" in text
+    assert retry is False
+    assert len(api.asked) == 1
+
+
+def test_api_that_is_not_enabled(api: FunctionsApi, directory: FunctionDirectory) -> None:
+    api.faults.append(service_disabled("Cloud Functions API", HOST))
+    text, retry = refusal(directory)
+    assert "Cloud Functions API has not been used in project 123456789012 before or it is disabled" in text
+    assert "`gcloud services enable cloudfunctions.googleapis.com --project=my-project`" in text
+    assert "roles/cloudfunctions.viewer" not in text
+    assert retry is False
+
+
+@pytest.mark.parametrize("fault", [unavailable(), quota_exceeded(HOST), (502, "<html>bad gateway</html>")])
+def test_transient_fault_is_gone_at_another_attempt(
+    api: FunctionsApi, directory: FunctionDirectory, fault: tuple[int, Any]
+) -> None:
+    api.faults.append(fault)
+    assert resolve(directory).url == URL
+    assert len(api.asked) == 2
+
+
+def test_fault_that_lasts_fails_in_bounded_time(api: FunctionsApi) -> None:
+    directory = FunctionDirectory(credentials, timeout=1)
+    api.faults.extend([unavailable()] * 100)
+    text, retry = refusal(directory)
+    assert "Timeout of 1.0s exceeded, last exception: 503" in text
+    assert "Or give `function_url`" in text
+    assert retry is True
+    assert 2 <= len(api.asked) < 10
+    directory.close()
+
+
+def test_api_that_cannot_be_reached(network: Network) -> None:
+    directory = FunctionDirectory(credentials, timeout=0.5)
+    text, retry = refusal(directory)
+    assert HOST in text
+    assert retry is True
+    assert set(network.routes.refused) == {(HOST, 443)}
+    directory.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ((400, error_body(400, "INVALID_ARGUMENT", "Invalid name")), "400 GET"),
+        ((200, "<html>Log in to the hotel's network</html>"), "Failed to load JSON"),
+    ],
+)
+def test_answer_that_is_no_functions_is_an_error(
+    api: FunctionsApi, directory: FunctionDirectory, answer: tuple[int, Any], text: str
+) -> None:
+    api.faults.append(answer)
+    described, retry = refusal(directory)
+    assert (text in described, retry) == (True, False), described
+
+
+def no_adc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/does/not/exist.json")
+
+
+def raise_refresh_error() -> Credentials:
+    raise RefreshError("Token has been expired or revoked.")  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+
+
+@pytest.mark.parametrize(
+    ("get_credentials", "text"),
+    [
+        pytest.param(lambda: None, "/does/not/exist.json was not found", id="a credentials file that is not there"),
+        pytest.param(raise_refresh_error, "Token has been expired or revoked", id="refused at the source"),
+        pytest.param(lambda: credentials("expired"), "do not contain the necessary fields", id="cannot be refreshed"),
+    ],
+)
+def test_credentials_that_do_not_work(
+    api: FunctionsApi,
+    get_credentials: Callable[[], Credentials | None],
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_adc(monkeypatch)
+    directory = FunctionDirectory(get_credentials)
+    described, retry = refusal(directory)
+    assert text in described
+    assert "`gcloud auth application-default login`" in described
+    assert TOKEN not in described
+    assert retry is False
+    directory.close()

@@ -1,0 +1,94 @@
+"""What a function's name and a function's URL tell of where it is."""
+
+import pytest
+
+from dagster_gcf_pipes import PipesCloudFunctionRequestError
+from dagster_gcf_pipes._function_place import FunctionPlace, place_of_name, place_of_url
+
+FULL_NAME = "projects/my-project/locations/europe-west1/functions/orders"
+
+
+@pytest.mark.parametrize("name", ["orders", "o", "Orders2", "load-orders", "load_orders", "a" * 63])
+def test_plain_name_is_in_the_given_project_and_region(name: str) -> None:
+    place = place_of_name(name, project="my-project", region="europe-west1")
+    assert place.full_name == f"projects/my-project/locations/europe-west1/functions/{name}"
+
+
+@pytest.mark.parametrize("project", ["my-project", "123456789012", "example.com:my-project"])
+def test_full_name_says_its_project_and_region_itself(project: str) -> None:
+    name = f"projects/{project}/locations/us-central1/functions/orders"
+    place = place_of_name(name, project="other-project", region="europe-west1")
+    assert place == FunctionPlace(project, "us-central1", "orders")
+    assert place.full_name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " orders",
+        "orders\n",
+        "1orders",
+        "orders-",
+        "a" * 64,
+        "https://orders.example.com",
+        "functions/orders",
+        "projects/my-project/functions/orders",
+        "projects/my-project/locations/europe-west1/services/orders",
+        "projects/my-project/locations/europe-west1-b/functions/orders",
+        "projects/../locations/europe-west1/functions/orders",
+    ],
+)
+def test_refuses_what_is_no_name(name: str) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError, match="Expected the name of a function") as caught:
+        place_of_name(name, project="my-project", region="europe-west1")
+    assert repr(name) in str(caught.value)
+    assert caught.value.allow_retries is False
+
+
+@pytest.mark.parametrize(
+    ("project", "region", "missing"),
+    [(None, None, "project and region"), ("my-project", None, "region"), (None, "europe-west1", "project")],
+)
+def test_plain_name_needs_project_and_region(project: str | None, region: str | None, missing: str) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError, match=f"cannot be looked up without its {missing}\\.") as caught:
+        place_of_name("orders", project=project, region=region)
+    assert "Set `project` and `region` of the resource, or give the full resource name" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (
+            "https://europe-west1-my-project-1.cloudfunctions.net/orders",
+            FunctionPlace("my-project-1", "europe-west1", "orders"),
+        ),
+        (
+            "https://us-central1-my-project.cloudfunctions.net/load_orders/daily?full=1",
+            FunctionPlace("my-project", "us-central1", "load_orders"),
+        ),
+        (
+            "https://northamerica-northeast2-p12345.cloudfunctions.net/f",
+            FunctionPlace("p12345", "northamerica-northeast2", "f"),
+        ),
+        (
+            "https://orders-123456789012.europe-west1.run.app",
+            FunctionPlace("123456789012", "europe-west1", service="orders"),
+        ),
+        (
+            "https://load-orders-2-123456789012.us-central1.run.app/daily",
+            FunctionPlace("123456789012", "us-central1", service="load-orders-2"),
+        ),
+        (
+            "https://canary---orders-123456789012.europe-west1.run.app/",
+            FunctionPlace("123456789012", "europe-west1", service="orders"),
+        ),
+        ("https://orders-abcdefghij-ew.a.run.app", FunctionPlace()),
+        ("https://orders.example.com", FunctionPlace()),
+        ("http://127.0.0.1:8080/", FunctionPlace()),
+        ("https://europe-west1-my-project.cloudfunctions.net.example.com/orders", FunctionPlace()),
+        ("https://example.com/europe-west1-my-project.cloudfunctions.net/orders", FunctionPlace()),
+    ],
+)
+def test_place_of_a_url(url: str, place: FunctionPlace) -> None:
+    assert place_of_url(url) == place
