@@ -1,0 +1,180 @@
+"""A stand-in of the Cloud Logging API v2 (REST): `entries:list`, with the limits and error bodies of the real one.
+
+It evaluates the part of the Logging query language that is used here: comparisons with `=`, `:`, `>=` and `<=`,
+`log_id()`, parentheses, OR, which binds stronger, and AND, which may be left out.
+
+Sources: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list,
+https://cloud.google.com/logging/docs/view/logging-query-language and https://cloud.google.com/logging/quotas.
+"""
+
+import json
+import re
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from threading import Event
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
+
+import flask
+
+from tests.google.functions_api import TOKEN, error_body
+
+HOST: Final = "logging.googleapis.com"
+MAX_FILTER_LENGTH: Final = 20_000
+MAX_PAGE_SIZE: Final = 1000
+_SEVERITIES: Final = (
+    "DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY",
+)  # fmt: skip
+_TOKEN: Final = re.compile(r'\s*("(?:\\.|[^"\\])*"|>=|<=|[=:()]|[A-Za-z_][\w.]*)')
+
+Entry: TypeAlias = dict[str, Any]
+Predicate: TypeAlias = Callable[[Entry], bool]
+
+
+class LoggingApi:
+    """The API, with the entries that it holds.
+
+    Attributes:
+        entries: The entries of every project, by the project's ID; one with "visible_at" is not found before that look.
+        faults: Answers that the next requests get, one each: a status and a body, JSON or text.
+        answering: While it is cleared, requests wait.
+        asked: The body of each request, in order.
+        app: The WSGI application.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, list[Entry]] = {}
+        self.faults: deque[tuple[int, Any]] = deque()
+        self.asked: list[dict[str, Any]] = []
+        self.answering = Event()
+        self.answering.set()
+        self.app = flask.Flask("logging_api")
+        self.app.add_url_rule("/v2/entries:list", view_func=self._list, methods=["POST"])
+
+    def _list(self) -> tuple[Any, int]:
+        question = flask.request.get_json()
+        self.asked.append(question)
+        self.answering.wait()
+        if self.faults:
+            status, body = self.faults.popleft()
+            return body, status
+        if flask.request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return error_body(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."), 401
+        try:
+            return self._page(question), 200
+        except ValueError as error:
+            return error_body(400, "INVALID_ARGUMENT", str(error)), 400
+
+    def _page(self, question: dict[str, Any]) -> dict[str, Any]:
+        found = self._find(question["resourceNames"], question.get("filter", ""))
+        found.sort(key=lambda entry: _moment(entry["timestamp"]), reverse=question.get("orderBy") == "timestamp desc")
+        start, size = int(question.get("pageToken", 0)), min(question.get("pageSize", 50), MAX_PAGE_SIZE)
+        more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}
+        return {"entries": found[start : start + size], **more}
+
+    def _find(self, resource_names: list[str], text: str) -> list[Entry]:
+        matches = parse_filter(text)
+        there = [entry for name in resource_names for entry in self.entries.get(name.removeprefix("projects/"), [])]
+        visible = [entry for entry in there if entry.get("visible_at", 1) <= len(self.asked)]
+        return [{**entry, "visible_at": None} for entry in visible if matches(entry)]
+
+
+def parse_filter(text: str) -> Predicate:
+    """Return what a filter says of an entry.
+
+    Raises:
+        ValueError: It cannot be parsed, or is too long.
+    """
+    if len(text) > MAX_FILTER_LENGTH:
+        raise ValueError(f"The filter must be at most {MAX_FILTER_LENGTH} characters long.")
+    tokens = deque(_tokens(text))
+    predicate = _conjunction(tokens)
+    if tokens:
+        raise ValueError(f"Unparseable filter: syntax error at token '{tokens[0]}'")
+    return predicate
+
+
+def _tokens(text: str) -> list[str]:
+    tokens, position = [], 0
+    while text[position:].strip():
+        match = _TOKEN.match(text, position)
+        if not match:
+            raise ValueError(f"Unparseable filter: syntax error at column {position + 1}")
+        tokens.append(match[1])
+        position = match.end()
+    return tokens
+
+
+def _conjunction(tokens: deque[str]) -> Predicate:
+    parts: list[Predicate] = []
+    while tokens and tokens[0] != ")":
+        if parts and tokens[0] == "AND":
+            tokens.popleft()
+        parts.append(_disjunction(tokens))
+    return lambda entry: all(part(entry) for part in parts)
+
+
+def _disjunction(tokens: deque[str]) -> Predicate:
+    parts = [_primary(tokens)]
+    while tokens and tokens[0] == "OR":
+        tokens.popleft()
+        parts.append(_primary(tokens))
+    return lambda entry: any(part(entry) for part in parts)
+
+
+def _primary(tokens: deque[str]) -> Predicate:
+    first = _take(tokens)
+    if first == "(":
+        inner = _conjunction(tokens)
+        _take(tokens, ")")
+        return inner
+    if first == "log_id":
+        _take(tokens, "(")
+        log_id = _value(_take(tokens))
+        _take(tokens, ")")
+        return lambda entry: unquote(entry["logName"].partition("/logs/")[2]) == log_id
+    return _comparison(first, _take(tokens), _value(_take(tokens)))
+
+
+def _take(tokens: deque[str], expected: str | None = None) -> str:
+    if not tokens or expected not in (None, tokens[0]):
+        raise ValueError(f"Unparseable filter: expected '{expected}', got '{tokens[0] if tokens else 'the end'}'")
+    return tokens.popleft()
+
+
+def _value(token: str) -> str:
+    return str(json.loads(token)) if token.startswith('"') else token
+
+
+def _comparison(field: str, operator: str, value: str) -> Predicate:
+    if operator not in ("=", ":", ">=", "<="):
+        raise ValueError(f"Unparseable filter: expected a comparison after '{field}', got '{operator}'")
+
+    def matches(entry: Entry) -> bool:
+        found: Any = entry
+        for name in field.split("."):
+            found = found.get(name, {}) if isinstance(found, dict) else {}
+        if field == "severity":
+            found = found or "DEFAULT"
+        if not isinstance(found, str):
+            return False
+        if operator == ":":
+            return value.lower() in found.lower()
+        if operator == "=":
+            return found == value
+        return (
+            _ordered(field, found) >= _ordered(field, value)
+            if operator == ">="
+            else not (_ordered(field, found) > _ordered(field, value))
+        )
+
+    return matches
+
+
+def _ordered(field: str, value: str) -> Any:
+    return _SEVERITIES.index(value) if field == "severity" else _moment(value)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -1,0 +1,338 @@
+"""The last log entries of an execution that died: real client code of google-cloud-logging against a stand-in."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from google.auth.exceptions import RefreshError
+from google.oauth2.credentials import Credentials
+
+from dagster_gcf_pipes import PipesCloudFunctionError
+from dagster_gcf_pipes._execution import Execution
+from dagster_gcf_pipes._last_words import LastWords, fetch_last_words
+from dagster_gcf_pipes._log_reader import MAX_LINE_LENGTH, MAX_LINES
+from tests.google import Network, run_network
+from tests.google.functions_api import TOKEN, permission_denied, quota_exceeded, service_disabled, unavailable
+from tests.google.logging_api import HOST, LoggingApi
+
+STARTED = datetime(2026, 3, 18, 16, 5, 0, tzinfo=timezone.utc)
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+OTHER_TRACE = "1" * 32
+EXECUTION = Execution(
+    STARTED, STARTED + timedelta(seconds=30), TRACE, "my-project", "orders", "aBc123", "orders-00007-xyz", "00a4"
+)
+STDOUT, SYSTEM, REQUESTS = (
+    "run.googleapis.com%2Fstdout",
+    "run.googleapis.com%2Fvarlog%2Fsystem",
+    "run.googleapis.com%2Frequests",
+)
+OUT_OF_MEMORY = (
+    "Memory limit of 256 MiB exceeded with 260 MiB used. Consider increasing the memory limit, see "
+    "https://cloud.google.com/run/docs/configuring/memory-limits"
+)
+TIMED_OUT = (
+    "The request has been terminated because it has reached the maximum request timeout. To change this limit, see "
+    "https://cloud.google.com/run/docs/configuring/request-timeout"
+)
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    with run_network() as network:
+        for name, value in network.environment.items():
+            monkeypatch.setenv(name, value)
+        yield network
+
+
+@pytest.fixture
+def api(network: Network) -> LoggingApi:
+    api = LoggingApi()
+    network.serve(HOST, api.app)
+    return api
+
+
+def entry(second: float, log: str = STDOUT, text: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Return an entry of the revision that ran; what the function wrote bears its trace."""
+    return {
+        "logName": f"projects/my-project/logs/{log}",
+        "resource": {
+            "type": "cloud_run_revision",
+            "labels": {"service_name": "orders", "revision_name": "orders-00007-xyz", "location": "europe-west1"},
+        },
+        "timestamp": (STARTED + timedelta(seconds=second)).isoformat().replace("+00:00", "Z"),
+        "labels": {"instanceId": "00a4"},
+        "insertId": f"{second}",
+        **({"textPayload": text} if text else {}),
+        **({"trace": f"projects/my-project/traces/{TRACE}"} if log != SYSTEM else {}),
+        **fields,
+    }
+
+
+def out_of_memory(second: float, **fields: Any) -> dict[str, Any]:
+    return entry(second, SYSTEM, OUT_OF_MEMORY, severity="ERROR", **fields)
+
+
+def credentials(token: str) -> Credentials:
+    return Credentials(token=token)  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+
+
+def fetch(execution: Execution = EXECUTION, timeout: float = 0, token: str = TOKEN) -> LastWords:
+    return fetch_last_words(execution, lambda: credentials(token), timeout=timeout)
+
+
+def texts(words: LastWords) -> list[str]:
+    return [line.text for line in words.lines]
+
+
+def test_finds_what_the_function_wrote_last_and_what_the_platform_says(api: LoggingApi) -> None:
+    api.entries["my-project"] = [
+        out_of_memory(3),
+        entry(1, text="loading"),
+        entry(2, jsonPayload={"message": "loaded", "rows": 3}, severity="INFO"),
+        entry(3.5, SYSTEM, "Container terminated on signal 9.", severity="WARNING"),
+    ]
+    words = fetch()
+    assert str(words) == (
+        "2026-03-18T16:05:01.000Z DEFAULT loading\n"
+        "2026-03-18T16:05:02.000Z INFO loaded\n"
+        f"2026-03-18T16:05:03.000Z ERROR {OUT_OF_MEMORY}\n"
+        "2026-03-18T16:05:03.500Z WARNING Container terminated on signal 9."
+    )
+    assert words.hint is None
+    assert [line.from_platform for line in words.lines] == [False, False, True, True]
+
+
+def test_finds_what_has_the_execution_id_and_no_trace(api: LoggingApi) -> None:
+    """As a plain `print` with LOG_EXECUTION_ID."""
+    labelled = entry(1, text="printed", labels={"execution_id": "aBc123"})
+    del labelled["trace"]
+    api.entries["my-project"] = [labelled]
+    assert texts(fetch()) == ["printed"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(entry(1, text="x", trace=f"projects/my-project/traces/{OTHER_TRACE}"), id="another execution"),
+        pytest.param(out_of_memory(1, labels={"instanceId": "00b5"}), id="another instance"),
+        pytest.param(entry(1, SYSTEM, "Starting new instance. Reason: AUTOSCALING", severity="INFO"), id="no warning"),
+        pytest.param(out_of_memory(-120), id="before"),
+        pytest.param(out_of_memory(120), id="after"),
+        pytest.param(
+            out_of_memory(
+                1,
+                resource={
+                    "type": "cloud_run_revision",
+                    "labels": {"service_name": "orders", "revision_name": "orders-00006-abc"},
+                },
+            ),
+            id="another revision",
+        ),
+        pytest.param(
+            out_of_memory(1, resource={"type": "cloud_run_revision", "labels": {"service_name": "customers"}}),
+            id="another service",
+        ),
+    ],
+)
+def test_nothing_of_others_comes_with_it(api: LoggingApi, other: dict[str, Any]) -> None:
+    api.entries["my-project"] = [other, entry(2, text="mine")]
+    assert texts(fetch()) == ["mine"]
+
+
+def test_project_that_is_known_by_its_number(api: LoggingApi) -> None:
+    api.entries["123456789012"] = [entry(1, text="mine"), entry(2, text="x", trace=f"projects/p/traces/{OTHER_TRACE}")]
+    assert texts(fetch(Execution(STARTED, STARTED, TRACE, "123456789012", "orders"))) == ["mine"]
+
+
+# -------------------------------------------------------------------------------------------------------------- cause
+
+
+@pytest.mark.parametrize(
+    ("entries", "cause"),
+    [
+        pytest.param(
+            [entry(3.5, SYSTEM, "Container terminated on signal 9.", severity="WARNING"), out_of_memory(3)],
+            f"it ran out of memory. Deploy it with more (`--memory`), or let it hold less at a time ({OUT_OF_MEMORY})",
+            id="out of memory",
+        ),
+        pytest.param(
+            [entry(30, REQUESTS, TIMED_OUT, httpRequest={"status": 504, "latency": "29.999s"}, severity="ERROR")],
+            "it ran longer than its timeout. Deploy it with a longer one (`--timeout`, at most 3600 s), or let it do "
+            f"less (HTTP 504 after 29.999s: {TIMED_OUT})",
+            id="timed out",
+        ),
+        pytest.param(
+            [entry(3, SYSTEM, "Container called exit(1).", severity="WARNING")],
+            "its process died (Container called exit(1).)",
+            id="exit",
+        ),
+        pytest.param([entry(3, text=OUT_OF_MEMORY)], None, id="the function's own words are none of the platform's"),
+        pytest.param([], None, id="nothing"),
+    ],
+)
+def test_cause_is_what_the_platform_says(api: LoggingApi, entries: list[dict[str, Any]], cause: str | None) -> None:
+    api.entries["my-project"] = entries
+    assert fetch().cause == cause
+
+
+# ------------------------------------------------------------------------------------------------------------- bounds
+
+
+def test_lines_are_bounded_in_number_and_the_latest_are_kept(api: LoggingApi) -> None:
+    api.entries["my-project"] = [entry(n / 10, text=str(n)) for n in range(MAX_LINES * 3)]
+    assert texts(fetch()) == [str(n) for n in range(MAX_LINES * 2, MAX_LINES * 3)]
+    assert len(api.asked) == 1
+
+
+def test_lines_are_bounded_in_length(api: LoggingApi) -> None:
+    api.entries["my-project"] = [
+        entry(1, text="x" * 200_000),
+        entry(2, jsonPayload={"rows": list(range(10_000))}),
+        entry(3, text="x" * MAX_LINE_LENGTH),
+    ]
+    cut, json, whole = texts(fetch())
+    assert cut == "x" * (MAX_LINE_LENGTH - 3) + "..."
+    assert json.startswith('{"rows": [0, 1, 2')
+    assert len(json) == len(whole) == MAX_LINE_LENGTH
+
+
+def test_waits_for_the_platforms_word_and_no_longer(api: LoggingApi) -> None:
+    api.entries["my-project"] = [entry(1, text="mine"), out_of_memory(3, visible_at=2)]
+    started = time.monotonic()
+    assert texts(fetch(timeout=30)) == ["mine", OUT_OF_MEMORY]
+    assert len(api.asked) == 3  # the first without it, the second with it, the third with nothing more
+    assert time.monotonic() - started < 15
+
+
+def test_waits_no_longer_than_it_may(api: LoggingApi) -> None:
+    api.entries["my-project"] = [entry(1, text="mine")]
+    started = time.monotonic()
+    assert texts(fetch(timeout=1.5)) == ["mine"]
+    assert len(api.asked) == 2
+    assert time.monotonic() - started < 10
+
+
+def test_nothing_in_the_logs_is_said(api: LoggingApi) -> None:
+    words = fetch()
+    assert (words.lines, str(words)) == ((), "Nothing of this execution is in the logs yet.")
+
+
+# ------------------------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize("fault", [unavailable(), quota_exceeded(HOST), (200, "<html>no JSON</html>")])
+def test_transient_fault_is_gone_at_another_look(api: LoggingApi, fault: tuple[int, Any]) -> None:
+    api.entries["my-project"] = [entry(1, text="mine")]
+    api.faults.append(fault)
+    assert texts(fetch(timeout=1.5)) == ["mine"]
+
+
+def test_fault_that_lasts_leaves_a_hint(api: LoggingApi) -> None:
+    api.faults.extend([unavailable()] * 9)
+    words = fetch(timeout=1.5)
+    assert words.lines == ()
+    assert "could not be read: 503 POST https://logging.googleapis.com/v2/entries:list" in str(words.hint)
+
+
+def test_logs_that_do_not_answer_leave_a_hint_in_bounded_time(api: LoggingApi) -> None:
+    api.answering.clear()
+    started = time.monotonic()
+    assert "Read timed out. (read timeout=5.0)" in str(fetch(timeout=1).hint)
+    assert time.monotonic() - started < 10
+    api.answering.set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "hint"),
+    [
+        (
+            permission_denied("logging.logEntries.list", "projects/my-project"),
+            "Grant the identity in use `logging.logEntries.list`, which `roles/logging.viewer` holds.",
+        ),
+        (
+            service_disabled("Cloud Logging API", HOST),
+            "Enable the API: `gcloud services enable logging.googleapis.com --project=my-project`.",
+        ),
+    ],
+)
+def test_without_permission_there_is_a_hint_at_once(api: LoggingApi, fault: tuple[int, Any], hint: str) -> None:
+    api.faults.append(fault)
+    words = fetch(timeout=30)
+    assert (words.lines, len(api.asked)) == ((), 1)
+    assert str(words.hint).endswith(hint)
+
+
+def raise_refresh_error() -> Credentials:
+    raise RefreshError("Token has been expired or revoked.")  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+
+
+def raise_our_own_error() -> Credentials:
+    raise PipesCloudFunctionError("No Google credentials were found.")
+
+
+@pytest.mark.parametrize(
+    ("get_credentials", "text"),
+    [
+        pytest.param(lambda: None, "/does/not/exist.json was not found", id="a credentials file that is not there"),
+        pytest.param(raise_refresh_error, "Token has been expired or revoked", id="refused at the source"),
+        pytest.param(raise_our_own_error, "No Google credentials were found", id="not found by ourselves"),
+        pytest.param(lambda: credentials("old"), "do not contain the necessary fields", id="cannot be refreshed"),
+    ],
+)
+def test_credentials_that_do_not_work_leave_a_hint_at_once(
+    api: LoggingApi,
+    get_credentials: Callable[[], Credentials | None],
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/does/not/exist.json")
+    started = time.monotonic()
+    words = fetch_last_words(EXECUTION, get_credentials, timeout=30)
+    assert words.lines == ()
+    assert time.monotonic() - started < 15
+    assert text in str(words.hint)
+
+
+def test_logs_that_cannot_be_reached_leave_a_hint(network: Network) -> None:
+    assert HOST in str(fetch().hint)
+    assert set(network.routes.refused) == {(HOST, 443)}
+
+
+def test_unknown_project_leaves_a_hint_and_asks_nobody(network: Network) -> None:
+    words = fetch(Execution(STARTED, STARTED, TRACE))
+    assert words == LastWords(hint="The function's logs were not looked up: its URL does not tell its project.")
+    assert network.routes.asked == []
+
+
+WITHOUT_LOGGING = """
+import sys
+from importlib.abc import MetaPathFinder
+
+
+class Finder(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "google.cloud.logging":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Finder())
+from datetime import datetime, timezone
+from dagster_gcf_pipes import PipesCloudFunctionError
+from dagster_gcf_pipes._execution import Execution
+from dagster_gcf_pipes._last_words import fetch_last_words
+
+now = datetime.now(timezone.utc)
+print(fetch_last_words(Execution(now, now, "0" * 32, "my-project")))
+"""
+
+
+def test_without_the_extra_there_is_a_hint() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_LOGGING], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "The function's last log entries could not be read: google-cloud-logging is missing. "
+        "Install `dagster-gcf-pipes[logging]`.\n"
+    )
