@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import requests
-from gcf_pipes._protocol import BOOTSTRAP_KEYS, CHUNK_COUNT_HEADER, ERROR_HEADER, MAX_REQUEST_BYTES, TIMEOUT_HEADER
+from gcf_pipes._protocol import BOOTSTRAP_KEYS, CHUNK_COUNT_HEADER, ERROR_HEADER, MAX_REQUEST_BYTES
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 from urllib3.connection import HTTPConnection
@@ -100,8 +100,8 @@ def call_function(
     url: str,
     body: bytes,
     *,
+    headers: Mapping[str, str],
     auth: FunctionAuth,
-    function_timeout: int,
     timeout: tuple[float, float],
 ) -> FunctionCall:
     """Post a body to a function and wait for the response.
@@ -112,8 +112,8 @@ def call_function(
         http: The session to use.
         url: The function's URL.
         body: JSON.
+        headers: Sent beside the content type.
         auth: Gives the call its ID token, unless the session authenticates by itself.
-        function_timeout: How long the function may run, in seconds: it is told so.
         timeout: Connect and read timeout, in seconds.
 
     Raises:
@@ -124,7 +124,7 @@ def call_function(
         response = http.post(
             url,
             data=body,
-            headers={"Content-Type": "application/json", TIMEOUT_HEADER: str(function_timeout)},
+            headers={"Content-Type": "application/json", **headers},
             auth=None if _authenticates(http) else auth,
             timeout=timeout,
             allow_redirects=False,

@@ -31,6 +31,7 @@ _BODY_EXCERPT = 1000
 _MOST_NAMED = 20
 _SUCCESS = range(200, 300)
 _REDIRECTS = range(300, 400)
+_SERVER_ERRORS = range(500, 600)
 _CONFLICT = 409
 _UNAVAILABLE = 503
 _PROXY_ERRORS = frozenset({502, 503, 504})
@@ -39,6 +40,12 @@ _ACCESS_HINTS = {
     403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
     404: "the URL is not the function's, or the function's ingress setting blocks this network",
 }
+_UNKNOWN_FATE = "it crashed, or ran out of memory or time"
+_LIKELY_FATES: Mapping[int | None, str] = {
+    503: "its instance died, most often for want of memory. Deploy it with more, or let it hold less at a time",
+    504: "it ran longer than its timeout. Deploy it with a longer one (at most 3600 s), or let it do less",
+}
+"""Source: https://cloud.google.com/run/docs/troubleshooting (503, 504)."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class CallRecord:
         identity_error: Why there was no ID token, if the call was not made or was refused for want of one.
         hint: What mends a refusal, as far as the caller's identity tells.
         location: Where a redirect leads, without its query.
+        fate: Why the function ended, as the platform says in its log, or None.
     """
 
     status: int | None = None
@@ -66,6 +74,7 @@ class CallRecord:
     identity_error: PipesCloudFunctionIdentityError | None = None
     hint: str = ""
     location: str = ""
+    fate: str | None = None
 
     @property
     def chunks_to_expect(self) -> int | None:
@@ -119,6 +128,13 @@ class SessionRecord:
     message_count: int = 0
     missing_chunks: tuple[int, ...] = ()
     failure: Exception | None = None
+
+
+def died_without_a_word(call: CallRecord, session: SessionRecord) -> bool:
+    """Whether the function ended, or never began, without telling why: then its logs may."""
+    if session.closed or session.failure or call.error_code or call.identity_error:
+        return False
+    return call.status in _SERVER_ERRORS or (call.status is None and call.sent)
 
 
 def find_error(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
@@ -194,10 +210,17 @@ def _redirected(call: CallRecord, session: SessionRecord, metadata: Metadata) ->
 def _call_lost(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     if not call.may_go_on or (session.opened and session.closed):
         return None
-    fate = ": it crashed, or ran out of memory or time" if session.opened else ""
     return PipesCloudFunctionCallError(
-        f"The call {call.summary}; {_progress(session)}{fate}. The response says: {_excerpt(call.body)}", metadata
+        f"The call {call.summary}; {_progress(session)}{_fate(call, session)}. The response says: "
+        f"{_excerpt(call.body)}",
+        metadata,
     )
+
+
+def _fate(call: CallRecord, session: SessionRecord) -> str:
+    """Say why the function ended: as the platform's log says it, or what is most likely."""
+    fate = call.fate or (_LIKELY_FATES.get(call.status, _UNKNOWN_FATE) if session.opened else "")
+    return fate and f": {fate}"
 
 
 def _status_not_ok(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:

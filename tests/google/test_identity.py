@@ -68,7 +68,7 @@ class Caller:
 
     def call(self, url: str = FUNCTION_URL, http: requests.Session | None = None) -> FunctionCall:
         with http or create_http_session() as session:
-            return call_function(session, url, b"{}", auth=self._auth, function_timeout=10, timeout=(10, 10))
+            return call_function(session, url, b"{}", headers={}, auth=self._auth, timeout=(10, 10))
 
     def succeed(self, url: str = FUNCTION_URL) -> dict[str, Any]:
         response = self.call(url).response

@@ -19,7 +19,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionNotOpenedError,
     PipesCloudFunctionRefusedError,
 )
-from dagster_gcf_pipes._verdict import CallRecord, SessionRecord, find_error
+from dagster_gcf_pipes._verdict import CallRecord, SessionRecord, died_without_a_word, find_error
 
 METADATA = {"function_url": MetadataValue.url("https://functions/orders"), "http_status": MetadataValue.int(200)}
 
@@ -39,6 +39,11 @@ DUPLICATE = CallRecord(status=409, body="another delivery", error_code="duplicat
 
 NOTHING = SessionRecord()
 OPENED = SessionRecord(opened=True, chunk_count=1, message_count=3)
+FATES = {
+    502: "it crashed, or ran out of memory or time",
+    503: "its instance died, most often for want of memory",
+    504: "it ran longer than its timeout",
+}
 COMPLETE = SessionRecord(opened=True, closed=True, chunk_count=2, message_count=5)
 RAISED = replace(COMPLETE, exception=BOOM)
 UNREADABLE = replace(OPENED, failure=ValueError("line 2 of gs://lake/s/2.json"))
@@ -245,7 +250,7 @@ FAILURES = [
         for status in (502, 503, 504)
         for name, session, progress in (
             ("not opened", NOTHING, "opened no Pipes session"),
-            ("opened, not closed", OPENED, "did not close its Pipes session: it crashed, or ran out of memory or time"),
+            ("opened, not closed", OPENED, f"did not close its Pipes session: {FATES[status]}"),
         )
     ),
     pytest.param(
@@ -447,3 +452,30 @@ def test_every_error_is_a_failure_with_the_metadata(call: CallRecord, session: S
     if error is not None:
         assert isinstance(error, Failure)
         assert METADATA.items() <= error.metadata.items()
+
+
+def test_what_the_platform_logged_is_the_fate_of_a_function_that_died() -> None:
+    call = CallRecord(status=503, fate="it ran out of memory (Memory limit of 256 MiB exceeded)")
+    error = find_error(call, OPENED, METADATA)
+    assert error is not None
+    assert "but did not close its Pipes session: it ran out of memory (Memory limit of" in str(error.description)
+
+
+@pytest.mark.parametrize(
+    ("call", "session", "died"),
+    [
+        (CallRecord(status=503), OPENED, True),
+        (CallRecord(status=500), NOTHING, True),
+        (LOST, OPENED, True),
+        (CallRecord(lost="refused", sent=False), NOTHING, False),
+        (CallRecord(status=503), COMPLETE, False),
+        (CallRecord(status=403), NOTHING, False),
+        (CallRecord(status=429), NOTHING, False),
+        (CallRecord(status=503, error_code="storage_unavailable"), NOTHING, False),
+        (LOST, replace(OPENED, failure=ValueError("unreadable")), False),
+    ],
+)
+def test_the_logs_are_asked_only_about_a_function_that_did_not_tell_its_end(
+    call: CallRecord, session: SessionRecord, died: bool
+) -> None:
+    assert died_without_a_word(call, session) is died
