@@ -92,7 +92,7 @@ class FunctionAuth(AuthBase):
         request.headers["Authorization"] = f"Bearer {token.value}"
 
     def _once_more_if_unauthorized(self, response: requests.Response, **options: Any) -> requests.Response:
-        if response.status_code != UNAUTHORIZED or _is_answer_of_the_function(response) or self._sent is None:
+        if self._sent is None or not _is_refusal_of_the_platform(response):
             return response
         token = self._identity.id_token(str(self._audience), refused=self._sent.value)
         if token is None:
@@ -136,6 +136,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _is_answer_of_the_function(response: requests.Response) -> bool:
-    """Whether the function has run: then its 401 is its own, and to call it again would not be harmless."""
-    return CHUNK_COUNT_HEADER in response.headers or ERROR_HEADER in response.headers
+def _is_refusal_of_the_platform(response: requests.Response) -> bool:
+    """Whether the platform refused the token, so that nothing has run; a 401 of the function's own says otherwise.
+
+    Source: https://datatracker.ietf.org/doc/html/rfc6750#section-3 (what goes with a 401 of a bearer token), and for
+    its words https://github.com/googleapis/google-auth-library-nodejs/issues/1208.
+    """
+    headers = response.headers
+    is_of_the_function = CHUNK_COUNT_HEADER in headers or ERROR_HEADER in headers
+    is_of_a_token = headers.get("WWW-Authenticate", "").startswith("Bearer")
+    return response.status_code == UNAUTHORIZED and is_of_a_token and not is_of_the_function

@@ -60,11 +60,13 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             resources={"cloud_function": PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET"))},
         )
 
-    Its identity is what google-auth finds in the environment, or the service account that this impersonates. It needs
-    `roles/run.invoker` on the function's Cloud Run service; in the bucket `storage.objects.get` and
-    `storage.objects.list` on the key prefix, `storage.objects.create` for the marker that ends a function and for
-    contexts that are too large for the request, and `storage.objects.delete` for the cleanup; and
-    `cloudfunctions.functions.get` for functions that are given by their name.
+    A function is called with an ID token, if its URL is https and of another machine. The identity is the one that
+    google-auth finds in the environment, or a service account that this impersonates. A person's credentials, such as
+    those of gcloud, call private functions through an impersonation alone. The identity needs `roles/run.invoker` on
+    the function's Cloud Run service; in the bucket `storage.objects.get` and `storage.objects.list` on the key prefix,
+    `storage.objects.create` for the marker that ends a function and for contexts that are too large for the request,
+    and `storage.objects.delete` for the cleanup; and `cloudfunctions.functions.get` for functions that are given by
+    their name.
 
     To use credentials or a connection of your own, override `get_credentials`, `get_storage_client` or
     `get_http_session`.

@@ -38,6 +38,7 @@ from gcf_pipes import (
     pipes_function,
     pipes_traceparent,
 )
+from google.auth.credentials import AnonymousCredentials, Credentials
 from google.cloud import storage
 
 from dagster_gcf_pipes import (
@@ -48,6 +49,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionError,
     PipesCloudFunctionEventContextInjector,
     PipesCloudFunctionExceptionError,
+    PipesCloudFunctionIdentityError,
     PipesCloudFunctionMessagesError,
     PipesCloudFunctionNotClosedError,
     PipesCloudFunctionNotOpenedError,
@@ -71,11 +73,17 @@ with_everything = PipesCloudFunctionClient(
     drain_timeout=5,
     inline_context_limit=1024,
     cleanup="never",
+    impersonate_service_account="dagster@my-project.iam.gserviceaccount.com",
+    impersonation_delegates=["first@my-project.iam.gserviceaccount.com"],
+    audience="https://orders.example.com",
 )
 is_a_pipes_client: PipesClient = smallest
 
 
 class AuthorizedClient(PipesCloudFunctionClient):
+    def get_credentials(self) -> Credentials:
+        return AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth types it so
+
     def get_storage_client(self) -> storage.Client:
         return storage.Client(project="my-project")
 
@@ -139,7 +147,7 @@ def all_defaults() -> tuple[PipesContextInjector, PipesMessageReader]:
 def describe(client: PipesCloudFunctionClient, context: AssetExecutionContext) -> str | None:
     try:
         client.run(context=context, function_url=URL)
-    except (PipesCloudFunctionAccessError, PipesCloudFunctionRefusedError) as error:
+    except (PipesCloudFunctionIdentityError, PipesCloudFunctionAccessError, PipesCloudFunctionRefusedError) as error:
         call_error: PipesCloudFunctionCallError = error
         return call_error.description
     except (
