@@ -23,11 +23,11 @@ class IdToken:
 
     Attributes:
         value: The token; a secret, which is why it is not in the repr.
-        email: The email of the service account that it names, or None if it names none.
+        email: The email of the account that it names.
     """
 
     value: str = field(repr=False)
-    email: str | None
+    email: str
 
 
 class Identity:
@@ -130,11 +130,11 @@ class Identity:
         return with_retries(ask, timeout=self._retry_timeout)
 
 
-def _email(token: str) -> str | None:
+def _email(token: str) -> str:
     from google.auth import jwt  # noqa: PLC0415 - as in _credentials
 
     try:
-        email: str | None = jwt.decode(token, verify=False).get("email")  # type: ignore[no-untyped-call]
+        claims = jwt.decode(token, verify=False)  # type: ignore[no-untyped-call]  # google-auth types it so
     except ValueError:
-        return None  # credentials of the user's own may have tokens of another form
-    return email
+        claims = {}  # credentials of the user's own may have tokens of another form
+    return str(claims.get("email", "an account that it does not name"))

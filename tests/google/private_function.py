@@ -5,6 +5,7 @@ https://github.com/datacommonsorg/docsite/pull/463 (the text of a 403),
 https://github.com/googleapis/google-auth-library-nodejs/issues/1208 (why a token was refused).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ class PrivateFunction:
         backend: The URL of the function itself; without one, it answers who called.
         clock_offset: Seconds by which the platform's clock is ahead of that of who gives tokens.
         refused: Tokens that do not hold any more.
+        statuses: What it answers next, before it looks at anything.
+        when_called: Called at each call.
         redirect_to: Where it redirects each call, or None.
         authorizations: The Authorization header of each call, or None.
     """
@@ -49,6 +52,8 @@ class PrivateFunction:
     backend: str | None = None
     clock_offset: float = 0
     refused: set[str] = field(default_factory=set)
+    statuses: list[int] = field(default_factory=list)
+    when_called: Callable[[], object] = lambda: None
     redirect_to: str | None = None
     authorizations: list[str | None] = field(default_factory=list)
 
@@ -60,6 +65,11 @@ class PrivateFunction:
         def call(path: str) -> flask.Response:
             authorization = flask.request.headers.get("Authorization")
             self.authorizations.append(authorization)
+            self.when_called()
+            if self.statuses:
+                return flask.Response(
+                    "The request was aborted because there was no available instance.", self.statuses.pop(0)
+                )
             if self.redirect_to:
                 return flask.Response(status=302, headers={"Location": self.redirect_to})
             return self._refusal(authorization) or self._run(authorization)

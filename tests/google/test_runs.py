@@ -113,13 +113,29 @@ def test_who_may_not_call_is_told_what_to_do(
     assert len(google.function.authorizations) == 1
 
 
-def test_a_fault_of_the_token_service_costs_an_attempt_alone(
-    google: Google, private_function: str, bucket: str, emulator: Emulator
+def test_an_attempt_has_a_token_of_its_own_if_the_last_one_has_expired_meanwhile(
+    google: Google, private_function: str, bucket: str
 ) -> None:
-    """Each attempt asks anew; nothing has run, so another may follow."""
-    google.accounts.statuses["token"] = [503]
+    google.accounts.lifetime = 100  # seconds; google-auth holds a token for expired 225 s before it is
+    google.function.statuses = [429, 503]
     succeeded, kept = run(private_function, google.logins.service_account_file(), bucket=bucket)
     assert succeeded, kept
+    assert len(set(google.function.authorizations)) == 3
+
+
+def test_a_login_that_is_revoked_between_two_attempts_ends_the_run(
+    google: Google, private_function: str, bucket: str
+) -> None:
+    login = google.logins.service_account_file()
+    google.accounts.lifetime = 100  # as above
+    google.function.statuses = [429]
+    google.function.when_called = login.revoke
+    succeeded, kept = run(private_function, login, bucket=bucket)
+    assert not succeeded
+    assert len(google.function.authorizations) == 1
+    assert "PipesCloudFunctionIdentityError" in kept
+    assert "Invalid grant: account not found" in kept
+    assert "gcloud iam service-accounts keys create" in kept
 
 
 def test_an_emulator_asks_for_nobody(google: Google, function: FunctionServer, bucket: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_gcf_pipes import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._retry import DEFAULT_RETRY_ON, NextStep, RetryPolicy, next_step
 from dagster_gcf_pipes._verdict import CallRecord
 
@@ -14,6 +15,13 @@ NO_CONNECTION = CallRecord(lost="ConnectionError: refused", sent=False)
 NO_INSTANCE = CallRecord(status=429, body="The request was aborted because there was no available instance.")
 DUPLICATE = CallRecord(status=409, error_code="duplicate_call")
 POLICY = RetryPolicy(frozenset(DEFAULT_RETRY_ON), max_attempts=4, initial_delay=2.0, max_delay=30.0, timeout=120.0)
+
+
+def no_token(*, allow_retries: bool) -> CallRecord:
+    error = PipesCloudFunctionIdentityError("no ID token", allow_retries=allow_retries)
+    return CallRecord(lost="no ID token", sent=False, identity_error=error)
+
+
 FINISH, RETRY, FOLLOW = NextStep.FINISH, NextStep.RETRY, NextStep.FOLLOW
 
 
@@ -33,6 +41,8 @@ FINISH, RETRY, FOLLOW = NextStep.FINISH, NextStep.RETRY, NextStep.FOLLOW
         pytest.param(CallRecord(status=500, error_code="storage_forbidden"), FINISH, FINISH, id="refused for good"),
         pytest.param(CallRecord(status=503, error_code="storage_unavailable"), RETRY, FINISH, id="refused for now"),
         pytest.param(CallRecord(status=409), FINISH, FINISH, id="the function's own 409"),
+        pytest.param(no_token(allow_retries=True), RETRY, FOLLOW, id="no ID token for now"),
+        pytest.param(no_token(allow_retries=False), FINISH, FOLLOW, id="no ID token"),
     ],
 )
 def test_next_step(call: CallRecord, if_not_opened: NextStep, if_opened: NextStep) -> None:
