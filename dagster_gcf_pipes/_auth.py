@@ -35,7 +35,7 @@ class FunctionAuth(AuthBase):
         self._identity = identity
         self._audience = audience
         self._log = log
-        self._takes_token = False
+        self._takes_token: bool | None = None  # not known before a call: its session may authenticate by itself
         self._sent: IdToken | None = None
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -72,7 +72,7 @@ class FunctionAuth(AuthBase):
 
     def hint(self, status: int) -> str:
         """Say what mends a refusal of the call, or nothing if that is not known."""
-        if status not in REFUSALS:
+        if status not in REFUSALS or self._takes_token is None:
             return ""
         if not self._sent:
             return "No ID token was sent: one goes over https alone, and to no host of this machine."

@@ -71,7 +71,7 @@ def translated_errors(identity: str, *, unless: type[Exception] | tuple[type[Exc
         text = f"Google's answer, again and again: {_said(error.cause)}"
         raise _identity_error(identity, text, allow_retries=True) from error.cause
     except (GoogleAuthError, requests.RequestException) as error:
-        text = f"Google's answer: {_said(error)} {_mend(str(error))}"
+        text = f"Google's answer: {_said(error).strip().rstrip('.')}. {_mend(str(error))}"
         raise _identity_error(identity, text, allow_retries=False) from error
 
 
@@ -105,8 +105,11 @@ def _identity_error(identity: str, text: str, *, allow_retries: bool) -> PipesCl
     )
 
 
-def _said(error: BaseException | None) -> str:
-    return " ".join(str(part) for part in error.args) if error and error.args else str(error)
+def _said(error: object) -> str:
+    """Return the texts in an error; beside them google-auth puts responses, and dicts that may hold a token."""
+    if isinstance(error, BaseException):
+        return " ".join(filter(None, map(_said, error.args))) or type(error).__name__
+    return error if isinstance(error, str) else ""
 
 
 def _mend(text: str) -> str:

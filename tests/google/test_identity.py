@@ -31,7 +31,6 @@ WITH_ID_TOKEN = [
     "own_id_token_object",
     "metadata_server",
     "user_impersonating",
-    "user_logged_in_with_gcloud",
     "gcloud_impersonation_file",
     "service_account_impersonating",
     "metadata_server_impersonating",
@@ -200,13 +199,8 @@ def test_a_token_that_is_refused_once_is_replaced(login: Login, google: Google) 
     assert len(google.function.authorizations) == 3
 
 
-def test_a_passing_fault_of_google_is_outlived(way: str, login: Login, google: Google) -> None:
-    for endpoint in ("token", "sts", "iam", "metadata"):
-        google.accounts.statuses[endpoint] = [503]
-    if way.startswith("metadata"):
-        google.accounts.statuses["metadata"] = []  # at first it is looked for, and what answers 503 is none
-    assert Caller(login).succeed()["email"] == CALLER
-    assert google.accounts.asked.total() >= 2 or way.startswith("metadata")
+def test_a_login_of_gcloud_is_found_without_a_variable_that_names_it(google: Google) -> None:
+    assert Caller(google.logins.user_logged_in_with_gcloud()).succeed()["email"] == CALLER
 
 
 # ------------------------------------------------------------------------------------------------ without an ID token
@@ -303,7 +297,8 @@ def test_a_session_that_authenticates_by_itself_is_left_alone(google: Google) ->
     with_auth.auth = ("somebody", "password")
     with_header.headers["Authorization"] = "Bearer own"
     for http in (with_auth, with_header):
-        caller.call(http=http)
+        record = caller.call(http=http).record
+        assert (record.status, record.hint, record.identity_error) == (401, "", None)
     assert google.function.authorizations == ["Basic c29tZWJvZHk6cGFzc3dvcmQ=", "Bearer own"]
     assert google.accounts.issued == []
 
@@ -342,6 +337,31 @@ def test_a_function_of_cloudfunctions_net_is_called_with_its_name_in_the_audienc
 # ------------------------------------------------------------------------------------------------ faults, and threads
 
 
+@pytest.mark.parametrize(
+    ("way", "endpoint"),
+    [
+        ("service_account_file", "token"),
+        ("metadata_server", "metadata"),
+        ("user_impersonating", "iam"),
+        ("workload_impersonating", "iam"),
+    ],
+    indirect=["way"],
+)
+def test_a_passing_fault_is_outlived(login: Login, google: Google, endpoint: str) -> None:
+    google.accounts.lifetime = 100  # so that the second call asks again
+    caller = Caller(login)
+    caller.succeed()
+    google.accounts.statuses[endpoint] = [503]
+    caller.succeed()
+    assert google.accounts.statuses[endpoint] == []
+
+
+def test_a_passing_fault_of_sts_is_outlived(google: Google) -> None:
+    google.accounts.statuses["sts"] = [503]
+    Caller(google.logins.workload_impersonating()).succeed()
+    assert google.accounts.asked["sts"] == 2
+
+
 def test_a_fault_that_does_not_pass_ends_with_an_error_that_may_be_retried(google: Google) -> None:
     google.accounts.statuses["iam"] = [503] * 100
     record = Caller(google.logins.user_impersonating(), retry_timeout=0.5).call().record
@@ -357,6 +377,28 @@ def test_a_service_that_cannot_be_reached_ends_with_an_error_that_may_be_retried
     record = Caller(login, retry_timeout=0.5).call().record
     assert record.identity_error is not None
     assert record.identity_error.allow_retries is True
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        (
+            "service_account_file",
+            "answer: invalid_grant: Invalid grant: account not found. The service account, or",
+        ),
+        ("user_impersonating", "Google's answer: Error getting ID token: {'error': {"),
+        ("metadata_server", "service. Status: 404 Response:"),
+    ],
+    indirect=["way"],
+)
+def test_an_error_says_what_google_said_and_no_more(login: Login, google: Google, said: str) -> None:
+    caller = Caller(login)
+    google.accounts.lifetime = 100
+    caller.succeed()
+    login.revoke()
+    text = str(caller.fail().description)
+    assert said in text
+    assert "object at 0x" not in text
 
 
 def test_threads_share_one_token(google: Google) -> None:
