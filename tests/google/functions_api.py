@@ -6,6 +6,7 @@ one does.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import flask
@@ -25,9 +26,13 @@ class FunctionsApi:
         faults: Answers that the next requests get, one each: a status and a body, JSON or text.
         asked: The path of each request, in order.
         app: The WSGI application.
+
+    Args:
+        accepts: Whether an Authorization header is one of somebody who may ask.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, accepts: Callable[[str | None], object] = f"Bearer {TOKEN}".__eq__) -> None:
+        self._accepts = accepts
         self.functions: dict[str, dict[str, Any]] = {}
         self.faults: deque[tuple[int, Any]] = deque()
         self.asked: list[str] = []
@@ -57,7 +62,7 @@ class FunctionsApi:
         if self.faults:
             status, body = self.faults.popleft()
             return body, status
-        if flask.request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if not self._accepts(flask.request.headers.get("Authorization")):
             return error_body(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."), 401
         if name not in self.functions:
             return error_body(404, "NOT_FOUND", f"Resource '{name}' was not found"), 404

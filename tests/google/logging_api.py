@@ -41,9 +41,13 @@ class LoggingApi:
         answering: While it is cleared, requests wait.
         asked: The body of each request, in order.
         app: The WSGI application.
+
+    Args:
+        accepts: Whether an Authorization header is one of somebody who may ask.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, accepts: Callable[[str | None], object] = f"Bearer {TOKEN}".__eq__) -> None:
+        self._accepts = accepts
         self.entries: dict[str, list[Entry]] = {}
         self.faults: deque[tuple[int, Any]] = deque()
         self.asked: list[dict[str, Any]] = []
@@ -59,7 +63,7 @@ class LoggingApi:
         if self.faults:
             status, body = self.faults.popleft()
             return body, status
-        if flask.request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if not self._accepts(flask.request.headers.get("Authorization")):
             return error_body(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."), 401
         try:
             return self._page(question), 200

@@ -5,7 +5,6 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -13,24 +12,18 @@ from typing import Any
 import pytest
 import requests
 from dagster import (
-    AssetExecutionContext,
     DagsterInstance,
-    PipesEnvContextInjector,
-    PipesMessageHandler,
-    asset,
     materialize,
-    open_pipes_session,
 )
-from dagster_pipes import PipesParams
 from google.cloud import storage
 
-from dagster_gcf_pipes import PipesCloudStorageMessageReader
+from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.faults.plan import EVERY, UPLOAD, Fault, storage_forbidden
 from tests.faults.proxy import FaultProxy
-from tests.helpers import bootstrap, stored_sessions
+from tests.helpers import bootstrap, calling_asset, stored_sessions
 
 COUNT = 200
 PLATFORM = {"K_SERVICE": "orders", "GCE_METADATA_HOST": "127.0.0.1:9"}  # where nothing listens
@@ -221,31 +214,13 @@ def test_print_does_not_raise_when_messages_cannot_be_stored_but_the_call_fails(
         function.child.wait_for_output("unstored 19")
 
 
-class ForwardingReader(PipesCloudStorageMessageReader):
-    """Asks for the function's output."""
-
-    @contextmanager
-    def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
-        with super().read_messages(handler) as params:
-            yield {**params, "include_stdio_in_messages": True}
-
-
 def test_a_dagster_run_has_the_output_in_its_stdout_and_stderr(
     printing: FunctionServer, bucket: str, tmp_path: Path
 ) -> None:
-    @asset
-    def orders(context: AssetExecutionContext) -> Any:
-        reader = ForwardingReader(bucket=bucket)
-        with open_pipes_session(
-            context=context, context_injector=PipesEnvContextInjector(), message_reader=reader
-        ) as session:
-            event = {"mode": "everything", "tag": "tag0", "count": COUNT}
-            body = {**event, **session.get_bootstrap_env_vars()}
-            requests.post(printing.url, json=body, timeout=60).raise_for_status()
-        return session.get_results()[0]
-
+    orders = calling_asset(printing.url, {"mode": "everything", "tag": "tag0", "count": COUNT})
+    client = PipesCloudFunctionClient(bucket=bucket, forward_logs=True)
     with DagsterInstance.local_temp(str(tmp_path)) as instance:
-        result = materialize([orders], instance=instance)
+        result = materialize([orders], resources={"cloud_function": client}, instance=instance)
         (captured,) = [e for e in result.all_events if e.event_type_value == "LOGS_CAPTURED"]
         log_key = [result.run_id, "compute_logs", captured.logs_captured_data.file_key]
         logs = instance.compute_log_manager.get_log_data(log_key)

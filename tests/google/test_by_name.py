@@ -1,0 +1,216 @@
+"""A deployed, private function that is called by its name: who called it, where it ran, and what is shown of that."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from dagster import (
+    AssetCheckSpec,
+    AssetExecutionContext,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    MaterializeResult,
+    MetadataValue,
+    asset,
+    materialize,
+)
+from opentelemetry import context as otel
+from opentelemetry import trace
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes._execution import rfc3339
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
+from tests.faults import CALL, INSTANCE_DIED, Fault, FaultProxy
+from tests.google.conftest import FUNCTION_URL, Google
+from tests.google.functions_api import HOST as FUNCTIONS_HOST
+from tests.google.functions_api import FunctionsApi
+from tests.google.logging_api import HOST as LOGGING_HOST
+from tests.google.logging_api import LoggingApi
+from tests.helpers import step_error
+from tests.metadata_server import run_metadata_server
+
+PROJECT, REGION, SERVICE, REVISION, INSTANCE = "my-project", "europe-west1", "orders", "orders-00007-xyz", "00f8b34f"
+NAME = f"projects/{PROJECT}/locations/{REGION}/functions/orders"
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A project with a deployed function, and who may call it logged in.
+
+    Attributes:
+        google: Google.
+        functions: The Functions API.
+        logging: The Logging API.
+        client: The resource.
+    """
+
+    google: Google
+    functions: FunctionsApi
+    logging: LoggingApi
+    client: PipesCloudFunctionClient
+
+    def run(
+        self, event: dict[str, Any], instance: DagsterInstance, *, function: str = "orders"
+    ) -> ExecuteInProcessResult:
+        checks = ("not_empty", "fresh") if event["mode"] == "materialize" else ()
+
+        @asset(name="orders", check_specs=[AssetCheckSpec(name, asset="orders") for name in checks])
+        def calls(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+            return cloud_function.run(context=context, function=function, event=event).get_materialize_result()
+
+        return materialize([calls], resources={"cloud_function": self.client}, instance=instance, raise_on_error=False)
+
+
+def metadata_of(result: ExecuteInProcessResult) -> Mapping[str, MetadataValue]:
+    (materialization,) = result.asset_materializations_for_node("orders")
+    return materialization.metadata
+
+
+def metadata_of_failure(result: ExecuteInProcessResult) -> Mapping[str, MetadataValue]:
+    failure = result.failure_data_for_node("orders")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    return failure.user_failure_data.metadata
+
+
+@pytest.fixture(scope="module")
+def deployed(emulator: Emulator) -> Iterator[FunctionServer]:
+    """The function's process, as Cloud Run starts it."""
+    with run_metadata_server({"instance/id": INSTANCE, "project/project-id": PROJECT}) as metadata_host:
+        env = {
+            "K_SERVICE": SERVICE,
+            "K_REVISION": REVISION,
+            "GCE_METADATA_HOST": metadata_host,
+            "LOG_EXECUTION_ID": "true",
+        }
+        with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, env=env) as server:
+            yield server
+
+
+@pytest.fixture
+def cloud(google: Google, deployed: FunctionServer, bucket: str) -> Cloud:
+    functions, logging = FunctionsApi(google.accounts.member_of), LoggingApi(google.accounts.member_of)
+    functions.add(NAME, serviceConfig={"service": f"services/{SERVICE}", "uri": FUNCTION_URL, "timeoutSeconds": 60})
+    google.network.serve(FUNCTIONS_HOST, functions.app)
+    google.network.serve(LOGGING_HOST, logging.app)
+    google.function.backend = deployed.url
+    fields = google.logins.user_impersonating().fields
+    client = PipesCloudFunctionClient(bucket=bucket, project=PROJECT, region=REGION, retry_delay=0.1, **fields)
+    return Cloud(google, functions, logging, client)
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.mark.parametrize("function", ["orders", NAME])
+def test_a_function_is_found_by_its_name_and_called_with_a_token(
+    cloud: Cloud, instance: DagsterInstance, function: str
+) -> None:
+    result = cloud.run({"mode": "materialize"}, instance, function=function)
+    assert result.success
+    assert cloud.functions.asked == [f"/v2/{NAME}"]
+    assert len(cloud.google.function.authorizations) == 1
+
+
+def test_every_materialization_and_check_tells_where_and_how_it_ran(cloud: Cloud, instance: DagsterInstance) -> None:
+    result = cloud.run({"mode": "materialize"}, instance)
+    evaluations = result.get_asset_check_evaluations()
+    assert len(evaluations) == 2
+    for metadata in (metadata_of(result), *(evaluation.metadata for evaluation in evaluations)):
+        assert metadata["function"] == MetadataValue.url(
+            f"https://console.cloud.google.com/functions/details/{REGION}/orders?env=gen2&project={PROJECT}"
+        )
+        assert metadata["function_url"] == MetadataValue.url(FUNCTION_URL)
+        assert metadata["revision"] == MetadataValue.text(REVISION)
+        assert metadata["instance_start"].value in {"cold", "warm"}
+        assert metadata["http_status"] == MetadataValue.int(200)
+        assert metadata["attempts"] == MetadataValue.int(1)
+        assert metadata["messages"] == MetadataValue.int(6)
+        assert metadata["chunks"].value in range(2, 7)
+        assert str(metadata["messages_uri"].value).startswith(f"gs://{cloud.client.bucket}/dagster-pipes/")
+        assert re.fullmatch("[0-9a-f]{32}", str(metadata["trace"].value))
+        assert metadata["execution_id"].value
+
+
+def test_the_link_opens_the_logs_of_exactly_this_execution(cloud: Cloud, instance: DagsterInstance) -> None:
+    metadata = metadata_of(cloud.run({"mode": "materialize"}, instance))
+    link = unquote(str(metadata["logs"].value))
+    assert link.startswith('https://console.cloud.google.com/logs/query;query=resource.type="cloud_run_revision"\n')
+    assert f'resource.labels.service_name="{SERVICE}"' in link
+    assert f'trace="projects/{PROJECT}/traces/{metadata["trace"].value}"' in link
+    assert f'labels.execution_id="{metadata["execution_id"].value}"' in link
+    assert link.endswith(f"?project={PROJECT}")
+
+
+def test_the_log_says_where_the_logs_are_before_the_call(cloud: Cloud, instance: DagsterInstance) -> None:
+    result = cloud.run({"mode": "ok"}, instance)
+    ours = [entry.user_message for entry in instance.all_logs(result.run_id) if "[pipes]" in entry.user_message]
+    assert re.search(
+        rf"\[pipes\] calling {FUNCTION_URL} in trace [0-9a-f]{{32}}; its messages come through gs://\S+, and its logs "
+        r"are at https://console.cloud.google.com/logs/query;",
+        ours[0] if "calling https" in ours[0] else ours[1],
+    )
+    assert "[pipes] the call was answered with HTTP 200 after" in ours[-1]
+
+
+def test_the_trace_of_the_caller_is_that_of_the_function(cloud: Cloud, instance: DagsterInstance) -> None:
+    span = trace.SpanContext(int(TRACE_ID, 16), 0xF067AA0BA902B7, is_remote=False, trace_flags=trace.TraceFlags(1))
+    token = otel.attach(trace.set_span_in_context(trace.NonRecordingSpan(span)))
+    try:
+        result = cloud.run({"mode": "materialize"}, instance)
+    finally:
+        otel.detach(token)
+    assert metadata_of(result)["trace"] == MetadataValue.text(TRACE_ID)
+
+
+def test_a_failure_tells_it_too(cloud: Cloud, instance: DagsterInstance) -> None:
+    metadata = metadata_of_failure(cloud.run({"mode": "raises"}, instance))
+    expected = {"function", "revision", "execution_id", "trace", "logs", "http_status", "attempts", "traceback"}
+    assert expected <= metadata.keys()
+
+
+def test_a_function_that_died_without_a_word_fails_with_its_last_log_entries(
+    cloud: Cloud, instance: DagsterInstance, deployed: FunctionServer
+) -> None:
+    text = "Memory limit of 256 MiB exceeded with 260 MiB used."
+    cloud.logging.entries[PROJECT] = [
+        {
+            "logName": f"projects/{PROJECT}/logs/run.googleapis.com%2Fvarlog%2Fsystem",
+            "resource": {
+                "type": "cloud_run_revision",
+                "labels": {"service_name": SERVICE, "revision_name": REVISION, "location": REGION},
+            },
+            "timestamp": rfc3339(datetime.now(timezone.utc)),
+            "labels": {"instanceId": INSTANCE},
+            "insertId": "1",
+            "severity": "ERROR",
+            "textPayload": text,
+        }
+    ]
+    with FaultProxy(deployed.url) as proxy, proxy.planned(Fault(CALL, INSTANCE_DIED, range(1, 99))):
+        cloud.google.function.backend = proxy.url
+        result = cloud.run({"mode": "ok"}, instance)
+    error = step_error(result)
+    assert "it ran out of memory. Deploy it with more (`--memory`)" in error
+    assert text in error
+    assert text in str(metadata_of_failure(result)["last_log_entries"].value)
+
+
+def test_a_function_that_is_not_active_is_not_called(cloud: Cloud, instance: DagsterInstance) -> None:
+    message = {"severity": "ERROR", "type": "CloudRunServiceNotFound", "message": "The service was deleted."}
+    cloud.functions.add(NAME, state="FAILED", stateMessages=[message])
+    result = cloud.run({"mode": "ok"}, instance)
+    assert "expected its state to be ACTIVE, got FAILED (CloudRunServiceNotFound: The service was deleted.)" in (
+        step_error(result)
+    )
+    assert cloud.google.function.authorizations == []
