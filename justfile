@@ -6,8 +6,13 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 uv := env("UV", "uv")
 run := uv + " run --locked"
 
+# what the deployed function needs: `gcf_pipes` itself lies beside it
+requirements_export := uv + " export --quiet --locked --package gcf-pipes --no-emit-project --no-default-groups --group deployed"
+
+example := "terraform -chdir=terraform/example"
+
 # what kills processes and starts whole stacks says nothing of packaging or versions: `test` runs it once
-once := "--ignore=tests/faults --ignore=tests/soak --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/test_local_stack.py"
+once := "--ignore=tests/faults --ignore=tests/soak --ignore=tests/terraform --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/test_local_stack.py"
 
 _default:
     @{{ just_executable() }} --list --unsorted
@@ -53,6 +58,7 @@ lint:
     {{ run }} ruff check .
     {{ run }} ruff format --check .
     {{ just_executable() }} --unstable --fmt --check
+    {{ just_executable() }} _terraform-fmt -check -diff
 
 # Check types
 [group('check')]
@@ -70,9 +76,51 @@ wheels *arguments:
     {{ uv }} build --quiet --all-packages --wheel --clear --out-dir dist
     UV={{ quote(uv) }} scripts/test_wheels.sh {{ arguments }}
 
+# Check that the function's requirements are those of the lock, and that its archive installs and serves
+[group('check')]
+deployable:
+    {{ requirements_export }} | diff cloud_function/requirements.txt - || { echo "just requirements mends it"; exit 1; }
+    {{ run }} python -m scripts.test_archive
+
+# Validate the Terraform files and run their own tests, with a mock of the provider
+[group('check')]
+terraform:
+    terraform -chdir=terraform init -backend=false
+    terraform -chdir=terraform validate
+    terraform -chdir=terraform test
+    {{ example }} init -backend=false
+    {{ example }} validate
+
 # All that keeps main honest
 [group('check')]
-ci: lint types test (wheels once) (test-lowest once)
+ci: lint types test (wheels once) (test-lowest once) deployable
+
+# Build the function's archive
+[group('deploy')]
+archive:
+    {{ run }} python scripts/build_archive.py cloud_function build/function.zip
+
+# Show what a deployment to a project would change; further arguments are Terraform's
+[group('deploy')]
+plan project *arguments: archive
+    {{ example }} init
+    {{ example }} plan -var project={{ quote(project) }} {{ arguments }}
+
+# Deploy the example to a project, after a question; further arguments are Terraform's
+[group('deploy')]
+deploy project *arguments: archive
+    {{ example }} init
+    {{ example }} apply -var project={{ quote(project) }} {{ arguments }}
+
+# Delete what was deployed to a project, after a question; further arguments are Terraform's
+[group('deploy')]
+destroy project *arguments: archive
+    {{ example }} destroy -var project={{ quote(project) }} {{ arguments }}
+
+# Export the function's requirements from the lock
+[group('edit')]
+requirements:
+    {{ requirements_export }} > cloud_function/requirements.txt
 
 # Format the code
 [group('edit')]
@@ -80,3 +128,8 @@ fmt:
     {{ run }} ruff check --fix .
     {{ run }} ruff format .
     {{ just_executable() }} --unstable --fmt
+    {{ just_executable() }} _terraform-fmt
+
+_terraform-fmt *arguments:
+    @if ! command -v terraform >/dev/null; then echo "terraform fmt is skipped: terraform is not on the PATH"; \
+    else terraform fmt -recursive {{ arguments }} terraform; fi

@@ -15,6 +15,7 @@ export VIRTUAL_ENV="$scratch/venv"
 
 # All that the tests need but the two packages: what is imported can then only be what was installed.
 cp -r "$root"/{tests,examples,local_stack,pyproject.toml,README.md} "$scratch"
+rm -r "$scratch/tests/terraform" # they test files of the source tree, which are in no wheel
 mkdir "$scratch/cloud_function"
 cp -r "$root"/cloud_function/{main.py,tasks,requirements.txt} "$scratch/cloud_function"
 
