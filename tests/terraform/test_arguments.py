@@ -1,0 +1,70 @@
+"""The arguments in `terraform/` are those of the provider, at both ends of the versions that it allows."""
+
+import re
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from tests.terraform.modules import FILES, MODULE, SCHEMAS, find_errors, load_schema, parse, resources
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(MODULE)))
+def test_each_file_parses(path: Path) -> None:
+    assert parse(path.read_text())
+
+
+@pytest.mark.parametrize("path", sorted(MODULE.rglob("*.tftest.hcl")), ids=lambda path: path.name)
+def test_each_native_test_parses(path: Path) -> None:
+    assert parse(path.read_text())["run"]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(MODULE)))
+def test_the_resources_have_arguments_of_the_provider(path: Path, schema: Path) -> None:
+    assert find_errors(path.read_text(), load_schema(schema)) == []
+
+
+def test_the_schemas_are_of_the_first_and_of_the_last_major_version_allowed() -> None:
+    allowed = SpecifierSet(re.findall(r'version = "(.*)"', (MODULE / "versions.tf").read_text())[0])
+    versions = [load_schema(path)["version"] for path in SCHEMAS]
+    assert all(version in allowed for version in versions)
+    assert {version.split(".")[0] for version in versions} == {"7", "8"}
+
+
+def test_the_example_allows_the_versions_of_the_module() -> None:
+    module, example = (parse((folder / "versions.tf").read_text()) for folder in (MODULE, MODULE / "example"))
+    assert module == example
+
+
+BUCKET = "google_storage_bucket.messages"
+SERVICE = "google_cloudfunctions2_function.this.service_config"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "error"),
+    [
+        ("  force_destroy ", "  force_destroyed ", f"{BUCKET}: there is no argument force_destroyed"),
+        ("soft_delete_policy {", "soft_delete {", f"{BUCKET}: there is no argument soft_delete"),
+        ("matches_prefix ", "prefix ", f"{BUCKET}.lifecycle_rule.condition: there is no argument prefix"),
+        ("default_kms_key_name ", "kms_key_name ", f"{BUCKET}.encryption: there is no argument kms_key_name"),
+        ("timeout_seconds ", "timeout ", f"{SERVICE}: there is no argument timeout"),
+        (" subnetwork = ", " subnet = ", f"{SERVICE}.direct_vpc_network_interface: there is no argument subnet"),
+        (
+            "        version    = secret_environment_variables.value.version\n",
+            "",
+            f"{SERVICE}.secret_environment_variables: version is required",
+        ),
+        ('_bucket" "source"', '_box" "source"', "google_storage_box.source: the schema has no such resource"),
+    ],
+)
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
+def test_a_wrong_argument_is_found(schema: Path, right: str, wrong: str, error: str) -> None:
+    text = (MODULE / "main.tf").read_text()
+    assert right in text
+    assert error in find_errors(text.replace(right, wrong), load_schema(schema))
+
+
+def test_the_check_sees_every_resource() -> None:
+    declared = sum(len(re.findall(r"^resource ", path.read_text(), re.MULTILINE)) for path in FILES)
+    assert declared == sum(len(list(resources(path.read_text()))) for path in FILES) > 0
