@@ -102,20 +102,23 @@ archive:
 
 # Show what a deployment to a project would change; further arguments are Terraform's
 [group('deploy')]
+[positional-arguments]
 plan project *arguments: archive
     {{ example }} init
-    {{ example }} plan -var project={{ quote(project) }} {{ arguments }}
+    {{ example }} plan -var "project=$1" "${@:2}"
 
 # Deploy the example to a project, after a question; further arguments are Terraform's
 [group('deploy')]
+[positional-arguments]
 deploy project *arguments: archive
     {{ example }} init
-    {{ example }} apply -var project={{ quote(project) }} {{ arguments }}
+    {{ example }} apply -var "project=$1" "${@:2}"
 
 # Delete what was deployed to a project, after a question; further arguments are Terraform's
 [group('deploy')]
+[positional-arguments]
 destroy project *arguments: archive
-    {{ example }} destroy -var project={{ quote(project) }} {{ arguments }}
+    {{ example }} destroy -var "project=$1" "${@:2}"
 
 # Export the function's requirements from the lock
 [group('edit')]

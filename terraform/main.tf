@@ -4,7 +4,7 @@ locals {
   vpc_direct = var.vpc == null || try(var.vpc.connector, null) != null ? [] : [var.vpc]
   vpc_egress = try(var.vpc.all_traffic, false) ? "ALL_TRAFFIC" : "PRIVATE_RANGES_ONLY"
 
-  apis = [
+  apis = concat([
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudfunctions.googleapis.com",
@@ -12,9 +12,8 @@ locals {
     "iamcredentials.googleapis.com",
     "logging.googleapis.com",
     "run.googleapis.com",
-    "secretmanager.googleapis.com",
     "storage.googleapis.com",
-  ]
+  ], length(var.secrets) == 0 ? [] : ["secretmanager.googleapis.com"])
 }
 
 resource "google_project_service" "this" {
