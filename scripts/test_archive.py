@@ -63,7 +63,7 @@ def create_bucket() -> None:
 
 @contextmanager
 def serve(source: Path, environment: Path) -> Iterator[str]:
-    """Serve the function with the environment variables that `terraform/` gives it."""
+    """Serve the function with the environment variables that `terraform/` gives it by default."""
     address = ["--host", "127.0.0.1", "--port", "0"]
     # the command, for `python -m` would find the modules of this repository as well
     command = [str(environment / "bin/functions-framework"), "--target", "main", "--source", str(source / "main.py")]
@@ -71,7 +71,7 @@ def serve(source: Path, environment: Path) -> Iterator[str]:
         "GCF_PIPES_BUCKETS": BUCKET,
         "GCF_PIPES_KEY_PREFIX": "dagster-pipes",
         "LOG_EXECUTION_ID": "true",
-        "THREADS": "4",
+        "THREADS": "1",
         "GUNICORN_LOG_LEVEL": "info",
     }
     with run_process([*command, *address], ready=r"Listening at: (http://\S+)", env=variables) as server:

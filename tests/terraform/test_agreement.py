@@ -34,6 +34,12 @@ def test_the_example_sets_the_variables_of_the_examples_definitions() -> None:
     assert set(blocks("output", MODULE / "example")["environment"]["value"]) == set(read)
 
 
+def test_the_example_deploys_the_archive_that_the_recipe_builds() -> None:
+    (built,) = re.findall(r"build_archive\.py cloud_function (\S+)", (ROOT / "justfile").read_text())
+    default = blocks("variable", MODULE / "example")["source_archive"]["default"]
+    assert (MODULE / "example" / default).resolve() == ROOT / built
+
+
 def test_every_variable_and_output_is_described_and_every_variable_is_typed() -> None:
     for folder in (MODULE, MODULE / "example"):
         for name, body in {**blocks("variable", folder), **blocks("output", folder)}.items():
