@@ -196,6 +196,7 @@ def test_opened_tells_of_the_execution(deployed: FunctionServer, bucket: str, st
         "instance_id": INSTANCE,
         "execution_id": "execution5",
         "trace_id": trace_id,
+        "closes_with_request": True,
     }
 
 
@@ -230,4 +231,9 @@ def test_elsewhere_lines_stay_as_they_are(emulator: Emulator, bucket: str, stora
         assert "tag pipes 0" not in function.child.output
     opened = [messages[0]["params"]["extras"] for messages in stored_sessions(storage_client, bucket).values()]
     assert sorted(extras["cold_start"] for extras in opened) == [False, True]
-    assert {name for extras in opened for name in extras} == {"delivery_id", "execution_id", "cold_start"}
+    assert {name for extras in opened for name in extras} == {
+        "delivery_id",
+        "execution_id",
+        "cold_start",
+        "closes_with_request",
+    }

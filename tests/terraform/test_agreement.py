@@ -72,17 +72,10 @@ def test_every_role_on_the_bucket_of_the_messages_ends_at_the_prefix() -> None:
     assert conditions == {"${local.below_prefix}", "${local.below_prefix_or_list}"}
 
 
-FIELDS_TO_COME = pytest.mark.xfail(
-    not {"project", "impersonate_service_account"} <= set(FIELDS), reason="the resource does not have all fields yet"
-)
-
-
-@FIELDS_TO_COME
 def test_the_output_has_fields_of_the_resource() -> None:
     assert set(parse((MODULE / "outputs.tf").read_text())["locals"][0]["resource"]) <= set(FIELDS)
 
 
-@FIELDS_TO_COME
 def test_the_snippet_makes_definitions() -> None:
     """The native tests hold the output against this text."""
     snippet = (MODULE / "tests/snippet.txt").read_text()
