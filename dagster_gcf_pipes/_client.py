@@ -136,7 +136,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 call = self._call(run, body, reader, context.log)
             reader.function_ended(call.record.chunks_to_expect)
         context.log.info(f"[pipes] the call {call.record.summary} after {call.duration:.2f} s")
-        outcome = conclude(run, call, reader.record, self._identity().credentials)
+        outcome = conclude(run, call, reader.record, self._identity().credentials, log_view=self.log_view)
         if outcome.may_be_running:
             marker.leave("the function may still be running, but nothing waits for it")
         self._clean_up([*injector.object_keys, *reader.object_keys], failed=outcome.error is not None, log=context.log)

@@ -64,6 +64,16 @@ Region = Annotated[
     str, _text(REGION, "a region, such as 'europe-west1', without a zone"), WrapValidator(_unless_env_var)
 ]
 
+LogView = Annotated[
+    str,
+    _text(
+        r"projects/[^/]+/locations/[^/]+/buckets/[^/]+/views/[^/]+",
+        "the full name of a log view, projects/P/locations/L/buckets/B/views/V",
+    ),
+    WrapValidator(_unless_env_var),
+]
+"""Source: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list (`resourceNames[]`)."""
+
 CleanupPolicy = Annotated[
     str, _text("always|on_success|never", "'always', 'on_success' or 'never'"), WrapValidator(_unless_env_var)
 ]

@@ -63,6 +63,7 @@ def fetch_last_words(
     execution: Execution,
     get_credentials: "Callable[[], Credentials | None]" = lambda: None,
     *,
+    log_view: str | None = None,
     timeout: float = INGESTION_TIMEOUT,
 ) -> LastWords:
     """Fetch the last log entries of an execution that has ended, and what the platform logged of its instance.
@@ -72,12 +73,13 @@ def fetch_last_words(
     Args:
         execution: What to look for.
         get_credentials: Gives the credentials, or None for the environment's own.
+        log_view: The full name of a log view to read them through, or None for the project's logs.
         timeout: Seconds for which entries are waited for; the last request may take 5 s more. Default 10.
     """
     if not execution.project:
         return LastWords(hint="The function's logs were not looked up: its URL does not tell its project.")
     try:
-        with open_log_reader(execution.project, get_credentials) as reader:
+        with open_log_reader(execution.project, get_credentials, view=log_view) as reader:
             lines = _look_until_settled(reader, execution, timeout)
     except LogReadingError as error:
         return LastWords(hint=f"The function's last log entries could not be read: {error}")

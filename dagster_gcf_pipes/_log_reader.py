@@ -62,10 +62,11 @@ class LogReadingError(Exception):
 
 
 class LogReader:
-    """Reads the log entries of a project. See `open_log_reader`."""
+    """Reads log entries. See `open_log_reader`."""
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: "Client", source: str) -> None:
         self._client = client
+        self._source = source
 
     def read_latest(self, filter_: str) -> tuple[LogLine, ...]:
         """Return the latest entries that a filter finds, at most 50, the latest last.
@@ -75,17 +76,20 @@ class LogReader:
         """
         with _translated_errors(self._client.project):
             entries = self._client.list_entries(  # type: ignore[no-untyped-call]  # the library leaves it untyped
-                filter_=filter_, order_by="timestamp desc", page_size=MAX_LINES
+                resource_names=[self._source], filter_=filter_, order_by="timestamp desc", page_size=MAX_LINES
             )
             return tuple(_line(entry) for entry in islice(entries, MAX_LINES))[::-1]
 
 
 @contextmanager
-def open_log_reader(project: str, get_credentials: "Callable[[], Credentials | None]") -> "Iterator[LogReader]":
+def open_log_reader(
+    project: str, get_credentials: "Callable[[], Credentials | None]", *, view: str | None = None
+) -> "Iterator[LogReader]":
     """Open a reader of a project's log entries.
 
     Args:
         project: The project's ID or number.
+        view: The full name of a log view to read them through, or None for all that the identity may read.
         get_credentials: Gives the credentials, or None for the environment's own. An error of google-auth or of ours
             becomes a `LogReadingError`.
 
@@ -102,7 +106,8 @@ def open_log_reader(project: str, get_credentials: "Callable[[], Credentials | N
     ):
         _bound(tokens)
         _bound(http)
-        yield LogReader(create_client(project=project, credentials=credentials, _http=http, _use_grpc=False))
+        client = create_client(project=project, credentials=credentials, _http=http, _use_grpc=False)
+        yield LogReader(client, view or f"projects/{project}")
 
 
 def _import_client() -> Any:

@@ -33,7 +33,12 @@ class Outcome:
 
 
 def conclude(
-    run: FunctionRun, call: FunctionCall, session: SessionRecord, get_credentials: "Callable[[], Credentials]"
+    run: FunctionRun,
+    call: FunctionCall,
+    session: SessionRecord,
+    get_credentials: "Callable[[], Credentials]",
+    *,
+    log_view: str | None,
 ) -> Outcome:
     """Return how a run ended.
 
@@ -42,10 +47,11 @@ def conclude(
         call: Its call.
         session: Its messages.
         get_credentials: Gives the credentials with which the logs of a function are read that died.
+        log_view: The log view through which they are read, or None.
     """
     record, metadata = call.record, run.metadata(call, session)
     if died_without_a_word(record, session):
-        words = fetch_last_words(run.execution(session.execution), get_credentials)
+        words = fetch_last_words(run.execution(session.execution), get_credentials, log_view=log_view)
         record = replace(record, fate=words.cause)
         metadata = {**metadata, "last_log_entries": MetadataValue.md(f"```\n{words}\n```")}
     error = find_error(record, session, metadata)

@@ -15,6 +15,7 @@ from dagster_gcf_pipes._fields import (
     CleanupPolicy,
     FloatSeconds,
     KeyPrefix,
+    LogView,
     ProjectId,
     Region,
     RetriedOutcome,
@@ -85,6 +86,13 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
         description=(
             "Whether what the function prints is shown too, in the step's stdout and stderr: `print`, stdlib logging, "
             "warnings and tracebacks. It goes to Cloud Logging all the same. Default no."
+        ),
+    )
+    log_view: LogView | None = Field(
+        default=None,
+        description=(
+            "The full name of the log view through which the last log entries are read of a function that died. "
+            "Default: none, the logs of its project."
         ),
     )
     connect_timeout: Seconds = Field(

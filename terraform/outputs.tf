@@ -6,6 +6,7 @@ locals {
     cleanup                     = var.cleanup
     project                     = var.project
     region                      = var.region
+    log_view                    = one(google_logging_log_view.dagster[*].id)
     impersonate_service_account = length(var.dagster_impersonators) > 0 ? local.dagster_email : null
   }
 
@@ -39,9 +40,4 @@ output "function_service_account" {
 output "dagster_service_account" {
   description = "Email of Dagster's service account."
   value       = local.dagster_email
-}
-
-output "log_view" {
-  description = "The log view that Dagster's account may read, or null."
-  value       = one(google_logging_log_view.dagster[*].id)
 }

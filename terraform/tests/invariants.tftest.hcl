@@ -182,6 +182,10 @@ run "dagster_views_what_it_is_allowed_to" {
     condition     = google_logging_log_view_iam_member.dagster[0].role == "roles/logging.viewAccessor" && google_logging_log_view_iam_member.dagster[0].name == "orders-dagster"
     error_message = "Dagster has another role, or on another view"
   }
+  assert {
+    condition     = output.resource.log_view == google_logging_log_view.dagster[0].id
+    error_message = "the resource does not read the logs through the view"
+  }
 }
 
 run "a_given_account_is_dagsters" {
@@ -264,6 +268,7 @@ run "the_output_is_the_fields_of_the_dagster_resource" {
       cleanup                     = "on_success"
       project                     = "acme-data"
       region                      = "europe-west1"
+      log_view                    = null
       impersonate_service_account = null
     })
     error_message = "got ${jsonencode(output.resource)}"

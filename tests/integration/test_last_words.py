@@ -143,6 +143,14 @@ def test_nothing_of_others_comes_with_it(api: LoggingApi, other: dict[str, Any])
     assert texts(fetch()) == ["mine"]
 
 
+def test_logs_are_read_through_a_view_if_there_is_one(api: LoggingApi) -> None:
+    view = "projects/my-project/locations/global/buckets/_Default/views/orders-dagster"
+    api.entries[view.removeprefix("projects/")] = [out_of_memory(1)]
+    words = fetch_last_words(EXECUTION, lambda: credentials(TOKEN), log_view=view, timeout=0)
+    assert texts(words) == [OUT_OF_MEMORY]
+    assert api.asked[0]["resourceNames"] == [view]
+
+
 def test_project_that_is_known_by_its_number(api: LoggingApi) -> None:
     api.entries["123456789012"] = [entry(1, text="mine"), entry(2, text="x", trace=f"projects/p/traces/{OTHER_TRACE}")]
     assert texts(fetch(Execution(STARTED, STARTED, TRACE, "123456789012", "orders"))) == ["mine"]

@@ -246,3 +246,16 @@ def test_place_can_come_from_env_vars(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(project=EnvVar("PIPES_TEST_PROJECT"), region=EnvVar("PIPES_TEST_REGION"))
     resolved_place = place.process_config_and_initialize()
     assert (resolved_place.project, resolved_place.region) == ("my-project", "europe-west1")
+
+
+VIEW = "projects/my-project/locations/global/buckets/_Default/views/orders"
+
+
+@pytest.mark.parametrize("log_view", [None, VIEW])
+def test_accepts_a_log_view(log_view: str | None) -> None:
+    assert define(log_view=log_view).log_view == log_view
+
+
+def test_refuses_a_log_view_without_its_place() -> None:
+    with pytest.raises(ValidationError, match="expected the full name of a log view, projects/P/locations/L/buckets"):
+        define(log_view="orders")
