@@ -11,8 +11,11 @@ requirements_export := uv + " export --quiet --locked --package gcf-pipes --no-e
 
 example := "terraform -chdir=terraform/example"
 
-# what kills processes and starts whole stacks says nothing of packaging or versions: `test` runs it once
-once := "--ignore=tests/faults --ignore=tests/soak --ignore=tests/terraform --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/test_local_stack.py"
+# what says nothing of versions, `test` runs alone: faults, killed processes, whole stacks, the second emulator
+versions := "--ignore=tests/faults --ignore=tests/soak --ignore=tests/terraform --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/test_local_stack.py -k 'not fake-gcs-server'"
+
+# what says something of packaging: that all is in the wheels, and works together
+packaging := "tests/unit tests/test_example.py tests/test_readme.py tests/integration/test_runs.py -k 'not fake-gcs-server'"
 
 _default:
     @{{ just_executable() }} --list --unsorted
@@ -93,7 +96,7 @@ terraform:
 
 # All that keeps main honest
 [group('check')]
-ci: lint types test (wheels once) (test-lowest once) deployable
+ci: lint types test (wheels packaging) (test-lowest versions) deployable
 
 # Build the function's archive
 [group('deploy')]

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -15,7 +15,7 @@ from dagster_gcf_pipes import PipesCloudFunctionError
 from dagster_gcf_pipes._execution import Execution
 from dagster_gcf_pipes._last_words import LastWords, fetch_last_words
 from dagster_gcf_pipes._log_reader import MAX_LINE_LENGTH, MAX_LINES
-from tests.google import Network, run_network
+from tests.google import Network
 from tests.google.functions_api import TOKEN, permission_denied, quota_exceeded, service_disabled, unavailable
 from tests.google.logging_api import HOST, LoggingApi
 
@@ -38,14 +38,6 @@ TIMED_OUT = (
     "The request has been terminated because it has reached the maximum request timeout. To change this limit, see "
     "https://cloud.google.com/run/docs/configuring/request-timeout"
 )
-
-
-@pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
-    with run_network() as network:
-        for name, value in network.environment.items():
-            monkeypatch.setenv(name, value)
-        yield network
 
 
 @pytest.fixture

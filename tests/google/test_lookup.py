@@ -12,7 +12,7 @@ from dagster_gcf_pipes import PipesCloudFunctionLookupError, PipesCloudFunctionR
 from dagster_gcf_pipes._function_directory import FunctionDirectory, FunctionInfo
 from dagster_gcf_pipes._function_place import FunctionPlace
 from dagster_gcf_pipes._target import Target, resolve_target
-from tests.google import Network, run_network
+from tests.google import Network
 from tests.google.functions_api import (
     HOST,
     TOKEN,
@@ -27,14 +27,6 @@ from tests.google.functions_api import (
 NAME = "projects/my-project/locations/europe-west1/functions/orders"
 URL = "https://orders-abcdefghij-ew.a.run.app"
 GIVEN_URL = "https://europe-west1-my-project.cloudfunctions.net/orders"
-
-
-@pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
-    with run_network() as network:
-        for name, value in network.environment.items():
-            monkeypatch.setenv(name, value)
-        yield network
 
 
 @pytest.fixture
