@@ -50,6 +50,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionEventContextInjector,
     PipesCloudFunctionExceptionError,
     PipesCloudFunctionIdentityError,
+    PipesCloudFunctionLookupError,
     PipesCloudFunctionMessagesError,
     PipesCloudFunctionNotClosedError,
     PipesCloudFunctionNotOpenedError,
@@ -67,7 +68,12 @@ from_environment = PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET"), key_p
 with_everything = PipesCloudFunctionClient(
     bucket="my-bucket",
     key_prefix="team/pipes",
+    project="my-project",
+    region="europe-west1",
     function_timeout=540,
+    forward_logs=True,
+    log_view="projects/my-project/locations/global/buckets/_Default/views/orders",
+    retry_on=["429", "no_response"],
     connect_timeout=5,
     poll_interval=0.5,
     drain_timeout=5,
@@ -103,7 +109,7 @@ def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionCli
 
 @asset
 def customers(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Iterator[object]:
-    yield from cloud_function.run(context=context, function_url=URL).get_results()
+    yield from cloud_function.run(context=context, function="customers").get_results()
 
 
 @op
@@ -128,7 +134,12 @@ def with_parts(context: AssetExecutionContext) -> Iterator[object]:
         bucket="my-bucket", key_prefix="pipes", client=client, inline_context_limit=1024
     )
     reader: PipesMessageReader = PipesCloudStorageMessageReader(
-        bucket="my-bucket", key_prefix="pipes", client=client, poll_interval=0.5, drain_timeout=5.0
+        bucket="my-bucket",
+        key_prefix="pipes",
+        client=client,
+        poll_interval=0.5,
+        drain_timeout=5.0,
+        include_stdio_in_messages=True,
     )
     with open_pipes_session(context=context, context_injector=injector, message_reader=reader) as session:
         requests.post(URL, json=session.get_bootstrap_env_vars(), timeout=(10, 600))
@@ -147,7 +158,12 @@ def all_defaults() -> tuple[PipesContextInjector, PipesMessageReader]:
 def describe(client: PipesCloudFunctionClient, context: AssetExecutionContext) -> str | None:
     try:
         client.run(context=context, function_url=URL)
-    except (PipesCloudFunctionIdentityError, PipesCloudFunctionAccessError, PipesCloudFunctionRefusedError) as error:
+    except (
+        PipesCloudFunctionIdentityError,
+        PipesCloudFunctionLookupError,
+        PipesCloudFunctionAccessError,
+        PipesCloudFunctionRefusedError,
+    ) as error:
         call_error: PipesCloudFunctionCallError = error
         return call_error.description
     except (
