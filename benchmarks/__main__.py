@@ -16,7 +16,7 @@ from typing import Final
 from benchmarks._sizes import FULL, QUICK, Sizes
 from benchmarks._stack import create_buckets
 from benchmarks._table import Row, format_table
-from benchmarks.sections import burst, isolation, latency, overhead, requests_on_the_wire
+from benchmarks.sections import burst, isolation, latency, overhead, printing, requests_on_the_wire
 from local_stack.emulators import available_emulators, run_emulator
 
 Section = Callable[[str, Sizes], Iterator[Row]]
@@ -25,6 +25,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "latency": latency.measure,
     "requests": requests_on_the_wire.measure,
     "isolation": isolation.measure,
+    "printing": printing.measure,
     "burst": burst.measure,
 }
 NOTES: Final = """\

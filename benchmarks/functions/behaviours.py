@@ -33,8 +33,11 @@ def run(pipes: Pipes, event: Mapping[str, Any]) -> dict[str, float]:
     elif event["behaviour"] == "report":
         pipes.log.info("one line")
         pipes.report_asset_materialization(metadata={"rows": 1})
+    elif event["behaviour"] == "print":
+        for number in range(event["count"]):
+            print(f"line {number}")
     else:
-        raise ValueError(f"Expected the behaviour 'log', 'idle' or 'report', got {event['behaviour']!r}.")
+        raise ValueError(f"Expected the behaviour 'log', 'idle', 'report' or 'print', got {event['behaviour']!r}.")
     return {"seconds": time.monotonic() - started}
 
 

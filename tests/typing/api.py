@@ -158,16 +158,12 @@ def all_defaults() -> tuple[PipesContextInjector, PipesMessageReader]:
 def describe(client: PipesCloudFunctionClient, context: AssetExecutionContext) -> str | None:
     try:
         client.run(context=context, function_url=URL)
-    except (
-        PipesCloudFunctionIdentityError,
-        PipesCloudFunctionLookupError,
-        PipesCloudFunctionAccessError,
-        PipesCloudFunctionRefusedError,
-    ) as error:
+    except (PipesCloudFunctionIdentityError, PipesCloudFunctionAccessError, PipesCloudFunctionRefusedError) as error:
         call_error: PipesCloudFunctionCallError = error
         return call_error.description
     except (
         PipesCloudFunctionExceptionError,
+        PipesCloudFunctionLookupError,
         PipesCloudFunctionMessagesError,
         PipesCloudFunctionNotClosedError,
         PipesCloudFunctionNotOpenedError,
