@@ -31,7 +31,7 @@ class FunctionsApi:
         accepts: Whether an Authorization header is one of somebody who may ask.
     """
 
-    def __init__(self, accepts: Callable[[str | None], object] = f"Bearer {TOKEN}".__eq__) -> None:
+    def __init__(self, accepts: Callable[[str | None], object] = lambda header: header == f"Bearer {TOKEN}") -> None:
         self._accepts = accepts
         self.functions: dict[str, dict[str, Any]] = {}
         self.faults: deque[tuple[int, Any]] = deque()

@@ -46,7 +46,7 @@ class LoggingApi:
         accepts: Whether an Authorization header is one of somebody who may ask.
     """
 
-    def __init__(self, accepts: Callable[[str | None], object] = f"Bearer {TOKEN}".__eq__) -> None:
+    def __init__(self, accepts: Callable[[str | None], object] = lambda header: header == f"Bearer {TOKEN}") -> None:
         self._accepts = accepts
         self.entries: dict[str, list[Entry]] = {}
         self.faults: deque[tuple[int, Any]] = deque()
