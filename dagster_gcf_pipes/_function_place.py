@@ -16,6 +16,8 @@ _FUNCTION: Final = r"[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _FULL_NAME: Final = re.compile(
     rf"projects/(?P<project>{PROJECT})/locations/(?P<region>{REGION})/functions/(?P<function>{_FUNCTION})"
 )
+_URL: Final = re.compile(r"https?://[^\s/?#]\S*")
+_PLATFORM_OVER_HTTP: Final = re.compile(r"http://[^/?#]+\.(?:run\.app|cloudfunctions\.net)(?:[:/?#].*)?")
 _FUNCTION_URL: Final = re.compile(
     rf"https://(?P<region>{REGION})-(?P<project>[a-z][a-z0-9-]*)\.cloudfunctions\.net/(?P<function>{_FUNCTION})(?:[/?#].*)?"
 )
@@ -78,6 +80,22 @@ def match_full_name(name: str) -> FunctionPlace | None:
     """Return the place that a full resource name says, or None if it is none."""
     match = _FULL_NAME.fullmatch(name)
     return FunctionPlace(**match.groupdict()) if match else None
+
+
+def check_url(url: str) -> None:
+    """Refuse what is no URL, and the platform's over plain http, where it would redirect and no ID token is sent.
+
+    Raises:
+        PipesCloudFunctionRequestError: It is refused.
+    """
+    if not _URL.fullmatch(url):
+        raise _request_error(
+            f"Expected the URL of a function, such as https://..., got {url!r}. A name goes into `function`."
+        )
+    if _PLATFORM_OVER_HTTP.fullmatch(url):
+        raise _request_error(
+            f"Expected an https URL, got {url!r}: over plain http no ID token is sent. Write https:// in its place."
+        )
 
 
 def place_of_url(url: str) -> FunctionPlace:

@@ -1,5 +1,6 @@
 """The settings of the resource, each with its type, unit, default and validation."""
 
+from difflib import get_close_matches
 from typing import Any, Final
 
 from dagster import ConfigurableResource
@@ -28,6 +29,7 @@ from dagster_gcf_pipes._retry import DEFAULT_RETRY_ON, RetryPolicy
 DEFAULT_FUNCTION_TIMEOUT: Final = 3600
 MAX_RETRY_DELAY: Final = 30.0
 """The longest pause between two attempts of a call, in seconds."""
+_ARGUMENTS_OF_RUN: Final = ("function", "function_url", "event", "extras")
 
 
 class PipesCloudFunctionSettings(ConfigurableResource[Any]):
@@ -153,6 +155,17 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
         ),
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, values: Any) -> Any:
+        """Refuse what pydantic would pass over without a word: a misspelt field would leave another at its default."""
+        if not isinstance(values, dict):
+            return values  # a client that is a field of another resource
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        if unknown := next((name for name in values if name not in known), None):
+            raise ValueError(f"there is no field {unknown!r}: {_what_was_meant(unknown, known)}")
+        return values
+
     @model_validator(mode="after")
     def _check_delegates(self) -> "PipesCloudFunctionSettings":
         if self.impersonation_delegates and not self.impersonate_service_account:
@@ -169,3 +182,10 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
             max_delay=MAX_RETRY_DELAY,
             timeout=self.retry_timeout,
         )
+
+
+def _what_was_meant(name: str, known: list[str]) -> str:
+    if name in _ARGUMENTS_OF_RUN:
+        return "it is an argument of `run`, so that one resource serves all functions"
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"expected some of {known}"

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from dagster import EnvVar
+
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._function_directory import (
     ACTIVE,
@@ -11,7 +13,7 @@ from dagster_gcf_pipes._function_directory import (
     FunctionInfo,
     lookup_error,
 )
-from dagster_gcf_pipes._function_place import FunctionPlace, place_of_name, place_of_url
+from dagster_gcf_pipes._function_place import FunctionPlace, check_url, place_of_name, place_of_url
 
 _MENDS: Final = {
     "DEPLOYING": "Start the run again when the deployment has ended.",
@@ -59,19 +61,32 @@ def resolve_target(
         directory: Looks functions up.
 
     Raises:
-        PipesCloudFunctionRequestError: Both name and URL are given or neither is, or the name is none.
+        PipesCloudFunctionRequestError: Both name and URL are given or neither is, or what is given is none.
         PipesCloudFunctionLookupError: The look-up failed, or the function cannot be called in its present state.
     """
-    if (function is None) == (function_url is None):
-        given = "neither" if function is None else f"both, {function!r} and {function_url!r}"
-        raise PipesCloudFunctionRequestError(
-            f"Expected either `function`, a name, or `function_url`, got {given}.", allow_retries=False
-        )
+    _refuse_unless_one(function, function_url)
     if function_url is not None:
+        check_url(function_url)
         return Target(function_url, None, function_timeout, place_of_url(function_url))
     info = directory.look_up(place_of_name(function or "", project=project, region=region))
     _refuse_unless_callable(info)
     return Target(info.url, info.url, info.timeout_seconds, info.place, info)
+
+
+def _refuse_unless_one(function: str | None, function_url: str | None) -> None:
+    if (function is None) == (function_url is None):
+        given = "neither" if function is None else f"both, {function!r} and {function_url!r}"
+        raise _request_error(f"Expected either `function`, a name, or `function_url`, got {given}.")
+    for text in (function, function_url):
+        if isinstance(text, EnvVar):
+            raise _request_error(
+                f"Expected a text, got EnvVar({text.env_var_name!r}): Dagster resolves an EnvVar in the fields of "
+                "resources alone. Pass its `get_value()`."
+            )
+
+
+def _request_error(text: str) -> PipesCloudFunctionRequestError:
+    return PipesCloudFunctionRequestError(text, allow_retries=False)
 
 
 def _refuse_unless_callable(info: FunctionInfo) -> None:

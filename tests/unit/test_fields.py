@@ -135,6 +135,43 @@ def test_delegates_can_come_from_env_vars(monkeypatch: pytest.MonkeyPatch) -> No
     assert resolved(client).impersonation_delegates == [EMAILS[1]]
 
 
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [
+        ("funtion_timeout", "did you mean 'function_timeout'?"),
+        ("key_prefx", "did you mean 'key_prefix'?"),
+        ("function_url", "it is an argument of `run`"),
+        ("zone", "expected some of ['bucket', 'key_prefix', 'project'"),
+    ],
+)
+def test_refuses_a_field_that_there_is_not(field: str, meant: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        define(**{field: "a"})
+    assert f"there is no field {field!r}: {meant}" in str(caught.value)
+
+
+class Lake(ConfigurableResource):
+    """A resource that has the client as a field of its own."""
+
+    client: PipesCloudFunctionClient
+
+
+def test_can_be_a_field_of_another_resource() -> None:
+    assert Lake(client=define(function_timeout=3)).client.function_timeout == 3
+
+
+class PrefixedClient(PipesCloudFunctionClient):
+    """A client with another field."""
+
+    table_prefix: str
+
+
+def test_a_subclass_can_have_further_fields() -> None:
+    client = PrefixedClient(bucket="my-bucket", table_prefix="raw")
+    assert resolved(client).bucket == "my-bucket"
+    assert client.table_prefix == "raw"
+
+
 def test_every_field_is_described() -> None:
     fields = PipesCloudFunctionClient.model_fields
     assert [name for name, field in fields.items() if not field.description] == []

@@ -3,7 +3,7 @@
 import pytest
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._function_place import FunctionPlace, place_of_name, place_of_url
+from dagster_gcf_pipes._function_place import FunctionPlace, check_url, place_of_name, place_of_url
 
 FULL_NAME = "projects/my-project/locations/europe-west1/functions/orders"
 
@@ -92,3 +92,31 @@ def test_plain_name_needs_project_and_region(project: str | None, region: str | 
 )
 def test_place_of_a_url(url: str, place: FunctionPlace) -> None:
     assert place_of_url(url) == place
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://orders-abcdefghij-ew.a.run.app",
+        "https://europe-west1-my-project.cloudfunctions.net/orders?a=b",
+        "http://127.0.0.1:8080/",
+        "http://run.app.example.com/",
+    ],
+)
+def test_accepts_a_url(url: str) -> None:
+    check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "orders", "orders.run.app", "ftp://a", "https://", "https://a b", "https://a\n", "//a"]
+)
+def test_refuses_what_is_no_url(url: str) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError, match="Expected the URL of a function, such as https://"):
+        check_url(url)
+
+
+@pytest.mark.parametrize("host", ["orders-abc-ew.a.run.app", "europe-west1-p.cloudfunctions.net", "a.run.app:80"])
+@pytest.mark.parametrize("path", ["", "/orders", "?a=b"])
+def test_refuses_plain_http_to_the_platform(host: str, path: str) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError, match="over plain http no ID token is sent"):
+        check_url(f"http://{host}{path}")
