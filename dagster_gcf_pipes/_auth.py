@@ -10,11 +10,15 @@ from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
 from requests.auth import AuthBase
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
+from dagster_gcf_pipes._function_place import FunctionPlace
+from dagster_gcf_pipes._gcloud import let_invoke, show_url
 from dagster_gcf_pipes._google_auth_errors import WAYS_TO_AN_IDENTITY
 from dagster_gcf_pipes._identity import Identity, IdToken
 
 UNAUTHORIZED: Final = 401
 REFUSALS: Final = (UNAUTHORIZED, 403)
+NOT_FOUND: Final = 404
+NOWHERE: Final = FunctionPlace()
 _PATH_IN_AUDIENCE: Final = ".cloudfunctions.net"
 
 
@@ -29,12 +33,16 @@ class FunctionAuth(AuthBase):
         identity: Who calls.
         audience: Whom the tokens are for, or None for what the function's URL says, see `audience_of`.
         log: Told at the debug level who calls.
+        place: What is known of where the function is, for the text of a refusal.
     """
 
-    def __init__(self, identity: Identity, *, audience: str | None, log: Logger) -> None:
+    def __init__(
+        self, identity: Identity, *, audience: str | None, log: Logger, place: FunctionPlace = NOWHERE
+    ) -> None:
         self._identity = identity
         self._audience = audience
         self._log = log
+        self._place = place
         self._takes_token: bool | None = None  # not known before a call: its session may authenticate by itself
         self._sent: IdToken | None = None
 
@@ -71,7 +79,16 @@ class FunctionAuth(AuthBase):
         )
 
     def hint(self, status: int) -> str:
-        """Say what mends a refusal of the call, or nothing if that is not known."""
+        """Say what mends a refusal of the call, or nothing if that is not known.
+
+        Source: https://cloud.google.com/run/docs/troubleshooting (401, 403, and 404 by the ingress settings).
+        """
+        if status == NOT_FOUND:
+            return (
+                f"Compare the URL with what `{show_url(self._place)}` says. If it is the function's, deploy the "
+                "function with `--ingress-settings=all`, or let Dagster run in a network that its ingress setting "
+                "admits."
+            )
         if status not in REFUSALS or self._takes_token is None:
             return ""
         if not self._sent:
@@ -79,13 +96,10 @@ class FunctionAuth(AuthBase):
         if status == UNAUTHORIZED:
             return (
                 f"The ID token was made for the audience {self._audience}. If the function's own URL is another one, "
-                "as it is behind a domain or a load balancer, set `audience` of the resource to the URL that ends with "
-                "run.app, or to a custom audience of the Cloud Run service."
+                "as it is behind a domain or a load balancer, set `audience` of the resource to the URL that "
+                f"`{show_url(self._place)}` shows, or to a custom audience of the Cloud Run service."
             )
-        return (
-            f"Let {self._sent.email} call it: `gcloud run services add-iam-policy-binding SERVICE --region=REGION "
-            f"--member=serviceAccount:{self._sent.email} --role=roles/run.invoker`."
-        )
+        return f"Let {self._sent.email} call it: `{let_invoke(self._place, self._sent.email)}`."
 
     def _put(self, token: IdToken, request: requests.PreparedRequest) -> None:
         self._sent = token

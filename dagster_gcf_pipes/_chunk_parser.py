@@ -17,6 +17,10 @@ _NAMES: Final = ("asset_key", "check_name", "data_version")
 Source: https://www.postgresql.org/docs/current/functions-string.html (`chr` gives no NUL, as text cannot hold it).
 """
 _METHODS: tuple[str, ...] = get_args(Method)
+_SAME_VERSION: Final = (
+    "Install the same version of dagster-pipes on both sides, here and in the function's requirements.txt, and deploy "
+    "the function again."
+)
 _KEYS = {PIPES_PROTOCOL_VERSION_FIELD, "method", "params"}
 
 
@@ -51,13 +55,21 @@ def _parse_message(line: bytes, where: str) -> PipesMessage:
         ) from error
     if not isinstance(message, dict) or not message.keys() >= _KEYS:
         raise ChunkFormatError(f"Expected a JSON object with the keys {sorted(_KEYS)} in {where}, got {line[:200]!r}.")
-    if message[PIPES_PROTOCOL_VERSION_FIELD] != PIPES_PROTOCOL_VERSION or message["method"] not in _METHODS:
+    _check_version(message[PIPES_PROTOCOL_VERSION_FIELD], where)
+    if message["method"] not in _METHODS:
         raise ChunkFormatError(
-            f"Expected a message of version {PIPES_PROTOCOL_VERSION} of the Pipes protocol, with one of the methods "
-            f"{_METHODS}, in {where}, got {line[:200]!r}. Install the same version of dagster-pipes on both sides."
+            f"Expected a message with one of the methods {_METHODS} in {where}, got {line[:200]!r}. {_SAME_VERSION}"
         )
     _check_params(message["method"], message["params"], where)
     return cast("PipesMessage", message)
+
+
+def _check_version(version: object, where: str) -> None:
+    if version != PIPES_PROTOCOL_VERSION:
+        got = repr(version[:100]) if isinstance(version, str) else json_type(version)
+        raise ChunkFormatError(
+            f"Expected version {PIPES_PROTOCOL_VERSION!r} of the Pipes protocol in {where}, got {got}. {_SAME_VERSION}"
+        )
 
 
 def _check_params(method: str, params: Any, where: str) -> None:

@@ -198,7 +198,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     def _call(self, run: FunctionRun, body: bytes, reader: ReaderSession, log: Logger) -> FunctionCall:
         run_timeout = run.target.timeout + READ_TIMEOUT_MARGIN
         headers = {TIMEOUT_HEADER: str(run.target.timeout), **run.trace.headers}
-        auth = FunctionAuth(self._identity(), audience=self.audience or run.target.audience, log=log)
+        audience = self.audience or run.target.audience
+        auth = FunctionAuth(self._identity(), audience=audience, log=log, place=run.target.place)
 
         def call_once() -> FunctionCall:
             with self.get_http_session() as http:

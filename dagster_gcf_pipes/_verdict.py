@@ -28,6 +28,8 @@ from dagster_gcf_pipes._errors import (
 Metadata: TypeAlias = Mapping[str, MetadataValue]
 
 _BODY_EXCERPT = 1000
+_REFUSAL_EXCERPT = 4000
+"""Longer: what mends a refusal stands at its end."""
 _MOST_NAMED = 20
 _SUCCESS = range(200, 300)
 _REDIRECTS = range(300, 400)
@@ -40,6 +42,21 @@ _ACCESS_HINTS = {
     403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
     404: "the URL is not the function's, or the function's ingress setting blocks this network",
 }
+_NO_CONNECTION = "check the URL, and that this machine may connect to it: a proxy or a firewall may be in the way"
+_NO_INSTANCE = "there was no available instance"
+_ALL_BUSY = (
+    "all the instances that it may have were busy. Deploy it with more (`--max-instances`), or call it less often at a "
+    "time, as with a concurrency limit of Dagster"
+)
+_FATES_BEFORE_OPENED: Mapping[int | None, str] = {
+    429: _ALL_BUSY,
+    503: "its instance died before your code ran. Its log says why: a module that requirements.txt does not name, say",
+    504: (
+        "the call waited for an instance until the function's timeout. If `--concurrency` is above 1, set THREADS in "
+        "the function's environment to as much: an instance takes more calls than it has threads"
+    ),
+}
+"""Source: https://cloud.google.com/run/docs/troubleshooting, and for THREADS https://pypi.org/project/functions-framework."""
 _UNKNOWN_FATE = "it crashed, or ran out of memory or time"
 _LIKELY_FATES: Mapping[int | None, str] = {
     503: "its instance died, most often for want of memory. Deploy it with more, or let it hold less at a time",
@@ -168,7 +185,8 @@ def _call_refused(call: CallRecord, _: SessionRecord, metadata: Metadata) -> Pip
     if call.error_code is None or call.may_go_on:
         return None
     return PipesCloudFunctionRefusedError(
-        f"The function refused the call before its code ran ({call.status} {call.error_code}): {_excerpt(call.body)}",
+        f"The function refused the call before its code ran ({call.status} {call.error_code}): "
+        f"{_excerpt(call.body, _REFUSAL_EXCERPT)}",
         metadata,
         allow_retries=call.status == _UNAVAILABLE,
     )
@@ -211,24 +229,35 @@ def _call_lost(call: CallRecord, session: SessionRecord, metadata: Metadata) -> 
     if not call.may_go_on or (session.opened and session.closed):
         return None
     return PipesCloudFunctionCallError(
-        f"The call {call.summary}; {_progress(session)}{_fate(call, session)}. The response says: "
-        f"{_excerpt(call.body)}",
+        f"The call {call.summary}; {_progress(session)}{_fate(call, session)}. {_response(call)}",
         metadata,
     )
 
 
 def _fate(call: CallRecord, session: SessionRecord) -> str:
-    """Say why the function ended: as the platform's log says it, or what is most likely."""
-    fate = call.fate or (_LIKELY_FATES.get(call.status, _UNKNOWN_FATE) if session.opened else "")
+    """Say why the function ended, or did not begin: as the platform's log says it, or what is most likely."""
+    fate = call.fate or _likely_fate(call, session)
     return fate and f": {fate}"
+
+
+def _likely_fate(call: CallRecord, session: SessionRecord) -> str:
+    if session.opened:
+        return _LIKELY_FATES.get(call.status, _UNKNOWN_FATE) if call.may_go_on else ""
+    if not call.sent:
+        return _NO_CONNECTION
+    return _ALL_BUSY if _NO_INSTANCE in call.body else _FATES_BEFORE_OPENED.get(call.status, "")
+
+
+def _response(call: CallRecord) -> str:
+    return "" if call.status is None else f"The response says: {_excerpt(call.body)}"
 
 
 def _status_not_ok(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     if call.status in _SUCCESS or call.may_go_on:
         return None
     return PipesCloudFunctionCallError(
-        f"The function answered HTTP {call.status}, expected 2xx; {_progress(session)}. "
-        f"The response says: {_excerpt(call.body)}",
+        f"The function answered HTTP {call.status}, expected 2xx; {_progress(session)}{_fate(call, session)}. "
+        f"{_response(call)}",
         metadata,
     )
 
@@ -259,7 +288,8 @@ def _not_opened(call: CallRecord, session: SessionRecord, metadata: Metadata) ->
     return PipesCloudFunctionNotOpenedError(
         f"The function answered HTTP {call.status}, but it opened no Pipes session, so nothing is known of what it "
         "did. Decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
-        "`dagster_pipes.PipesMappingParamsLoader`.",
+        "`dagster_pipes.PipesMappingParamsLoader`. If your code does so, what is deployed is older than your code: "
+        "deploy it again.",
         metadata,
         allow_retries=False,
     )
@@ -298,9 +328,9 @@ def _progress(session: SessionRecord) -> str:
     return f"{session.message_count} messages in {session.chunk_count} chunks came, {state}"
 
 
-def _excerpt(body: str) -> str:
+def _excerpt(body: str, most: int = _BODY_EXCERPT) -> str:
     text = body.strip() or "nothing"
-    return text if len(text) <= _BODY_EXCERPT else f"{text[:_BODY_EXCERPT]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _traceback(exception: PipesException) -> str:

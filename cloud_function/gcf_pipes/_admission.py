@@ -48,7 +48,10 @@ class Admission:
         if not _BUCKET_NAME.fullmatch(bucket):  # google-cloud-storage puts it into the URL's path as it is
             raise PipesRequestError(f"Expected 'bucket' in the {where} params to be the name of a bucket.")
         if self.buckets is not None and bucket not in self.buckets:
-            raise PipesRequestError(f"Expected 'bucket' in the {where} params to be one that this function accepts.")
+            raise PipesRequestError(
+                f"Expected 'bucket' in the {where} params to be one that this function accepts. Let `bucket` of the "
+                f"Dagster resource and {BUCKETS_VARIABLE} in the function's environment agree."
+            )
         if len(key.encode("utf-8", errors="replace")) > MAX_KEY_BYTES:
             raise PipesRequestError(f"Expected the key in the {where} params to have at most {MAX_KEY_BYTES} bytes.")
         if not key.isprintable() or (key and {"", ".", ".."} & set(key.split("/"))):
@@ -58,5 +61,6 @@ class Admission:
             )
         if self.key_prefix is not None and not key.startswith(f"{self.key_prefix}/"):
             raise PipesRequestError(
-                f"Expected the key in the {where} params to be below the prefix that this function accepts."
+                f"Expected the key in the {where} params to be below the prefix that this function accepts. Let "
+                f"`key_prefix` of the Dagster resource and {KEY_PREFIX_VARIABLE} in the function's environment agree."
             )

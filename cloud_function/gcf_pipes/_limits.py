@@ -64,5 +64,6 @@ class RunLimits:
         elapsed = time.monotonic() - self._started
         if self._timeout is not None and elapsed > self._timeout:
             raise PipesDeadlineExceededError(
-                f"The function ran out of time after {elapsed:.0f} s. Give it a longer timeout, or less work at once."
+                f"The function ran out of time after {elapsed:.0f} s. Give it less work at once, or a longer timeout: "
+                "deploy it with `--timeout`, and set `function_timeout` of the Dagster resource if that gives its URL."
             )

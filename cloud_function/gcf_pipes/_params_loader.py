@@ -105,7 +105,8 @@ def _check_version(params: PipesParams, key: str) -> None:
     if version != PIPES_PROTOCOL_VERSION:
         raise PipesRequestError(
             f"Expected {PIPES_PROTOCOL_VERSION_FIELD!r} in {key!r} to be {PIPES_PROTOCOL_VERSION!r}, the version "
-            f"of the Pipes protocol that is installed here, got {_excerpt(version)}."
+            f"of the Pipes protocol that is installed here, got {_excerpt(version)}. Deploy the function with the "
+            "version of dagster-pipes that Dagster has."
         )
 
 

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from gcf_pipes._errors import (
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
+    from google.api_core.exceptions import GoogleAPICallError
     from google.api_core.retry import Retry
     from google.auth.credentials import Credentials
     from google.cloud import storage
@@ -33,13 +35,16 @@ ATTEMPT_TIMEOUT: Final = (5.0, 30.0)
 _PERMISSIONS: Final = {
     "create": ("storage.objects.create", "roles/storage.objectCreator"),
     "list": ("storage.objects.list", "roles/storage.objectViewer"),
-    "read": ("storage.objects.get", "roles/storage.objectViewer"),
+    "read": ("storage.objects.get` and `storage.objects.list", "roles/storage.objectViewer"),
     "delete": ("storage.objects.delete", "roles/storage.objectUser"),
 }
 """The permission that each action needs, and the narrowest predefined role that has it.
 
+Without `storage.objects.list` a read of an object that is not there yet is forbidden, and not a 404.
 Source: https://cloud.google.com/storage/docs/access-control/iam-roles.
 """
+_EMAIL: Final = re.compile(r"[\w.+-]+@[\w.-]+\w")
+"""In what Cloud Storage says of a caller who lacks a permission."""
 PARALLEL_DELETES: Final = 8
 
 
@@ -171,13 +176,16 @@ class ObjectStore:
         except exceptions.NotFound as error:
             raise PipesBucketNotFoundError(
                 f"Cannot {action} {where}: the bucket {self.bucket!r} does not exist. "
-                "Check the bucket's name in the Dagster resource, and that it was created."
+                "Check the bucket's name in the Dagster resource, and that it was created: "
+                f"`gcloud storage buckets create gs://{self.bucket} --location=REGION`."
             ) from error
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
             permission, role = _PERMISSIONS[action]
             raise PipesStorageForbiddenError(
-                f"Cannot {action} {where}: permission denied. Cloud Storage says: {error.message.strip()} "
-                f"Grant this identity `{permission}` on the bucket {self.bucket!r}, for instance with `{role}`."
+                f"Cannot {action} {where}: permission denied. Cloud Storage says: {_said(error)} "
+                f"Grant this identity `{permission}` on the bucket {self.bucket!r}, for instance with `{role}`: "
+                f"`gcloud storage buckets add-iam-policy-binding gs://{self.bucket} "
+                f"--member={_member(_said(error))} --role={role}`."
             ) from error
         except (
             exceptions.GoogleAPICallError,
@@ -200,6 +208,23 @@ class _BoundedBuffer(io.BytesIO):
         if self.tell() + memoryview(data).nbytes > self._max_bytes:
             raise PipesObjectTooLargeError(f"Expected {self._uri} to have at most {self._max_bytes:,} bytes.")
         return super().write(data)
+
+
+def _said(error: "GoogleAPICallError") -> str:
+    """Return what Cloud Storage says in an error; an upload's or download's has the whole response as its message."""
+    try:
+        return str(error.response.json()["error"]["message"])
+    except (AttributeError, ValueError, LookupError, TypeError):  # there is no response, or it is no JSON
+        return str(error.message).strip()
+
+
+def _member(message: str) -> str:
+    """Return the IAM member whom an error of Cloud Storage names; not every one does."""
+    email = _EMAIL.search(message)
+    if email is None:
+        return "MEMBER"
+    kind = "serviceAccount" if email[0].endswith(".gserviceaccount.com") else "user"
+    return f"{kind}:{email[0]}"
 
 
 def _retry(timeout: float) -> "Retry":

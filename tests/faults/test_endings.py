@@ -44,7 +44,8 @@ def test_a_run_whose_messages_cannot_be_read_fails_at_once_and_ends_the_function
         result, _ = run(calling_asset(function.url, {"mode": "loops_with_messages"}), client)
     error = step_error(result)
     assert "pipes@local.iam.gserviceaccount.com does not have storage.objects.get access" in error
-    assert f"`storage.objects.get` on the bucket '{bucket}', for instance with `roles/storage.objectViewer`" in error
+    assert f"`storage.objects.get` and `storage.objects.list` on the bucket '{bucket}', for instance with" in error
+    assert f"gs://{bucket} --member=serviceAccount:pipes@local.iam.gserviceaccount.com" in error
 
     def last_message() -> str:
         (messages,) = stored_sessions(storage_client, bucket).values()

@@ -182,7 +182,7 @@ def test_params_of_another_protocol_version_are_refused(key: str, version: objec
     params = packed(json.dumps({PIPES_PROTOCOL_VERSION_FIELD: version}).encode())
     error = error_of(lambda: LOADS[key](PipesCloudFunctionParamsLoader(body(**{key: params}))))
     assert f"Expected '__dagster_pipes_version' in {key!r} to be {PIPES_PROTOCOL_VERSION!r}" in error
-    assert error.endswith(f"got {got}.")
+    assert f"got {got}. Deploy the function with the version of dagster-pipes that Dagster has." in error
 
 
 @pytest.mark.parametrize("key", LOADS)

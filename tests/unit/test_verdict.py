@@ -37,6 +37,8 @@ LOST = CallRecord(lost="ReadTimeout: timed out after 90 s")
 REFUSED = CallRecord(status=400, body="no key 'DAGSTER_PIPES_CONTEXT'", error_code="bad_request")
 DUPLICATE = CallRecord(status=409, body="another delivery", error_code="duplicate_call")
 
+NO_INSTANCE = "The request was aborted because there was no available instance."
+
 NOTHING = SessionRecord()
 OPENED = SessionRecord(opened=True, chunk_count=1, message_count=3)
 FATES = {
@@ -219,7 +221,7 @@ FAILURES = [
         NOTHING,
         PipesCloudFunctionCallError,
         True,
-        ["no response", "ConnectTimeout: no route", "opened no Pipes session"],
+        ["no response", "ConnectTimeout: no route", "opened no Pipes session", "check the URL"],
         id="no connection",
     ),
     *(
@@ -252,6 +254,31 @@ FAILURES = [
             ("not opened", NOTHING, "opened no Pipes session"),
             ("opened, not closed", OPENED, f"did not close its Pipes session: {FATES[status]}"),
         )
+    ),
+    *(
+        pytest.param(
+            CallRecord(status=status, body=body),
+            NOTHING,
+            PipesCloudFunctionCallError,
+            True,
+            [f"HTTP {status}", "opened no Pipes session: ", fact],
+            id=f"{status} {body!r} before the function's code ran",
+        )
+        for status, body, fact in (
+            (429, "", "Deploy it with more (`--max-instances`)"),
+            (500, NO_INSTANCE, "Deploy it with more (`--max-instances`)"),
+            (503, NO_INSTANCE, "Deploy it with more (`--max-instances`)"),
+            (503, "malformed response", "its instance died before your code ran"),
+            (504, "upstream request timeout", "set THREADS in the function's environment"),
+        )
+    ),
+    pytest.param(
+        replace(REFUSED, body=f"{'why, ' * 300}and what mends it"),
+        NOTHING,
+        PipesCloudFunctionRefusedError,
+        False,
+        ["and what mends it"],
+        id="the end of a refusal's text is shown: it has the mend",
     ),
     pytest.param(
         CallRecord(status=302, location="https://elsewhere.example/orders"),

@@ -1,0 +1,42 @@
+"""What is said of an identity that Cloud Storage refuses: as it names it, in JSON or, to a download, in plain text."""
+
+from contextlib import closing
+
+import pytest
+from gcf_pipes import PipesStorageForbiddenError
+from gcf_pipes._storage import ObjectStore
+
+from local_stack.emulators import Emulator
+from tests.faults import READ, Fault, FaultProxy, Status, storage_error
+from tests.faults.pairs import storage_client
+
+LACKS = "{} does not have storage.objects.get access to the Google Cloud Storage object."
+
+
+@pytest.mark.parametrize(
+    ("caller", "member"),
+    [
+        ("pipes@p.iam.gserviceaccount.com", "serviceAccount:pipes@p.iam.gserviceaccount.com"),
+        ("somebody@example.com", "user:somebody@example.com"),
+        ("Anonymous caller", "MEMBER"),
+    ],
+)
+@pytest.mark.parametrize("form", ["json", "text", "json without a message"])
+def test_the_command_names_the_member(emulator: Emulator, bucket: str, caller: str, member: str, form: str) -> None:
+    text = LACKS.format(caller)
+    answer = {
+        "json": storage_error(403, "forbidden", text),
+        "text": Status(403, text.encode()),
+        "json without a message": Status(403, f'["{text}"]'.encode()),
+    }[form]
+    with (
+        FaultProxy(emulator.url, [Fault(READ, answer)]) as proxy,
+        closing(storage_client(proxy.url)) as client,
+        pytest.raises(PipesStorageForbiddenError) as caught,
+    ):
+        ObjectStore(bucket, client).read("some/1.json", max_bytes=100, timeout=5)
+    assert text in str(caught.value)
+    assert str(caught.value).endswith(
+        f"`gcloud storage buckets add-iam-policy-binding gs://{bucket} --member={member} "
+        "--role=roles/storage.objectViewer`."
+    )
