@@ -6,7 +6,7 @@ one does.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Container
 from typing import Any, Final
 
 import flask
@@ -21,18 +21,18 @@ _SEVERITIES: Final = ("SEVERITY_UNSPECIFIED", "ERROR", "WARNING", "INFO")
 class FunctionsApi:
     """The API, with the functions that it knows.
 
+    Args:
+        tokens: The access tokens that hold.
+
     Attributes:
         functions: The resources, by full resource name.
         faults: Answers that the next requests get, one each: a status and a body, JSON or text.
         asked: The path of each request, in order.
         app: The WSGI application.
-
-    Args:
-        accepts: Whether an Authorization header is one of somebody who may ask.
     """
 
-    def __init__(self, accepts: Callable[[str | None], object] = lambda header: header == f"Bearer {TOKEN}") -> None:
-        self._accepts = accepts
+    def __init__(self, tokens: Container[str] = (TOKEN,)) -> None:
+        self._tokens = tokens
         self.functions: dict[str, dict[str, Any]] = {}
         self.faults: deque[tuple[int, Any]] = deque()
         self.asked: list[str] = []
@@ -62,7 +62,7 @@ class FunctionsApi:
         if self.faults:
             status, body = self.faults.popleft()
             return body, status
-        if not self._accepts(flask.request.headers.get("Authorization")):
+        if flask.request.headers.get("Authorization", "").removeprefix("Bearer ") not in self._tokens:
             return error_body(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."), 401
         if name not in self.functions:
             return error_body(404, "NOT_FOUND", f"Resource '{name}' was not found"), 404

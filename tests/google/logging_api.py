@@ -10,7 +10,7 @@ https://cloud.google.com/logging/docs/view/logging-query-language and https://cl
 import json
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import datetime
 from threading import Event
 from typing import Any, Final, TypeAlias
@@ -35,19 +35,19 @@ Predicate: TypeAlias = Callable[[Entry], bool]
 class LoggingApi:
     """The API, with the entries that it holds.
 
+    Args:
+        tokens: The access tokens that hold.
+
     Attributes:
         entries: The entries of every project, by the project's ID; one with "visible_at" is not found before that look.
         faults: Answers that the next requests get, one each: a status and a body, JSON or text.
         answering: While it is cleared, requests wait.
         asked: The body of each request, in order.
         app: The WSGI application.
-
-    Args:
-        accepts: Whether an Authorization header is one of somebody who may ask.
     """
 
-    def __init__(self, accepts: Callable[[str | None], object] = lambda header: header == f"Bearer {TOKEN}") -> None:
-        self._accepts = accepts
+    def __init__(self, tokens: Container[str] = (TOKEN,)) -> None:
+        self._tokens = tokens
         self.entries: dict[str, list[Entry]] = {}
         self.faults: deque[tuple[int, Any]] = deque()
         self.asked: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ class LoggingApi:
         if self.faults:
             status, body = self.faults.popleft()
             return body, status
-        if not self._accepts(flask.request.headers.get("Authorization")):
+        if flask.request.headers.get("Authorization", "").removeprefix("Bearer ") not in self._tokens:
             return error_body(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."), 401
         try:
             return self._page(question), 200

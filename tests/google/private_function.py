@@ -1,8 +1,12 @@
 """A stand-in of what stands before a private function: it lets through who has an ID token for it, and may call it.
 
+It also answers in the stead of a function that its network does not reach, that takes too long, or that dies.
+
 Source of the answers: https://github.com/google/adk-python/issues/3814 (the body of a 401),
 https://github.com/datacommonsorg/docsite/pull/463 (the text of a 403),
-https://github.com/googleapis/google-auth-library-nodejs/issues/1208 (why a token was refused).
+https://github.com/googleapis/google-auth-library-nodejs/issues/1208 (why a token was refused), and
+https://cloud.google.com/run/docs/troubleshooting (404 by ingress settings, 503, 504). "Error: Page not found" is what
+a service shows to a network that its ingress setting does not admit, and what a host shows that has no service.
 """
 
 from collections.abc import Callable
@@ -12,6 +16,7 @@ from typing import Any, Final
 import flask
 import requests
 
+from tests.faults import INSTANCE_DIED, PLATFORM_TIMEOUT, Status
 from tests.google import keys
 from tests.google.accounts import GOOGLE, ISSUER, Accounts
 
@@ -38,6 +43,8 @@ class PrivateFunction:
         audiences: The audiences that it accepts.
         invokers: The emails of those who have `roles/run.invoker`, and `allUsers` if everybody has.
         backend: The URL of the function itself; without one, it answers who called.
+        ingress: Whether its ingress setting admits the network of the callers.
+        timeout: Seconds after which the platform answers in its stead.
         clock_offset: Seconds by which the platform's clock is ahead of that of who gives tokens.
         refused: Tokens that do not hold any more.
         statuses: What it answers next, before it looks at anything.
@@ -50,6 +57,8 @@ class PrivateFunction:
     audiences: set[str]
     invokers: set[str] = field(default_factory=set)
     backend: str | None = None
+    ingress: bool = True
+    timeout: float = 60
     clock_offset: float = 0
     refused: set[str] = field(default_factory=set)
     statuses: list[int] = field(default_factory=list)
@@ -72,6 +81,8 @@ class PrivateFunction:
                 )
             if self.redirect_to:
                 return flask.Response(status=302, headers={"Location": self.redirect_to})
+            if not self.ingress:
+                return not_found()
             return self._refusal(authorization) or self._run(authorization)
 
         return app
@@ -103,9 +114,24 @@ class PrivateFunction:
         headers = {name: value for name, value in flask.request.headers.items() if name.lower() not in _HOP_BY_HOP}
         if authorization:
             headers["Authorization"] = f"{authorization.rpartition('.')[0]}.{SIGNATURE_REMOVED}"
-        answer = requests.post(self.backend, data=flask.request.get_data(), headers=headers, timeout=60)
+        try:
+            answer = requests.post(self.backend, data=flask.request.get_data(), headers=headers, timeout=self.timeout)
+        except requests.Timeout:
+            return _platform_answer(PLATFORM_TIMEOUT)
+        except requests.ConnectionError:
+            return _platform_answer(INSTANCE_DIED)
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
         return flask.Response(answer.content, answer.status_code, kept)
+
+
+def not_found() -> flask.Response:
+    """Return the answer of a host that has no function, or none for the caller's network."""
+    text = "The requested URL was not found on this server."
+    return flask.Response(_PAGE.format(title="404 Page not found", error="Page not found", text=text), 404)
+
+
+def _platform_answer(answer: Status) -> flask.Response:
+    return flask.Response(answer.body, answer.code, dict(answer.headers))
 
 
 def _unauthorized() -> flask.Response:

@@ -96,7 +96,7 @@ def deployed(emulator: Emulator) -> Iterator[FunctionServer]:
 
 @pytest.fixture
 def cloud(google: Google, deployed: FunctionServer, bucket: str) -> Cloud:
-    functions, logging = FunctionsApi(google.accounts.member_of), LoggingApi(google.accounts.member_of)
+    functions, logging = FunctionsApi(google.accounts.issued), LoggingApi(google.accounts.issued)
     functions.add(NAME, serviceConfig={"service": f"services/{SERVICE}", "uri": FUNCTION_URL, "timeoutSeconds": 60})
     google.network.serve(FUNCTIONS_HOST, functions.app)
     google.network.serve(LOGGING_HOST, logging.app)

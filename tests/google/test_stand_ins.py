@@ -1,5 +1,6 @@
 """The stand-ins of Google's token services answer as the real ones do, and refuse what those refuse."""
 
+import socket
 import time
 from typing import Any
 
@@ -212,3 +213,20 @@ def test_private_function_hides_the_signature_from_the_code_behind_it(google: Go
     token = google.accounts.new_id_token(CALLER, FUNCTION_URL)
     assert call(token).status_code == 200
     assert seen == [f"Bearer {token.rpartition('.')[0]}.SIGNATURE_REMOVED_BY_GOOGLE"]
+
+
+def test_private_function_is_not_there_for_a_network_that_its_ingress_setting_does_not_admit(google: Google) -> None:
+    google.function.ingress = False
+    answer = call(google.accounts.new_id_token(CALLER, FUNCTION_URL))
+    assert (answer.status_code, "Error: Page not found" in answer.text) == (404, True)
+
+
+def test_the_platform_answers_for_a_function_that_takes_too_long_or_has_died(google: Google) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))  # it takes connections, and says nothing
+    google.function.backend, google.function.timeout = f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2
+    token = google.accounts.new_id_token(CALLER, FUNCTION_URL)
+    slow = call(token)
+    silent.close()
+    dead = call(token)
+    assert (slow.status_code, slow.text) == (504, "upstream request timeout")
+    assert (dead.status_code, "connection to the instance had an error" in dead.text) == (503, True)

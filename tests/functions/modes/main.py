@@ -1,5 +1,7 @@
 """A function built on gcf_pipes whose behaviour the event chooses by name."""
 
+import os
+import signal
 import sys
 import threading
 import time
@@ -156,6 +158,19 @@ def loops_without_messages(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {}
 
 
+def waits(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Work for some seconds without a Pipes call."""
+    pipes.log.info("a long computation")
+    ended.wait(event["seconds"])
+    return {}
+
+
+def dies(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """End as a process does that the platform kills."""
+    pipes.log.info("loading everything at once")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def threads(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {"threads": sorted(thread.name for thread in threading.enumerate())}
 
@@ -183,6 +198,8 @@ MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
         counted,
         loops_with_messages,
         loops_without_messages,
+        waits,
+        dies,
         threads,
     )
 }

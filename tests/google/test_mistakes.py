@@ -1,0 +1,414 @@
+"""Each mistake of docs/troubleshooting.md, made for real, and that the page quotes what its error says."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from dagster import AssetExecutionContext, EnvVar, MaterializeResult, asset, materialize
+from google.cloud import storage
+from pydantic import ValidationError
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes._execution import rfc3339
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
+from tests.faults import EVERY, NO_INSTANCE_429, READ, UPLOAD, Fault, FaultProxy, storage_forbidden
+from tests.faults.pairs import ProxiedClient
+from tests.google.conftest import FUNCTION_URL, Google
+from tests.google.functions_api import HOST as FUNCTIONS_HOST
+from tests.google.functions_api import FunctionsApi, permission_denied, service_disabled
+from tests.google.logging_api import HOST as LOGGING_HOST
+from tests.google.logging_api import LoggingApi
+from tests.google.logins import CALLER, Login, Logins
+from tests.google.private_function import not_found
+from tests.helpers import bootstrap, in_background, wait_until
+
+PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
+PROJECT, REGION = "my-project", "europe-west1"
+NAME = f"projects/{PROJECT}/locations/{REGION}/functions/orders"
+FUNCTION_TIMEOUT = 2
+READ_TIMEOUT_MARGIN = 0.5
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A function that is deployed well, until a mistake is made, and a resource in whose project it is.
+
+    Attributes:
+        google: Google; the function is at `FUNCTION_URL`.
+        functions: The Cloud Functions API, which knows the function `orders`.
+        logs: The Cloud Logging API.
+        emulator: Cloud Storage.
+        bucket: The name of the bucket.
+        storage_client: Looks into it.
+        stack: What ends with the test.
+    """
+
+    google: Google
+    functions: FunctionsApi
+    logs: LoggingApi
+    emulator: Emulator
+    bucket: str
+    storage_client: storage.Client
+    stack: ExitStack
+
+    def deploy(self, folder: str = "modes", *, emulator_url: str | None = None, **options: Any) -> FunctionServer:
+        """Run a function in a process of its own behind `FUNCTION_URL`."""
+        source = FUNCTIONS / folder / "main.py"
+        server = run_function(source, emulator_url=emulator_url or self.emulator.url, **options)
+        function = self.stack.enter_context(server)
+        self.google.function.backend = function.url
+        return function
+
+    def proxy(self, fault: Fault) -> str:
+        """Return the URL of a proxy before Cloud Storage, which strikes."""
+        return self.stack.enter_context(FaultProxy(self.emulator.url, [fault])).url
+
+    def fail(
+        self,
+        target: dict[str, Any] | None = None,
+        *,
+        event: dict[str, Any] | None = None,
+        login: Callable[[Logins], Login] = Logins.metadata_server,
+        client: type[PipesCloudFunctionClient] = PipesCloudFunctionClient,
+        **fields: Any,
+    ) -> str:
+        """Call the function; return what the user reads of the failure: its text, and the metadata with it."""
+        target, event = target or {"function": "orders"}, event or {"mode": "ok"}
+
+        @asset
+        def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+            return cloud_function.run(context=context, event=event, **target).get_materialize_result()
+
+        given = {"project": PROJECT, "region": REGION, "bucket": self.bucket, "drain_timeout": 1, "retry_delay": 0.1}
+        resource = client(**{**given, **login(self.google.logins).fields, **fields})
+        result = materialize([orders], resources={"cloud_function": resource}, raise_on_error=False)
+        failure = result.failure_data_for_node("orders")
+        assert failure, "the run succeeded"
+        assert failure.user_failure_data, failure.error
+        metadata = "".join(f"\n{name}: {value.value}" for name, value in failure.user_failure_data.metadata.items())
+        return f"{failure.user_failure_data.description}{metadata}"
+
+
+@pytest.fixture
+def setup(
+    google: Google,
+    emulator: Emulator,
+    bucket: str,
+    storage_client: storage.Client,
+    function: FunctionServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Setup]:
+    # no part is replaced: a margin of 30 s would only make each wait that much longer for the verdict
+    monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", READ_TIMEOUT_MARGIN)
+    google.function.backend = function.url
+    functions, logs = FunctionsApi(google.accounts.issued), LoggingApi(google.accounts.issued)
+    google.network.serve(FUNCTIONS_HOST, functions.app)
+    google.network.serve(LOGGING_HOST, logs.app)
+    service = f"projects/{PROJECT}/locations/{REGION}/services/load-orders"
+    functions.add(NAME, serviceConfig={"service": service, "uri": FUNCTION_URL, "timeoutSeconds": FUNCTION_TIMEOUT})
+    with ExitStack() as stack:
+        yield Setup(google, functions, logs, emulator, bucket, storage_client, stack)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake.
+
+    Attributes:
+        section: The heading under which the page has it.
+        make: Makes it, and returns what the user reads.
+        names: What names it in that text.
+        mends: What mends it in that text.
+    """
+
+    section: str
+    make: Callable[[Setup], str]
+    names: str
+    mends: str
+
+
+MISTAKES: list[Mistake] = []
+
+
+def mistake(section: str, *, names: str, mends: str) -> Callable[[Callable[[Setup], str]], None]:
+    """Put a mistake on the list. Under one heading, they are in the order of the page."""
+    return lambda make: MISTAKES.append(Mistake(section, make, names, mends))
+
+
+URL_IN_ANOTHER_REGION = f"https://us-central1-{PROJECT}.cloudfunctions.net/orders"
+SYSTEM_LOG = f"projects/{PROJECT}/logs/run.googleapis.com%2Fvarlog%2Fsystem"
+OUT_OF_MEMORY = "Memory limit of 256 MiB exceeded with 260 MiB used."
+
+
+@mistake("No credentials", names="Expected Google credentials, found none", mends="set `impersonate_service_account`")
+def nobody_is_logged_in(setup: Setup) -> str:
+    return setup.fail(login=Logins.nobody)
+
+
+@mistake(
+    "A person's credentials", names="it wants an ID token, and the user", mends="set `impersonate_service_account`"
+)
+def a_user_without_impersonation(setup: Setup) -> str:
+    return setup.fail(login=Logins.user_alone)
+
+
+@mistake("Wrong audience", names="made for the audience https://orders.example.com", mends="set `audience`")
+def called_through_a_domain(setup: Setup) -> str:
+    setup.google.network.serve("orders.example.com", setup.google.function.app())
+    return setup.fail({"function_url": "https://orders.example.com"})
+
+
+@mistake(
+    "No invoker role",
+    names="lacks `roles/run.invoker`",
+    mends=(
+        f"`gcloud run services add-iam-policy-binding load-orders --region={REGION} --project={PROJECT} "
+        f"--member=serviceAccount:{CALLER} --role=roles/run.invoker`"
+    ),
+)
+def may_not_invoke(setup: Setup) -> str:
+    setup.google.function.invokers.clear()
+    return setup.fail()
+
+
+@mistake(
+    "Internal ingress", names="the function's ingress setting blocks this network", mends="`--ingress-settings=all`"
+)
+def ingress_is_internal(setup: Setup) -> str:
+    setup.google.function.ingress = False
+    return setup.fail()
+
+
+@mistake("Wrong region", names=f"'{PROJECT}' in 'us-central1': it does not exist", mends="gcloud functions list")
+def looked_up_in_another_region(setup: Setup) -> str:
+    return setup.fail(region="us-central1")
+
+
+@mistake("Wrong region", names="the URL is not the function's", mends="gcloud functions describe orders")
+def called_in_another_region(setup: Setup) -> str:
+    setup.google.network.serve(f"us-central1-{PROJECT}.cloudfunctions.net", not_found())
+    return setup.fail({"function_url": URL_IN_ANOTHER_REGION})
+
+
+@mistake("Not deployed", names="expected its state to be ACTIVE, got FAILED", mends="deploy it again")
+def the_deployment_failed(setup: Setup) -> str:
+    messages = [{"severity": "ERROR", "type": "CloudRunServiceFailed", "message": "Container Healthcheck failed."}]
+    setup.functions.add(NAME, state="FAILED", stateMessages=messages)
+    return setup.fail()
+
+
+@mistake("Not deployed", names="expected its state to be ACTIVE, got DEPLOYING", mends="when the deployment has ended")
+def the_deployment_goes_on(setup: Setup) -> str:
+    setup.functions.add(NAME, state="DEPLOYING")
+    return setup.fail()
+
+
+@mistake("API not enabled", names="Cloud Functions API has not been used", mends="gcloud services enable")
+def the_api_is_not_enabled(setup: Setup) -> str:
+    setup.functions.faults.append(service_disabled("Cloud Functions API", FUNCTIONS_HOST))
+    return setup.fail()
+
+
+@mistake("No permission to look the function up", names="is forbidden", mends="`roles/cloudfunctions.viewer`")
+def may_not_look_it_up(setup: Setup) -> str:
+    setup.functions.faults.append(permission_denied("cloudfunctions.functions.get", NAME))
+    return setup.fail()
+
+
+@mistake(
+    "No permission on the bucket",
+    names="Cannot read gs://",
+    mends="--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=roles/storage.objectViewer`",
+)
+def dagster_may_not_read_the_bucket(setup: Setup) -> str:
+    url = setup.proxy(Fault(READ, storage_forbidden("storage.objects.get"), EVERY))
+    return setup.fail(client=ProxiedClient, api_endpoint=url)
+
+
+@mistake(
+    "No permission on the bucket",
+    names="Cannot create gs://",
+    mends="--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=roles/storage.objectCreator`",
+)
+def the_function_may_not_write_to_the_bucket(setup: Setup) -> str:
+    setup.deploy(emulator_url=setup.proxy(Fault(UPLOAD, storage_forbidden(), EVERY)))
+    return setup.fail()
+
+
+@mistake("Wrong bucket", names="the bucket 'no-such-bucket' does not exist", mends="gcloud storage buckets create")
+def the_bucket_does_not_exist(setup: Setup) -> str:
+    return setup.fail(bucket="no-such-bucket")
+
+
+@mistake("Wrong bucket", names="to be one that this function accepts", mends="GCF_PIPES_BUCKETS")
+def the_function_takes_another_bucket(setup: Setup) -> str:
+    setup.deploy(env={"GCF_PIPES_BUCKETS": "another-bucket"})
+    return setup.fail()
+
+
+@mistake("Wrong bucket", names="below the prefix that this function accepts", mends="GCF_PIPES_KEY_PREFIX")
+def the_function_takes_another_prefix(setup: Setup) -> str:
+    setup.deploy(env={"GCF_PIPES_KEY_PREFIX": "another-prefix"})
+    return setup.fail()
+
+
+@mistake("Function timed out", names="The function ran out of time after 2 s", mends="deploy it with `--timeout`")
+def it_ran_out_of_time(setup: Setup) -> str:
+    return setup.fail(event={"mode": "loops_with_messages"})
+
+
+@mistake("Function timed out", names="it ran longer than its timeout", mends="Deploy it with a longer one")
+def the_platform_answered_in_its_stead(setup: Setup) -> str:
+    setup.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}"))
+    setup.google.function.timeout = 1
+    return setup.fail(event={"mode": "waits", "seconds": 2 * FUNCTION_TIMEOUT})
+
+
+@mistake("Out of memory", names="it ran out of memory. Deploy it with more (`--memory`)", mends=OUT_OF_MEMORY)
+def the_platform_s_log_says_that_it_was_out_of_memory(setup: Setup) -> str:
+    setup.logs.entries[PROJECT] = [
+        {
+            "logName": SYSTEM_LOG,
+            "resource": {"type": "cloud_run_revision", "labels": {"service_name": "load-orders"}},
+            "timestamp": rfc3339(datetime.now(timezone.utc)),
+            "severity": "ERROR",
+            "textPayload": OUT_OF_MEMORY,
+            "insertId": "1",
+        }
+    ]
+    setup.deploy()
+    return setup.fail(event={"mode": "dies"})
+
+
+@mistake("Out of memory", names="its instance died, most often for want of memory", mends="Deploy it with more")
+def it_was_out_of_memory_and_its_log_may_not_be_read(setup: Setup) -> str:
+    setup.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}"))
+    setup.deploy()
+    return setup.fail(event={"mode": "dies"})
+
+
+@mistake("Old runtime package", names="it opened no Pipes session", mends="deploy it again")
+def deployed_without_gcf_pipes(setup: Setup) -> str:
+    setup.deploy("plain")
+    return setup.fail()
+
+
+@mistake(
+    "Old runtime package",
+    names="version '0.1' of the Pipes protocol",
+    mends="Install the same version of dagster-pipes",
+)
+def deployed_with_another_dagster_pipes(setup: Setup) -> str:
+    setup.deploy("another_protocol")
+    return setup.fail()
+
+
+@mistake("More calls than threads", names="waited for an instance until the function's timeout", mends="set THREADS")
+def an_instance_takes_more_calls_than_it_has_threads(setup: Setup) -> str:
+    function = setup.deploy(threads=1)
+    gate = setup.storage_client.bucket(setup.bucket).blob("gate")
+    body = {"mode": "gated", "bucket": setup.bucket, **bootstrap(setup.bucket, "other")}
+    in_background(lambda: requests.post(function.url, json=body, timeout=60))
+    setup.stack.callback(gate.upload_from_string, "open")
+    wait_until(lambda: setup.storage_client.bucket(setup.bucket).blob("other/1.json").exists())
+    setup.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}"))
+    setup.google.function.timeout = 1
+    return setup.fail(max_attempts=1)
+
+
+@mistake("More calls than instances", names="all the instances that it may have were busy", mends="`--max-instances`")
+def no_instance_is_free(setup: Setup) -> str:
+    setup.google.function.statuses = [NO_INSTANCE_429.code] * 4
+    return setup.fail()
+
+
+@mistake("Wrong arguments", names="Expected either `function`, a name, or `function_url`, got both", mends="either")
+def both_name_and_url(setup: Setup) -> str:
+    return setup.fail({"function": "orders", "function_url": FUNCTION_URL})
+
+
+@mistake("Wrong arguments", names="got 'https://", mends="A URL goes into `function_url`")
+def a_url_as_name(setup: Setup) -> str:
+    return setup.fail({"function": FUNCTION_URL})
+
+
+@mistake("Wrong arguments", names="Expected the URL of a function", mends="A name goes into `function`")
+def a_name_as_url(setup: Setup) -> str:
+    return setup.fail({"function_url": "orders"})
+
+
+@mistake("Wrong arguments", names="over plain http no ID token is sent", mends="Write https:// in its place")
+def plain_http(setup: Setup) -> str:
+    return setup.fail({"function_url": FUNCTION_URL.replace("https", "http")})
+
+
+@mistake("Wrong arguments", names="got EnvVar('FUNCTION_URL')", mends="Pass its `get_value()`")
+def an_env_var_that_nobody_resolves(setup: Setup) -> str:
+    return setup.fail({"function_url": EnvVar("FUNCTION_URL")})
+
+
+@mistake("Wrong arguments", names="there is no field 'funtion_timeout'", mends="did you mean 'function_timeout'?")
+def a_misspelt_field(setup: Setup) -> str:
+    return refused(setup, funtion_timeout=3)
+
+
+@mistake("Wrong arguments", names="there is no field 'function_url'", mends="it is an argument of `run`")
+def an_argument_of_run_as_field(setup: Setup) -> str:
+    return refused(setup, function_url=FUNCTION_URL)
+
+
+@mistake("Wrong arguments", names="got 'gs://lake'", mends="expected the name of a bucket, without `gs://`")
+def a_uri_as_bucket(setup: Setup) -> str:
+    return refused(setup, bucket="gs://lake")
+
+
+def refused(setup: Setup, **fields: Any) -> str:
+    """Return what refuses a field where the resource is defined."""
+    with pytest.raises(ValidationError) as caught:
+        setup.fail(**fields)
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------------------- tests
+
+
+def quotes() -> dict[str, list[str]]:
+    """Return what the page quotes under each heading; `...` stands for what is different from case to case."""
+    sections = re.split(r"^### (.+)$", PAGE.read_text(), flags=re.MULTILINE)[1:]
+    blocks = (re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE) for text in sections[1::2])
+    return {
+        name: [" ".join(block.split()) for block in found] for name, found in zip(sections[::2], blocks, strict=True)
+    }
+
+
+def quote_of(made: Mistake) -> str:
+    of_section = [each for each in MISTAKES if each.section == made.section]
+    return quotes()[made.section][of_section.index(made)]
+
+
+@pytest.mark.parametrize("made", MISTAKES, ids=[made.make.__name__ for made in MISTAKES])
+def test_the_error_names_the_mistake_and_its_mend_as_the_page_quotes_it(made: Mistake, setup: Setup) -> None:
+    seen = " ".join(made.make(setup).split())
+    assert made.names in seen
+    assert made.mends in seen
+    position = 0
+    for part in quote_of(made).split("..."):
+        assert part.strip() in seen[position:]
+        position = seen.index(part.strip(), position) + len(part.strip())
+
+
+def test_the_page_quotes_each_mistake_and_no_other() -> None:
+    made = [each.section for each in MISTAKES]
+    assert {name: len(found) for name, found in quotes().items()} == {name: made.count(name) for name in made}
+
+
+def test_a_quote_says_something() -> None:
+    assert [quote for found in quotes().values() for quote in found if len(quote.replace("...", "")) < 40] == []
