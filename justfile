@@ -11,6 +11,9 @@ requirements_export := uv + " export --quiet --locked --package gcf-pipes --no-e
 
 example := "terraform -chdir=terraform/example"
 
+# each file's tests run in one process, with one set of servers
+parallel := "--numprocesses 3 --dist loadfile"
+
 # what says nothing of versions, `test` runs alone: faults, killed processes, whole stacks, the second emulator
 versions := "--ignore=tests/faults --ignore=tests/soak --ignore=tests/terraform --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/test_local_stack.py -k 'not fake-gcs-server'"
 
@@ -40,10 +43,10 @@ bench *arguments:
 faults:
     {{ run }} python -m tests.faults
 
-# Run the tests
+# Run the tests, in several processes: they mostly wait
 [group('check')]
 test *arguments:
-    {{ run }} pytest {{ arguments }}
+    {{ run }} pytest {{ parallel }} {{ arguments }}
 
 # Send so many hostile payloads to the function's entry point
 [group('check')]
@@ -71,13 +74,13 @@ types:
 # Run the tests with the oldest direct dependencies that pyproject.toml allows
 [group('check')]
 test-lowest *arguments:
-    UV={{ quote(uv) }} scripts/test_lowest.sh {{ arguments }}
+    UV={{ quote(uv) }} scripts/test_lowest.sh {{ parallel }} {{ arguments }}
 
 # Build both wheels and test them in a clean environment
 [group('check')]
 wheels *arguments:
     {{ uv }} build --quiet --all-packages --wheel --clear --out-dir dist
-    UV={{ quote(uv) }} scripts/test_wheels.sh {{ arguments }}
+    UV={{ quote(uv) }} scripts/test_wheels.sh {{ parallel }} {{ arguments }}
 
 # Check that the function's requirements are those of the lock, and that its archive installs and serves
 [group('check')]

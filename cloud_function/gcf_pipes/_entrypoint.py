@@ -154,9 +154,8 @@ class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterCha
 
     @contextmanager
     def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
-        place = dict(params)
-        self.forwards_output = bool(place.pop(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY, False))
-        with self._writer.open(place, timeout=self._timeout) as self.channel:
+        with self._writer.open_channel(params, timeout=self._timeout) as self.channel:
+            self.forwards_output = bool(params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY))
             yield self.channel
 
     def get_opened_extras(self) -> PipesExtras:

@@ -234,21 +234,16 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         self._upload_timeout = upload_timeout
 
     @contextmanager
-    def open(
-        self, params: PipesParams, *, timeout: float | None = None
-    ) -> Iterator[PipesCloudStorageMessageWriterChannel]:
+    def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
         """Open a session's channel; on exit, upload what is left.
 
         Args:
             params: The params that the message reader has made.
-            timeout: Seconds that the run may take from now on. Default: any time.
 
         Raises:
             PipesRequestError: A param is missing or of the wrong type, or names a place that a call may not name.
             PipesMessagesNotStoredError: On exit: messages could not be stored.
         """
-        location = _location(params)
-        self._admission.check(location.bucket, location.prefix, "messages")
         if params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY):
             warnings.warn(
                 "`include_stdio_in_messages` needs `gcf_pipes.pipes_function`: it knows which request prints what. "
@@ -256,6 +251,16 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
                 DagsterPipesWarning,
                 stacklevel=3,
             )
+        with self.open_channel(params) as channel:
+            yield channel
+
+    @contextmanager
+    def open_channel(
+        self, params: PipesParams, *, timeout: float | None = None
+    ) -> Iterator[PipesCloudStorageMessageWriterChannel]:
+        """Open a session's channel for a run that may take `timeout` seconds; as `open` does it otherwise."""
+        location = _location(params)
+        self._admission.check(location.bucket, location.prefix, "messages")
         store = ObjectStore(location.bucket, self._get_client())
         channel = PipesCloudStorageMessageWriterChannel(
             store,
