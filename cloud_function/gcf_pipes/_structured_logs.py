@@ -73,7 +73,7 @@ class StructuredFormatter(logging.Formatter):
         return json.dumps({**fields, **entry, LABELS_FIELD: labels}, default=str)
 
 
-class _PipesLogHandler(logging.StreamHandler[Any]):
+class _PipesLogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it takes none in Python 3.10
     """Prints what `pipes.log` has sent to Dagster already, so that it is not forwarded there a second time."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -100,7 +100,7 @@ def _structure_log_lines() -> None:
                 handler.setStream(sys.__stderr__)
 
 
-def _printing_handlers() -> Iterator[logging.StreamHandler[Any]]:
+def _printing_handlers() -> "Iterator[logging.StreamHandler[Any]]":
     from flask.logging import default_handler  # noqa: PLC0415 - as above
 
     for handler in (*logging.getLogger().handlers, logging.lastResort, default_handler):
