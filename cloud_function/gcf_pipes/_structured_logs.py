@@ -11,13 +11,15 @@ Sources: https://cloud.google.com/logging/docs/structured-logging (the special f
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dagster_pipes import PipesContext
 
 from gcf_pipes._execution import Execution, Platform
 from gcf_pipes._forwarding import LABELS_FIELD, not_forwarded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TRACE_FIELD: Final = "logging.googleapis.com/trace"
 MAX_LABEL: Final = 1024
