@@ -185,7 +185,8 @@ def _translated_errors(project: str) -> Iterator[None]:
         raise LogReadingError(str(error), final=False) from error
     except (exceptions.ClientError, RefreshError) as error:
         raise LogReadingError(str(error), final=True) from error
-    except (exceptions.GoogleAPICallError, GoogleAuthError, requests.RequestException) as error:
+    except (exceptions.GoogleAPICallError, GoogleAuthError, requests.RequestException, ValueError) as error:
+        # google-cloud-logging raises a ValueError for an entry that it cannot read
         raise LogReadingError(str(error), final=False) from error
 
 

@@ -231,6 +231,13 @@ def test_transient_fault_is_gone_at_another_look(api: LoggingApi, fault: tuple[i
     assert texts(fetch(timeout=1.5)) == ["mine"]
 
 
+def test_entry_that_cannot_be_read_leaves_a_hint(api: LoggingApi) -> None:
+    api.faults.extend([(200, {"entries": [{**entry(1, text="odd"), "timestamp": "yesterday"}]})] * 3)
+    words = fetch(timeout=0)
+    assert words.lines == ()
+    assert "The function's last log entries could not be read: " in str(words)
+
+
 def test_fault_that_lasts_leaves_a_hint(api: LoggingApi) -> None:
     api.faults.extend([unavailable()] * 9)
     words = fetch(timeout=1.5)
