@@ -27,7 +27,7 @@ def create_request() -> "Request":
     class BoundedRequest(Request):
         def __call__(self, url: str, *arguments: Any, **options: Any) -> Any:
             bounded = {"timeout": REQUEST_TIMEOUT, **options}
-            return super().__call__(url, *arguments, **bounded)  # type: ignore[no-untyped-call]
+            return super().__call__(url, *arguments, **bounded)  # type: ignore[no-untyped-call]  # as it is typed there
 
     return BoundedRequest()
 
@@ -53,7 +53,7 @@ def impersonate(source: "Credentials", service_account: str, delegates: Sequence
     """
     from google.auth import impersonated_credentials  # noqa: PLC0415 - as above
 
-    return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]  # google-auth has few types
+    return impersonated_credentials.Credentials(
         source_credentials=source,
         target_principal=service_account,
         target_scopes=SCOPES,
@@ -76,7 +76,7 @@ def id_token_credentials(credentials: "Credentials", audience: str, request: "Re
         ready: Credentials = credentials.with_target_audience(audience)
         return ready
     if isinstance(credentials, service_account.Credentials):
-        return service_account.IDTokenCredentials(  # type: ignore[no-untyped-call]
+        return service_account.IDTokenCredentials(
             credentials.signer,
             credentials.service_account_email,
             TOKEN_ENDPOINT,
@@ -84,15 +84,11 @@ def id_token_credentials(credentials: "Credentials", audience: str, request: "Re
             universe_domain=credentials.universe_domain,
         )
     if isinstance(credentials, compute_engine.Credentials):
-        return compute_engine.IDTokenCredentials(  # type: ignore[no-untyped-call]
-            request, audience, use_metadata_identity_endpoint=True
-        )
+        return compute_engine.IDTokenCredentials(request, audience, use_metadata_identity_endpoint=True)
     if isinstance(credentials, external_account.Credentials) and credentials.service_account_email:
         credentials = impersonate(_without_impersonation(credentials), credentials.service_account_email, ())
     if isinstance(credentials, impersonated_credentials.Credentials):
-        return impersonated_credentials.IDTokenCredentials(  # type: ignore[no-untyped-call]
-            credentials, audience, include_email=True
-        )
+        return impersonated_credentials.IDTokenCredentials(credentials, audience, include_email=True)
     return None
 
 
@@ -102,7 +98,7 @@ def _without_impersonation(credentials: "ExternalCredentials") -> "ExternalCrede
     `roles/iam.workloadIdentityUser` lets the workload do so; the service account itself mostly may not.
     """
     info = {key: value for key, value in credentials.info.items() if key not in _IMPERSONATION_KEYS}
-    source: ExternalCredentials = type(credentials).from_info(info, scopes=SCOPES)  # type: ignore[no-untyped-call]
+    source: ExternalCredentials = type(credentials).from_info(info, scopes=SCOPES)
     return source
 
 

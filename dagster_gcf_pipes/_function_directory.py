@@ -103,7 +103,7 @@ class FunctionDirectory:
     def close(self) -> None:
         """Close the connections."""
         if self._client:
-            self._client.transport.close()  # type: ignore[no-untyped-call]  # the library leaves it untyped
+            self._client.transport.close()
 
     def _fetch(self, name: str) -> "functions_v2.Function":
         return self._connected().get_function(name=name, retry=_retry(self._timeout), timeout=ATTEMPT_TIMEOUT)
@@ -114,7 +114,7 @@ class FunctionDirectory:
 
         with self._lock:
             if self._client is None:
-                credentials = with_scopes_if_required(self._get_credentials(), [_SCOPE])  # type: ignore[no-untyped-call]  # as in close
+                credentials = with_scopes_if_required(self._get_credentials(), [_SCOPE])
                 self._client = functions_v2.FunctionServiceClient(credentials=credentials, transport="rest")
             return self._client
 

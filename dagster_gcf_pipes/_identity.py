@@ -134,7 +134,7 @@ def _email(token: str) -> str:
     from google.auth import jwt  # noqa: PLC0415 - as in _credentials
 
     try:
-        claims = jwt.decode(token, verify=False)  # type: ignore[no-untyped-call]  # google-auth types it so
+        claims = jwt.decode(token, verify=False)
     except ValueError:
         claims = {}  # credentials of the user's own may have tokens of another form
     return str(claims.get("email", "an account that it does not name"))

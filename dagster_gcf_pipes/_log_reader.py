@@ -75,7 +75,7 @@ class LogReader:
             LogReadingError: They could not be read.
         """
         with _translated_errors(self._client.project):
-            entries = self._client.list_entries(  # type: ignore[no-untyped-call]  # the library leaves it untyped
+            entries = self._client.list_entries(
                 resource_names=[self._source], filter_=filter_, order_by="timestamp desc", page_size=MAX_LINES
             )
             return tuple(_line(entry) for entry in islice(entries, MAX_LINES))[::-1]
@@ -102,7 +102,7 @@ def open_log_reader(
     credentials = _scoped(get_credentials)
     with (
         requests.Session() as tokens,
-        AuthorizedSession(credentials, auth_request=Request(tokens)) as http,  # type: ignore[no-untyped-call]  # as above
+        AuthorizedSession(credentials, auth_request=Request(tokens)) as http,
     ):
         _bound(tokens)
         _bound(http)
@@ -129,7 +129,7 @@ def _scoped(get_credentials: "Callable[[], Credentials | None]") -> "Credentials
         credentials = get_credentials() or google.auth.default()[0]
     except (GoogleAuthError, PipesCloudFunctionError) as error:
         raise LogReadingError(str(error), final=True) from error
-    scoped: Credentials = with_scopes_if_required(credentials, [_SCOPE])  # type: ignore[no-untyped-call]  # as above
+    scoped: Credentials = with_scopes_if_required(credentials, [_SCOPE])
     return scoped
 
 

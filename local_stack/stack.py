@@ -72,7 +72,7 @@ def exit_on_sigterm() -> None:
 def _upload_input(emulator: Emulator) -> str:
     # without `STORAGE_EMULATOR_HOST` in this process's environment, which only the caller may change
     options = {"api_endpoint": emulator.url}
-    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    credentials = AnonymousCredentials()
     with closing(storage.Client(project="local", credentials=credentials, client_options=options)) as client:
         blob = client.create_bucket(BUCKET).blob(f"input/{INPUT.name}")
         blob.upload_from_filename(os.fspath(INPUT))

@@ -69,7 +69,7 @@ def post(url: str, body: bytes = b"hello", *, timeout: float = TIMEOUT) -> reque
 @contextmanager
 def storage_bucket(url: str, name: str = "some-bucket") -> Iterator[storage.Bucket]:
     options = {"api_endpoint": url}
-    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    credentials = AnonymousCredentials()
     with closing(storage.Client(project="local", credentials=credentials, client_options=options)) as client:
         yield client.bucket(name)
 

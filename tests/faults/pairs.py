@@ -141,7 +141,7 @@ class ProxiedClient(PipesCloudFunctionClient):
 
 def storage_client(url: str) -> storage.Client:
     """Return a client of the emulator, or of a proxy before it."""
-    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    credentials = AnonymousCredentials()
     return storage.Client("local", credentials, client_options={"api_endpoint": url})
 
 

@@ -43,7 +43,7 @@ def running_subject() -> Iterator["Subject"]:
 
 
 def _local_client(url: str) -> storage.Client:
-    credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    credentials = AnonymousCredentials()
     return storage.Client(project="local", credentials=credentials, client_options={"api_endpoint": url})
 
 

@@ -28,8 +28,8 @@ def public_key(name: str) -> str:
 
 def sign(name: str, claims: dict[str, Any]) -> str:
     """Return a JWT with claims that somebody has signed."""
-    signer = RSASigner.from_string(private_key(name), key_id=name)  # type: ignore[no-untyped-call]
-    token: bytes = jwt.encode(signer, claims)  # type: ignore[no-untyped-call]
+    signer = RSASigner.from_string(private_key(name), key_id=name)
+    token: bytes = jwt.encode(signer, claims)
     return token.decode()
 
 
@@ -39,15 +39,13 @@ def read(name: str, token: str) -> dict[str, Any]:
     Raises:
         ValueError: It is none, or somebody else has signed it.
     """
-    claims: dict[str, Any] = jwt.decode(  # type: ignore[no-untyped-call]
-        token, certs=public_key(name), clock_skew_in_seconds=10**9
-    )
+    claims: dict[str, Any] = jwt.decode(token, certs=public_key(name), clock_skew_in_seconds=10**9)
     return claims
 
 
 def read_unverified(token: str) -> dict[str, Any]:
     """Return the claims of a JWT without a look at who signed it."""
-    claims: dict[str, Any] = jwt.decode(token, verify=False)  # type: ignore[no-untyped-call]
+    claims: dict[str, Any] = jwt.decode(token, verify=False)
     return claims
 
 

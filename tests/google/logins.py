@@ -66,7 +66,7 @@ class Logins:
         return Login(
             {},
             lambda: self._accounts.service_accounts.discard(CALLER),
-            lambda: service_account.Credentials.from_service_account_info(info),  # type: ignore[no-untyped-call]
+            lambda: service_account.Credentials.from_service_account_info(info),
         )
 
     def own_id_token_object(self) -> Login:
@@ -74,7 +74,7 @@ class Logins:
         return Login(
             {},
             lambda: self._accounts.service_accounts.discard(CALLER),
-            lambda: service_account.IDTokenCredentials.from_service_account_info(  # type: ignore[no-untyped-call]
+            lambda: service_account.IDTokenCredentials.from_service_account_info(
                 info, target_audience="https://elsewhere.example"
             ),
         )

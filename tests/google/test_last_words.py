@@ -69,7 +69,7 @@ def out_of_memory(second: float, **fields: Any) -> dict[str, Any]:
 
 
 def credentials(token: str) -> Credentials:
-    return Credentials(token=token)  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    return Credentials(token=token)
 
 
 def fetch(execution: Execution = EXECUTION, timeout: float = 0, token: str = TOKEN) -> LastWords:
@@ -274,7 +274,7 @@ def test_without_permission_there_is_a_hint_at_once(api: LoggingApi, fault: tupl
 
 
 def raise_refresh_error() -> Credentials:
-    raise RefreshError("Token has been expired or revoked.")  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    raise RefreshError("Token has been expired or revoked.")
 
 
 def raise_our_own_error() -> Credentials:

@@ -38,7 +38,7 @@ def api(network: Network) -> FunctionsApi:
 
 
 def credentials(token: str = TOKEN) -> Credentials:
-    return Credentials(token=token)  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    return Credentials(token=token)
 
 
 @pytest.fixture
@@ -291,7 +291,7 @@ def no_adc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def raise_refresh_error() -> Credentials:
-    raise RefreshError("Token has been expired or revoked.")  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    raise RefreshError("Token has been expired or revoked.")
 
 
 @pytest.mark.parametrize(

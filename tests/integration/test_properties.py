@@ -33,7 +33,7 @@ DEADLOCK: Final = 10.0
 def client() -> Iterator[storage.Client]:
     with run_emulator(EMBEDDED) as emulator:
         options = {"api_endpoint": emulator.url}
-        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+        credentials = AnonymousCredentials()
         client = storage.Client(project="local", credentials=credentials, client_options=options)
         with closing(client):
             client.create_bucket(BUCKET)

@@ -88,7 +88,7 @@ is_a_pipes_client: PipesClient = smallest
 
 class AuthorizedClient(PipesCloudFunctionClient):
     def get_credentials(self) -> Credentials:
-        return AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth types it so
+        return AnonymousCredentials()
 
     def get_storage_client(self) -> storage.Client:
         return storage.Client(project="my-project")
