@@ -90,7 +90,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         self._upload_timeout = upload_timeout
         self._uploader = Thread(target=self._upload_due_chunks, name=f"pipes {location.uri}", daemon=True)
         self._failure: Exception | None = None
-        self._lost = 0
+        self._in_upload = 0  # messages of the chunk that is being uploaded, or that could not be
         self._chunk_count = 0
 
     @property
@@ -164,11 +164,13 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             self._failure = TimeoutError(f"an upload was still under way after {self._upload_timeout:g} s")
 
     def _upload_or_fail(self, chunk: Chunk, *, timeout: float) -> None:
+        self._in_upload = chunk.message_count
         try:
             self._upload(chunk, timeout=timeout)
         except Exception as error:  # noqa: BLE001 - re-raised, as the cause, in the request's own thread
-            self._lost = chunk.message_count
             self._fail(error)
+        else:
+            self._in_upload = 0
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -181,9 +183,10 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         self._chunk_count += 1
 
     def _not_stored(self) -> PipesMessagesNotStoredError:
+        count = self._in_upload + len(self._buffer)
         error = PipesMessagesNotStoredError(
-            f"{self._lost + len(self._buffer)} Pipes messages could not be stored after chunk {self._chunk_count} of "
-            f"{self._location.uri}: {self._failure}"
+            f"{count} Pipes messages could not be stored after chunk {self._chunk_count} of {self._location.uri}: "
+            f"{self._failure}"
         )
         error.__cause__ = self._failure
         return error

@@ -18,6 +18,8 @@ from tests.faults import (
     Away,
     Fault,
     FaultProxy,
+    PlanInForce,
+    Stall,
     after,
     storage_forbidden,
 )
@@ -87,6 +89,26 @@ def test_a_writer_says_how_many_messages_it_could_not_store_when_the_bucket_stay
             write_for_ever(channel)
     assert len(stored_sessions(storage_client, bucket)[prefix]) == 1
     assert f"{written - 1} Pipes messages could not be stored after chunk 1" in str(raised.value)
+
+
+def write_while_an_upload_stalls(channel: PipesCloudStorageMessageWriterChannel, plan: PlanInForce) -> None:
+    channel.write_message(log(0))
+    channel.write_message(log(1))
+    plan.wait_until_met(timeout=10)
+    channel.write_message(log(2))
+
+
+def test_a_writer_counts_the_messages_of_an_upload_that_does_not_end_as_not_stored(
+    emulator: Emulator, bucket: str
+) -> None:
+    stalled = Fault(UPLOAD.of(r"/2\.json$"), Stall(FOR_EVER), EVERY)
+    with FaultProxy(emulator.url) as proxy, closing(storage_of(proxy.url)) as client, proxy.planned(stalled) as plan:
+        writer = PipesCloudStorageMessageWriter(client, flush_interval=0, upload_timeout=1)
+        session = writer.open({"bucket": bucket, "key_prefix": uuid.uuid4().hex})
+        with pytest.raises(PipesMessagesNotStoredError) as raised, session as channel:
+            write_while_an_upload_stalls(channel, plan)
+    assert "2 Pipes messages could not be stored after chunk 1" in str(raised.value)
+    assert "an upload was still under way after 1 s" in str(raised.value)
 
 
 def log(number: int) -> PipesMessage:
