@@ -26,8 +26,8 @@ from dagster_gcp.pipes import PipesGCSMessageReader
 from dagster_pipes import PipesMessage
 from google.cloud.storage import Client
 
-from benchmarks._memory import peak_memory
 from dagster_gcf_pipes import PipesCloudFunctionClient
+from local_stack.memory import memory
 
 Event = Mapping[str, Any]
 Storage = Literal["memory", "sqlite"]
@@ -137,7 +137,7 @@ def log_alone(count: int, storage: Storage) -> Outcome:
     with _new_instance(storage) as instance:
         started = time.monotonic()
         result = materialize([logging_asset], instance=instance)
-        return Outcome(result.success, time.monotonic() - started, "", [], 0.0, peak_memory())
+        return Outcome(result.success, time.monotonic() - started, "", [], 0.0, memory("VmHWM"))
 
 
 def sample_overhead(task: Task, plain_url: str) -> OverheadSample:
@@ -165,7 +165,7 @@ def _make_run(task: Task) -> Outcome:
         started = time.monotonic()
         result = _materialize(task, instance)
         seconds = time.monotonic() - started
-        peak = peak_memory()
+        peak = memory("VmHWM")
         return Outcome(result.success, seconds, _error(result), _lines(result, instance), 0.0, peak)
 
 

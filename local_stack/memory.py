@@ -1,20 +1,22 @@
-"""The peak memory of processes, from Linux' /proc."""
+"""The memory of processes, from Linux' /proc; 0 where there is none."""
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 MIB: Final = 1024 * 1024
+Figure = Literal["VmRSS", "VmHWM"]
+"""The resident set of a process now, and the largest that it has had. Source: man 5 proc_pid_status."""
 
 
-def peak_memory(pid: int | str = "self") -> int:
-    """The largest resident set that a process has had, in bytes; 0 where there is no /proc."""
+def memory(figure: Figure, pid: int | str = "self") -> int:
+    """The figure of a process, in bytes."""
     status = Path(f"/proc/{pid}/status")
-    match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    match = re.search(rf"{figure}:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return int(match[1]) * 1024 if match else 0
 
 
-def peak_memory_of_workers(pid: int) -> int:
-    """The sum of the largest resident sets of a process's children, gunicorn's workers, in bytes."""
+def memory_of_workers(figure: Figure, pid: int) -> int:
+    """The sum of the figures of a process's children, gunicorn's workers, in bytes."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
-    return sum(peak_memory(child) for child in children.read_text().split()) if children.exists() else 0
+    return sum(memory(figure, child) for child in children.read_text().split()) if children.exists() else 0

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks._dagster_side import Outcome, Storage, Task, log_alone, make_run
-from benchmarks._memory import MIB, peak_memory_of_workers
 from benchmarks._sizes import Sizes
 from benchmarks._stack import Pair, run_dagster_process, run_functions
 from benchmarks._table import Row
+from local_stack.memory import MIB, memory_of_workers
 
 STOCK_TIME_LIMIT: Final = 120.0
 """Seconds that the stock reader's thread has after the function has answered; then the run fails.
@@ -93,12 +93,12 @@ def _run_burst(storage_url: str, pair: Pair, storage: Storage, count: int) -> _B
 
         server = functions.ours if pair == "ours" else functions.stock
         short = process.submit(make_run, task(10, interval)).result()
-        function_memory = peak_memory_of_workers(server.child.process.pid)
+        function_memory = memory_of_workers("VmHWM", server.child.process.pid)
         burst = process.submit(make_run, task(count)).result()
         return _Burst(
             pair,
             burst,
-            peak_memory_of_workers(server.child.process.pid) - function_memory,
+            memory_of_workers("VmHWM", server.child.process.pid) - function_memory,
             burst.peak_memory - short.peak_memory,
         )
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from local_stack.emulators import available_emulators, run_emulator
 from local_stack.functions import FunctionServer, run_function
+from local_stack.memory import memory, memory_of_workers
 from tests.conftest import FUNCTIONS
 from tests.faults import FaultProxy
 from tests.faults.matrix import Link
@@ -18,7 +19,6 @@ from tests.faults.pairs import storage_client
 from tests.faults.running import ask_for_record
 from tests.functions.record import new_record
 from tests.soak.faults import sporadic_faults
-from tests.soak.memory import resident_memory, resident_memory_of_workers
 from tests.soak.runs import Task, make_runs, running_dagster
 from tests.soak.summary import Summary
 
@@ -72,7 +72,7 @@ def _make_round(
     requests = [request for link in links.values() for request in link.requests]
     summary.counts["faults met"] = sum(request.fault is not None for request in requests)
     process = dagster.submit(os.getpid).result()
-    summary.memory.append((resident_memory(process), resident_memory_of_workers(function.child.process.pid)))
+    summary.memory.append((memory("VmRSS", process), memory_of_workers("VmRSS", function.child.process.pid)))
 
 
 def _new_task(random: Random, links: dict[Link, FaultProxy]) -> Task:
