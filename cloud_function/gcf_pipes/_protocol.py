@@ -5,11 +5,19 @@ One call of the function is one Pipes session. The session owns a *prefix* in a 
     gs://{bucket}/{key_prefix}/{run_id}/{step_key}/{session_id}/
         context.json      the Pipes context, only when it is too large for the request body
         cancel            a marker that Dagster leaves when it terminates the run
-        1.json            the first chunk; it holds `opened`, and creating it claims the session
+        1.json            the first chunk; it holds `opened`, and creating it claims the session. Nobody deletes it but
+                          the bucket's lifecycle rule: a delivery of the call that comes late must find it
         2.json            ... further chunks, numbered without gaps, each created once and never changed
         n.json            the last chunk; its last line is `closed`
 
-A chunk is newline-delimited JSON, one Pipes message a line.
+A chunk is newline-delimited JSON, one Pipes message a line, or a heartbeat: a single newline. The states of a session:
+
+    opened, closed    the two Pipes messages, and nothing else
+    responded         the HTTP call returned
+    writing ended     nobody will write another chunk
+    stopped           we gave up
+    failed            an exception is kept
+    done              none of these will change any more
 """
 
 import re
@@ -39,14 +47,41 @@ CHUNK_COUNT_HEADER: Final = "Dagster-Pipes-Chunk-Count"
 ERROR_HEADER: Final = "Dagster-Pipes-Error"
 """Response header: the code of the error for which the runtime refused the call before the user's code ran."""
 
+DUPLICATE_CODE: Final = "duplicate_call"
+"""The code of the refusal that says that another delivery of the call has claimed the session."""
+
 TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
 """Request header: how long the run may take from the request's arrival on, in seconds."""
+
+HEARTBEAT: Final = b"\n"
+"""The content of a chunk that is written only to show that the function lives. The stock reader skips it."""
+
+HEARTBEAT_INTERVAL: Final = 10.0
+"""Seconds without a chunk after which the writer writes a heartbeat."""
+
+RESPONSE_STATUS_EXCEPTION: Final = "PipesResponseStatusError"
+"""Name of the exception in `closed` of a function whose own response is not 2xx."""
 
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The largest HTTP request that the platform accepts, in bytes.
 
 Source: https://cloud.google.com/functions/quotas ("Max uncompressed HTTP request size", 2nd gen).
 """
+
+MAX_CHUNK_BYTES: Final = 64 * 1024 * 1024
+"""The largest chunk that is read, and the largest message that is written, in bytes.
+
+A writer fills chunks of 1 MiB; a larger message is a chunk by itself.
+"""
+
+MAX_JSON_DEPTH: Final = 100
+"""How deep a message's JSON may be nested: Dagster stores metadata by recursion, several calls a level."""
+
+MAX_EXCEPTION_CHAIN: Final = 20
+"""Exceptions that `closed` carries: the one that ended the function, and those nearest before it."""
+
+MAX_EXCEPTION_CHARACTERS: Final = 32 * 1024
+"""Characters of each exception's message, and of its stack, in `closed`."""
 
 MAX_PARAMS_BYTES: Final = MAX_REQUEST_BYTES
 """The largest decompressed value of a bootstrap key, in bytes: compression lets nobody send more than a request holds.
@@ -67,7 +102,9 @@ class OpenedExtras(TypedDict, total=False):
         execution_id: What functions-framework calls this execution; `labels.execution_id` of its log entries.
         trace_id: The trace that the request belongs to, 32 hexadecimal digits; the end of `trace` of its log entries.
         cold_start: Whether this is the first request of its process.
-        closes_with_request: Whether `closed` is the last thing that the function does before it answers.
+        closes_with_request: Whether `closed` is the last thing that the function does before it answers, and tells its
+            outcome. So it is in sessions of `pipes_function`.
+        heartbeat_interval: Seconds without a chunk after which the writer writes a heartbeat.
     """
 
     delivery_id: str
@@ -79,6 +116,7 @@ class OpenedExtras(TypedDict, total=False):
     trace_id: str
     cold_start: bool
     closes_with_request: bool
+    heartbeat_interval: float
 
 
 @dataclass(frozen=True)
