@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
@@ -16,6 +17,7 @@ _FUNCTION: Final = r"[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _FULL_NAME: Final = re.compile(
     rf"projects/(?P<project>{PROJECT})/locations/(?P<region>{REGION})/functions/(?P<function>{_FUNCTION})"
 )
+_SHOWABLE: Final = re.compile(r"^(?:https?:/*)?[\w./-]*", re.ASCII | re.IGNORECASE)
 _URL: Final = re.compile(r"https?://[^\s/?#]\S*")
 _PLATFORM_OVER_HTTP: Final = re.compile(r"http://[^/?#]+\.(?:run\.app|cloudfunctions\.net)(?:[:/?#].*)?")
 _FUNCTION_URL: Final = re.compile(
@@ -108,6 +110,22 @@ def place_of_url(url: str) -> FunctionPlace:
     """
     match = _FUNCTION_URL.fullmatch(url) or _SERVICE_URL.fullmatch(url)
     return FunctionPlace(**match.groupdict()) if match else FunctionPlace()
+
+
+def redacted(url: str) -> str:
+    """Return what may be shown of a URL: no user, password, query or fragment, which may be secrets.
+
+    What is not a URL is shown up to the first character that may begin one of these.
+    """
+    try:
+        parts = urlsplit(url)
+        is_url = bool(parts.scheme and parts.hostname) and parts.port != 0  # an invalid port raises when it is read
+    except ValueError:
+        is_url = False
+    if is_url:
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    rest = _SHOWABLE.sub("", url)
+    return url if not rest else f"{url.removesuffix(rest)}..."
 
 
 def _request_error(text: str) -> PipesCloudFunctionRequestError:

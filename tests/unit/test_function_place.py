@@ -3,7 +3,7 @@
 import pytest
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._function_place import FunctionPlace, check_url, place_of_name, place_of_url
+from dagster_gcf_pipes._function_place import FunctionPlace, check_url, place_of_name, place_of_url, redacted
 
 FULL_NAME = "projects/my-project/locations/europe-west1/functions/orders"
 
@@ -120,3 +120,22 @@ def test_refuses_what_is_no_url(url: str) -> None:
 def test_refuses_plain_http_to_the_platform(host: str, path: str) -> None:
     with pytest.raises(PipesCloudFunctionRequestError, match="over plain http no ID token is sent"):
         check_url(f"http://{host}{path}")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host:8443/orders", "https://host:8443/orders"),
+        ("https://user:secret@host/orders?key=secret#secret", "https://host/orders"),
+        ("https://host?key=secret", "https://host"),
+        ("http://[::1]:8080/orders", "http://[::1]:8080/orders"),
+        ("https://user:se?cret@host", "https://user..."),
+        ("https://host:port/?key=secret", "https://host..."),
+        ("user:secret@host/orders", "user..."),
+        ("host/orders?key=secret", "host/orders..."),
+        ("orders", "orders"),
+        ("", ""),
+    ],
+)
+def test_what_may_be_secret_of_a_url_is_not_shown(url: str, shown: str) -> None:
+    assert redacted(url) == shown
