@@ -9,6 +9,7 @@
         └── PipesStorageError                 503 storage_unavailable: Cloud Storage cannot be reached, or fails
             ├── PipesBucketNotFoundError      400 bucket_not_found
             ├── PipesStorageForbiddenError    500 storage_forbidden: the function's identity lacks a permission
+            ├── PipesCredentialsError         500 storage_credentials: there are no credentials, or Google refuses them
             ├── PipesObjectExistsError        500 object_exists: what is created once exists with other content
             ├── PipesObjectTooLargeError      400 object_too_large: an object is larger than what is read of it
             └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session were not uploaded
@@ -61,10 +62,15 @@ class PipesDeadlineExceededError(GcfPipesError):
 
 
 class PipesStorageError(GcfPipesError):
-    """Cloud Storage could not be reached, or answered with an error that is not one of the subclasses."""
+    """Cloud Storage could not be reached, or answered with an error that is not one of the subclasses.
+
+    Attributes:
+        transient: Whether the same operation may succeed later. It may here, and cannot in the subclasses.
+    """
 
     status = 503
     code = "storage_unavailable"
+    transient: ClassVar[bool] = True
 
 
 class PipesBucketNotFoundError(PipesStorageError):
@@ -72,6 +78,7 @@ class PipesBucketNotFoundError(PipesStorageError):
 
     status = 400
     code = "bucket_not_found"
+    transient = False
 
 
 class PipesStorageForbiddenError(PipesStorageError):
@@ -79,6 +86,15 @@ class PipesStorageForbiddenError(PipesStorageError):
 
     status = 500
     code = "storage_forbidden"
+    transient = False
+
+
+class PipesCredentialsError(PipesStorageError):
+    """There are no credentials for Cloud Storage, or Google gives no access token for them."""
+
+    status = 500
+    code = "storage_credentials"
+    transient = False
 
 
 class PipesObjectExistsError(PipesStorageError):
@@ -86,6 +102,7 @@ class PipesObjectExistsError(PipesStorageError):
 
     status = 500
     code = "object_exists"
+    transient = False
 
 
 class PipesObjectTooLargeError(PipesStorageError):
@@ -93,6 +110,7 @@ class PipesObjectTooLargeError(PipesStorageError):
 
     status = 400
     code = "object_too_large"
+    transient = False
 
 
 class PipesMessagesNotStoredError(PipesStorageError):
@@ -100,3 +118,4 @@ class PipesMessagesNotStoredError(PipesStorageError):
 
     status = 500
     code = "messages_not_stored"
+    transient = False
