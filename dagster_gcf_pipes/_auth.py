@@ -1,6 +1,5 @@
 """Gives a call of a function its ID token, and says what is known of the caller when the call is refused."""
 
-import ipaddress
 from logging import Logger
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -8,12 +7,14 @@ from urllib.parse import urlsplit
 import requests
 from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
 from requests.auth import AuthBase
+from requests.utils import rewind_body
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._function_place import FunctionPlace
 from dagster_gcf_pipes._gcloud import let_invoke, show_url
 from dagster_gcf_pipes._google_auth_errors import WAYS_TO_AN_IDENTITY
 from dagster_gcf_pipes._identity import Identity, IdToken
+from dagster_gcf_pipes._loopback import is_loopback
 
 UNAUTHORIZED: Final = 401
 REFUSALS: Final = (UNAUTHORIZED, 403)
@@ -112,6 +113,7 @@ class FunctionAuth(AuthBase):
         if token is None:
             return response
         request = response.request.copy()
+        rewind_body(request)
         self._put(token, request)
         response.close()
         self._log.debug("[pipes] the ID token was refused with HTTP 401: calling once more with a fresh one")
@@ -138,16 +140,7 @@ def audience_of(url: str) -> str:
 def takes_token(url: str) -> bool:
     """Whether a token may be sent there, and can be wanted there."""
     parts = urlsplit(url)
-    return parts.scheme == "https" and not _is_loopback(parts.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return parts.scheme == "https" and not is_loopback(parts.hostname or "")
 
 
 def _is_refusal_of_the_platform(response: requests.Response) -> bool:

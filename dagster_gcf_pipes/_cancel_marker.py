@@ -1,20 +1,36 @@
-"""The marker that tells a function to stop: an HTTP call cannot, as the platform passes no disconnect on."""
+"""What Dagster writes for a function that it no longer waits for.
 
-from collections.abc import Iterator
+The HTTP call cannot tell it: the platform passes no disconnect on. Two objects can: the cancel marker ends a function
+that runs, and a first chunk of ours keeps one from starting.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 from logging import Logger
 from typing import Final
 
-from gcf_pipes import PipesStorageError
-from gcf_pipes._protocol import SessionLocation
+from gcf_pipes import PipesObjectExistsError, PipesObjectTooLargeError, PipesStorageError
+from gcf_pipes._protocol import HEARTBEAT, SessionLocation
 from gcf_pipes._storage import ObjectStore
 
 TIMEOUT: Final = 5.0
-"""Seconds for which leaving the marker may take."""
+"""Seconds that each request may take, with its retries."""
+
+
+class Claim(Enum):
+    """Who has claimed a session, that is, created its first chunk."""
+
+    OURS = auto()
+    """Dagster: nothing runs, and nothing will."""
+    FUNCTION = auto()
+    """The function: it was started."""
+    UNKNOWN = auto()
+    """The bucket could not be asked."""
 
 
 class CancelMarker:
-    """The marker of one session.
+    """The cancel marker of one session, and the claim that closes it to deliveries that come late.
 
     Args:
         store: The bucket.
@@ -28,20 +44,39 @@ class CancelMarker:
         self._log = log
 
     @contextmanager
-    def left_if_interrupted(self) -> Iterator[None]:
-        """Leave the marker if Dagster terminates the run in the block, which raises what is no `Exception`."""
+    def written_if_interrupted(self, *, unless: Callable[[], bool]) -> Iterator[None]:
+        """Write the marker if Dagster interrupts the block. An interrupt is a BaseException, not an Exception.
+
+        Args:
+            unless: Whether the function has ended, so that there is nothing to stop.
+        """
         try:
             yield
         except Exception:
             raise
         except BaseException:
-            self.leave("the run is terminated")
+            if not unless():
+                self.write("the run is terminated")
             raise
 
-    def leave(self, reason: str) -> None:
-        """Leave the marker."""
+    def write(self, reason: str) -> None:
+        """Write the marker."""
         self._log.warning(f"[pipes] {reason}: telling the function to stop through {self._location.uri}")
         try:
             self._store.create(self._location.cancel_key, b"{}", timeout=TIMEOUT)
         except PipesStorageError as error:
-            self._log.warning(f"[pipes] the function cannot be told, and may go on until its timeout: {error}")
+            self._log.warning(f"[pipes] could not tell the function to stop; it may run until its timeout: {error}")
+
+    def claim_session(self) -> Claim:
+        """Claim the session in the function's stead, so that a delivery that comes late runs nothing."""
+        key = self._location.chunk_key(1)
+        try:
+            if self._store.read(key, max_bytes=len(HEARTBEAT), timeout=TIMEOUT) is not None:
+                return Claim.FUNCTION
+            self._store.create(key, HEARTBEAT, timeout=TIMEOUT)
+        except (PipesObjectExistsError, PipesObjectTooLargeError):
+            return Claim.FUNCTION
+        except PipesStorageError as error:
+            self._log.warning(f"[pipes] could not close the session to deliveries that come late: {error}")
+            return Claim.UNKNOWN
+        return Claim.OURS

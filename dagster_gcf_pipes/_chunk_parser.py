@@ -2,20 +2,24 @@
 
 import io
 import json
+import logging
+import re
 from collections.abc import Iterator
 from typing import Any, Final, TypedDict, cast, get_args
 
 from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD, Method, PipesException, PipesMessage
+from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 from gcf_pipes._shape import ShapeError, check_shape, json_type
-
-MOST_EARLIER_EXCEPTIONS: Final = 100
-"""How long a chain of causes may be that comes with `closed`: what shows it goes down the chain by recursion."""
 
 _NAMES: Final = ("asset_key", "check_name", "data_version")
 """Params that Dagster stores in columns of text: no database takes a lone surrogate, and PostgreSQL no NUL either.
 
 Source: https://www.postgresql.org/docs/current/functions-string.html (`chr` gives no NUL, as text cannot hold it).
 """
+_LEVELS: Final = {
+    number: logging.getLevelName(number)
+    for number in (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+}
 _METHODS: tuple[str, ...] = get_args(Method)
 _SAME_VERSION: Final = (
     "Install the same version of dagster-pipes on both sides, here and in the function's requirements.txt, and deploy "
@@ -33,7 +37,7 @@ class ChunkFormatError(ValueError):
 
 
 def parse_chunk(data: bytes, uri: str) -> Iterator[PipesMessage]:
-    """Yield the messages of a chunk in order; the ones before a bad line are yielded before it is complained about.
+    """Yield the messages of a chunk in order; the ones before a bad line are yielded first. A heartbeat has none.
 
     Args:
         data: The content of the object.
@@ -42,6 +46,8 @@ def parse_chunk(data: bytes, uri: str) -> Iterator[PipesMessage]:
     Raises:
         ChunkFormatError: A line is not a message of the Pipes protocol, of the version that is installed here.
     """
+    if data == HEARTBEAT:
+        return
     for number, line in enumerate(io.BytesIO(data), start=1):
         yield _parse_message(line, f"line {number} of {uri}")
 
@@ -73,14 +79,19 @@ def _check_version(version: object, where: str) -> None:
 
 
 def _check_params(method: str, params: Any, where: str) -> None:
-    """Check what Dagster does not: that they are an object, names that it stores, and the exception of `closed`."""
+    """Check what Dagster does not, and bound what it would refuse or cannot store."""
     if params is not None and not isinstance(params, dict):
         raise ChunkFormatError(f"Expected 'params' in {where} to be an object or null, got {json_type(params)}.")
     for name in _NAMES:
         if isinstance(text := (params or {}).get(name), str) and not _is_storable(text):
             raise ChunkFormatError(f"Expected {name!r} in {where} to be Unicode text without NUL, got {text[:100]!r}.")
     if method == "closed" and params:
+        _bound_exception(params.get("exception"), MAX_EXCEPTION_CHAIN)
         _check_closed(params, where)
+    if method == "log" and params and isinstance(level := params.get("level"), str):
+        params["level"] = _standard_level(level)
+    if _is_deeper(params, MAX_JSON_DEPTH):
+        raise ChunkFormatError(f"Expected at most {MAX_JSON_DEPTH} levels of JSON in {where}, got more.")
 
 
 def _is_storable(text: str) -> bool:
@@ -92,18 +103,52 @@ def _check_closed(params: dict[str, Any], where: str) -> None:
         check_shape(params, _ClosedParams, f"the params of `closed` in {where}")
     except ShapeError as error:
         raise ChunkFormatError(str(error)) from error
-    except RecursionError as error:
-        raise _too_many_exceptions(where) from error
-    if "exception" in params and not _ends_early(params["exception"], MOST_EARLIER_EXCEPTIONS):
-        raise _too_many_exceptions(where)
 
 
-def _ends_early(exception: PipesException, most: int) -> bool:
-    earlier = [each for each in (exception["cause"], exception["context"]) if each]
-    return not earlier or (most > 0 and all(_ends_early(each, most - 1) for each in earlier))
+def _bound_exception(exception: Any, length: int) -> None:
+    """Cut a chain of exceptions to a length, and the texts in it: Dagster shows and stores them several times."""
+    if not isinstance(exception, dict):
+        return
+    if isinstance(message := exception.get("message"), str):
+        exception["message"] = shortened(message, MAX_EXCEPTION_CHARACTERS)
+    if isinstance(stack := exception.get("stack"), list) and all(isinstance(frame, str) for frame in stack):
+        text = "".join(stack)
+        exception["stack"] = stack if len(text) <= MAX_EXCEPTION_CHARACTERS else [_cut_middle(text)]
+    for key in ("cause", "context"):
+        if length > 1:
+            _bound_exception(exception.get(key), length - 1)
+        elif exception.get(key):
+            exception[key] = None
 
 
-def _too_many_exceptions(where: str) -> ChunkFormatError:
-    return ChunkFormatError(
-        f"Expected no more than {MOST_EARLIER_EXCEPTIONS} exceptions before the one in {where}, got a longer chain."
-    )
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most that many characters and an ellipsis."""
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+def _cut_middle(text: str) -> str:
+    half = MAX_EXCEPTION_CHARACTERS // 2
+    return f"{text[:half]}\n  ... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
+
+
+def _standard_level(level: str) -> str:
+    """Return the standard level that a level is at or above: Dagster takes no other, and the run goes on."""
+    if level.upper() in _LEVELS.values():
+        return level.upper()
+    number = re.fullmatch(r"Level ([0-9]{1,9})", level)
+    if number is None:
+        return "INFO"
+    return next((name for least, name in _LEVELS.items() if int(number[1]) >= least), "DEBUG")
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        level = [part for each in level if isinstance(each, dict | list) for part in _parts(each)]
+        if not level:
+            return False
+    return True
+
+
+def _parts(value: dict[str, Any] | list[Any]) -> Iterator[Any]:
+    return iter(value.values() if isinstance(value, dict) else value)

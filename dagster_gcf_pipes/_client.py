@@ -22,19 +22,20 @@ from gcf_pipes._protocol import TIMEOUT_HEADER, SessionLocation
 from gcf_pipes._storage import ObjectStore, create_client
 from pydantic import PrivateAttr
 
+from dagster_gcf_pipes._attempts import Caller, Post
 from dagster_gcf_pipes._auth import FunctionAuth
-from dagster_gcf_pipes._calling import call_until_done
 from dagster_gcf_pipes._cancel_marker import CancelMarker
 from dagster_gcf_pipes._connections import Connections
 from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextInjector
+from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import find_default_credentials
 from dagster_gcf_pipes._function_directory import FunctionDirectory
-from dagster_gcf_pipes._http import FunctionCall, call_function, create_http_session, encode_body
+from dagster_gcf_pipes._http import Attempt, create_http_session, encode_body, post
 from dagster_gcf_pipes._identity import Identity
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
 from dagster_gcf_pipes._kept_results import keep_results
 from dagster_gcf_pipes._message_reader import PipesCloudStorageMessageReader
-from dagster_gcf_pipes._outcome import conclude
+from dagster_gcf_pipes._outcome import Outcome, determine_outcome
 from dagster_gcf_pipes._reader_session import ReaderSession
 from dagster_gcf_pipes._run import FunctionRun
 from dagster_gcf_pipes._settings import PipesCloudFunctionSettings
@@ -132,18 +133,16 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         ) as session:
             context.log.info(run.announcement)
             body = encode_body(event, session.get_bootstrap_env_vars())
-            with marker.left_if_interrupted():
-                call = self._call(run, body, reader, context.log)
-            reader.function_ended(call.record.chunks_to_expect)
-        context.log.info(f"[pipes] the call {call.record.summary} after {call.duration:.2f} s")
-        outcome = conclude(run, call, reader.record, self._identity().credentials, log_view=self.log_view)
-        if outcome.may_be_running:
-            marker.leave("the function may still be running, but nothing waits for it")
-        self._clean_up([*injector.object_keys, *reader.object_keys], failed=outcome.error is not None, log=context.log)
+            with marker.written_if_interrupted(unless=lambda: reader.record.closed):
+                outcome, response = self._call(run, body, reader, marker, context.log)
+        if outcome.may_still_run:
+            marker.write("the function may still be running, or may start, but nothing waits for it")
+        elif self._cleans_up(outcome):
+            self._clean_up([*injector.object_keys, *reader.object_keys], log=context.log)
         if outcome.error:
-            keep_results(context, session, outcome.metadata)
+            keep_results(context, session, outcome.error.metadata)
             raise outcome.error
-        return PipesCloudFunctionCompletedInvocation(session, response=call.response, metadata=outcome.metadata)
+        return PipesCloudFunctionCompletedInvocation(session, response=response, metadata=outcome.metadata)
 
     def _resolve(self, function: str | None, function_url: str | None) -> Target:
         return resolve_target(
@@ -195,27 +194,48 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             ),
         )
 
-    def _call(self, run: FunctionRun, body: bytes, reader: ReaderSession, log: Logger) -> FunctionCall:
-        run_timeout = run.target.timeout + READ_TIMEOUT_MARGIN
+    def _call(
+        self, run: FunctionRun, body: bytes, reader: ReaderSession, marker: CancelMarker, log: Logger
+    ) -> tuple[Outcome, requests.Response | None]:
+        """Make the call, read its messages to their end, and judge it."""
+        credentials = self._identity().credentials
+        watch = CrashWatch(lambda: run.execution(reader.record.execution), credentials, log_view=self.log_view)
+        caller = Caller(
+            self._post_once(run, body, log),
+            reader,
+            self.retry_policy,
+            call_timeout=run.target.timeout + READ_TIMEOUT_MARGIN,
+            claim_session=marker.claim_session,
+            has_crashed=watch.has_crashed,
+            log=log,
+        )
+        call = caller.call()
+        drain_timeout = self.drain_timeout if call.may_write_more else 0
+        reader.drain(call.chunk_count, timeout=drain_timeout, deadline=caller.deadline)
+        log.info(f"[pipes] the call {call.last.summary} after {call.duration:.2f} s")
+        return determine_outcome(run, call, reader.record, credentials, log_view=self.log_view), call.response
+
+    def _post_once(self, run: FunctionRun, body: bytes, log: Logger) -> Post:
         headers = {TIMEOUT_HEADER: str(run.target.timeout), **run.trace.headers}
         audience = self.audience or run.target.audience
         auth = FunctionAuth(self._identity(), audience=audience, log=log, place=run.target.place)
+        timeout = (self.connect_timeout, run.target.timeout + READ_TIMEOUT_MARGIN)
 
-        def call_once() -> FunctionCall:
+        def post_once() -> tuple[Attempt, requests.Response | None]:
             with self.get_http_session() as http:
-                timeout = (self.connect_timeout, run_timeout)
-                return call_function(http, run.target.url, body, headers=headers, auth=auth, timeout=timeout)
+                return post(http, run.target.url, body, headers=headers, auth=auth, timeout=timeout)
 
-        return call_until_done(call_once, reader, self.retry_policy, run_timeout=run_timeout, log=log)
+        return post_once
 
-    def _clean_up(self, keys: Sequence[str], *, failed: bool, log: Logger) -> None:
-        if self.cleanup == "never" or (failed and self.cleanup == "on_success"):
-            return
+    def _cleans_up(self, outcome: Outcome) -> bool:
+        return self.cleanup == "always" or (self.cleanup == "on_success" and outcome.error is None)
+
+    def _clean_up(self, keys: Sequence[str], *, log: Logger) -> None:
         try:
             self._store().delete(keys, timeout=CLEANUP_TIMEOUT)
         except PipesStorageError as error:
             log.warning(
-                f"[pipes] the run is done, but its messages stay in the bucket: {error} "
+                f"[pipes] the call is done, but its messages stay in the bucket: {error} "
                 "Set `cleanup` of the resource to 'never' to leave them to a lifecycle rule."
             )
 

@@ -1,27 +1,41 @@
-"""The HTTP call of the function: its body, the call, and the one place that translates the errors of `requests`."""
+"""One attempt of a call: its body, the POST, and the record of it, which says who answered."""
 
+import io
 import json
 import re
 import socket
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Final
 
 import requests
-from gcf_pipes._protocol import BOOTSTRAP_KEYS, CHUNK_COUNT_HEADER, ERROR_HEADER, MAX_REQUEST_BYTES
+from gcf_pipes._protocol import (
+    BOOTSTRAP_KEYS,
+    CHUNK_COUNT_HEADER,
+    DUPLICATE_CODE,
+    ERROR_HEADER,
+    MAX_REQUEST_BYTES,
+)
 from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from dagster_gcf_pipes._auth import FunctionAuth
+from dagster_gcf_pipes._connection_errors import describe_connection_error
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError, PipesCloudFunctionRequestError
-from dagster_gcf_pipes._verdict import CallRecord
+from dagster_gcf_pipes._function_place import redacted
 
-CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
 MAX_ERROR_BODY: Final = 64 * 1024
-"""Bytes of an error's response body that are looked at."""
+"""Bytes of an error's response body that are read."""
+ACCESS_STATUSES: Final = frozenset({401, 403, 404})
+"""Statuses with which the platform rejects a call before it reaches the function.
+
+Source: https://cloud.google.com/run/docs/troubleshooting (401, 403, and 404 by the ingress settings).
+"""
+SUCCESS: Final = range(200, 300)
+REDIRECTS: Final = range(300, 400)
+_CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
 
 
 def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes:
@@ -78,24 +92,101 @@ def create_http_session() -> requests.Session:
     return http
 
 
+class AnsweredBy(Enum):
+    """Who answered an attempt. The headers of the function's runtime decide it, never the status alone."""
+
+    FUNCTION = auto()
+    """Our runtime: the user's code has run."""
+    REFUSAL = auto()
+    """Our runtime: it refused the call before the user's code ran."""
+    DUPLICATE = auto()
+    """Our runtime: another delivery of the call has claimed the session."""
+    PLATFORM = auto()
+    """Anything else: the front end, a proxy, or a function without our runtime."""
+    NOBODY = auto()
+    """The request was sent, and no response came."""
+    NOT_SENT = auto()
+    """There was no connection, no TLS, or no ID token: no byte of the body left this machine."""
+
+
 @dataclass(frozen=True)
-class FunctionCall:
-    """One finished HTTP call of a function.
+class Attempt:
+    """What is known of one attempt of a call.
 
     Attributes:
-        record: What the verdict needs to know of it.
-        response: The response, or None if the call was lost.
-        duration: Seconds from the first attempt of the call to its end.
-        attempts: How often it was attempted.
+        answered_by: Who answered.
+        status: The HTTP status, or None if no response came.
+        error: Why no response came, or an empty text.
+        fix: What to do about it, or an empty text.
+        body: The body of an error's response as text.
+        error_code: The code of the runtime's refusal, or None.
+        chunk_count: The number of chunks that the function says it wrote, or None if it did not say.
+        identity_error: Why there was no ID token, if the call was not made or was refused for want of one.
+        hint: What fixes a refusal of access, as far as the caller's identity tells.
+        redirect_to: Where a redirect leads, without its query.
+        permanent: Whether another attempt would fail in the same way, as with a certificate that is not trusted.
     """
 
-    record: CallRecord
-    response: requests.Response | None
-    duration: float
-    attempts: int = 1
+    answered_by: AnsweredBy
+    status: int | None = None
+    error: str = ""
+    fix: str = ""
+    body: str = ""
+    error_code: str | None = None
+    chunk_count: int | None = None
+    identity_error: PipesCloudFunctionIdentityError | None = None
+    hint: str = ""
+    redirect_to: str = ""
+    permanent: bool = False
+
+    @property
+    def denied_access(self) -> bool:
+        """Whether the platform, or a function without our runtime, answered 401, 403 or 404."""
+        return self.answered_by is AnsweredBy.PLATFORM and self.status in ACCESS_STATUSES
+
+    @property
+    def redirected(self) -> bool:
+        """Whether the answer is a redirect, which is not followed."""
+        return self.answered_by is AnsweredBy.PLATFORM and self.status in REDIRECTS
+
+    @property
+    def is_platform_2xx(self) -> bool:
+        """Whether the answer is a 2xx, but not our runtime's: perhaps that of a function without it."""
+        return self.answered_by is AnsweredBy.PLATFORM and self.status in SUCCESS
+
+    @property
+    def may_have_started(self) -> bool:
+        """Whether this attempt may have started the function, or may still do so, although it has not answered."""
+        if self.answered_by is AnsweredBy.PLATFORM:
+            return not self.denied_access and not self.redirected
+        return self.answered_by in {AnsweredBy.NOBODY, AnsweredBy.DUPLICATE}
+
+    @property
+    def summary(self) -> str:
+        """How the attempt ended, in words that follow its name."""
+        if self.status is not None:
+            return f"got HTTP {self.status}{f' ({self.error_code})' if self.error_code else ''}"
+        return f"{'was not sent' if self.answered_by is AnsweredBy.NOT_SENT else 'got no response'} ({self.error})"
 
 
-def call_function(
+class RequestBody(io.BytesIO):
+    """The body of a request, which tells whether any of it was sent.
+
+    `requests` reads it when the connection, its TLS and a proxy's tunnel stand, and the headers are sent.
+
+    Attributes:
+        read_from: Whether sending it has begun.
+    """
+
+    read_from = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read some of it, in order to send it."""
+        self.read_from = True
+        return super().read(size)
+
+
+def post(
     http: requests.Session,
     url: str,
     body: bytes,
@@ -103,8 +194,8 @@ def call_function(
     headers: Mapping[str, str],
     auth: FunctionAuth,
     timeout: tuple[float, float],
-) -> FunctionCall:
-    """Post a body to a function and wait for the response.
+) -> tuple[Attempt, requests.Response | None]:
+    """Post a body to a function and wait for the response: one attempt.
 
     A redirect is not followed: it would turn the POST into a GET, or send it to a host that nobody named.
 
@@ -116,61 +207,62 @@ def call_function(
         auth: Gives the call its ID token, unless the session authenticates by itself.
         timeout: Connect and read timeout, in seconds.
 
+    Returns:
+        The record of the attempt, and the response if one came.
+
     Raises:
         PipesCloudFunctionRequestError: The URL is not one.
     """
-    started = time.monotonic()
+    data = RequestBody(body)
     try:
         response = http.post(
             url,
-            data=body,
+            data=data,
             headers={"Content-Type": "application/json", **headers},
             auth=None if _authenticates(http) else auth,
             timeout=timeout,
             allow_redirects=False,
         )
-    except (InvalidURL, MissingSchema, InvalidSchema) as error:
-        raise _request_error(f"Expected the URL of a function, such as https://..., got {url!r}: {error}") from error
     except PipesCloudFunctionIdentityError as error:
-        no_token = CallRecord(lost="no ID token", sent=False, identity_error=error)
-        return FunctionCall(no_token, None, time.monotonic() - started)
+        return Attempt(AnsweredBy.NOT_SENT, error="no ID token", identity_error=error), None
     except requests.RequestException as error:
-        lost = CallRecord(lost=f"{type(error).__name__}: {error}", sent=not _found_no_connection(error))
-        return FunctionCall(lost, None, time.monotonic() - started)
-    record = replace(
-        record_response(response),
-        identity_error=auth.missing_token_error(response.status_code),
-        hint=auth.hint(response.status_code),
-    )
-    return FunctionCall(record, response, time.monotonic() - started)
+        if isinstance(error, InvalidURL | MissingSchema | InvalidSchema) and not isinstance(error, InvalidProxyURL):
+            raise _request_error("Expected the URL of a function, such as https://..., got one that is none.") from None
+        return _failed(error, url, timeout, sent=data.read_from), None
+    return record_of(response, auth), response
 
 
-def record_response(response: requests.Response) -> CallRecord:
-    """Note of a response what the verdict needs; nothing that it holds is trusted."""
+def _failed(error: requests.RequestException, url: str, timeout: tuple[float, float], *, sent: bool) -> Attempt:
+    described = describe_connection_error(error, url, timeout)
+    if sent:
+        return Attempt(AnsweredBy.NOBODY, error=described.text)
+    return Attempt(AnsweredBy.NOT_SENT, error=described.text, fix=described.fix, permanent=described.permanent)
+
+
+def record_of(response: requests.Response, auth: FunctionAuth) -> Attempt:
+    """Extract from a response what the verdict needs. Every value is untrusted."""
     chunk_count = response.headers.get(CHUNK_COUNT_HEADER, "")
-    return CallRecord(
+    error_code = response.headers.get(ERROR_HEADER)
+    return Attempt(
+        _who_answered(response),
         status=response.status_code,
         body="" if response.ok else _error_text(response),
-        error_code=response.headers.get(ERROR_HEADER),
-        chunk_count=int(chunk_count) if CHUNK_COUNT.fullmatch(chunk_count) else None,
-        location=_without_query(response.headers.get("Location", "")),
+        error_code=error_code[:100] if error_code else None,
+        chunk_count=int(chunk_count) if _CHUNK_COUNT.fullmatch(chunk_count) else None,
+        identity_error=auth.missing_token_error(response.status_code),
+        hint=auth.hint(response.status_code),
+        redirect_to=redacted(response.headers.get("Location", "")),
     )
+
+
+def _who_answered(response: requests.Response) -> AnsweredBy:
+    if code := response.headers.get(ERROR_HEADER):
+        return AnsweredBy.DUPLICATE if code == DUPLICATE_CODE else AnsweredBy.REFUSAL
+    return AnsweredBy.FUNCTION if CHUNK_COUNT_HEADER in response.headers else AnsweredBy.PLATFORM
 
 
 def _authenticates(http: requests.Session) -> bool:
     return http.auth is not None or "Authorization" in http.headers
-
-
-def _without_query(url: str) -> str:
-    return url.partition("?")[0]
-
-
-def _found_no_connection(error: requests.RequestException) -> bool:
-    """Whether the call never left: the name did not resolve, or the connection was refused or timed out."""
-    cause = error.args[0] if error.args else None
-    return isinstance(error, requests.ConnectTimeout) or (
-        isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
-    )
 
 
 def _error_text(response: requests.Response) -> str:

@@ -13,7 +13,7 @@ from dagster import (
     PipesSession,
 )
 
-from dagster_gcf_pipes._verdict import Metadata
+from dagster_gcf_pipes._metadata import Metadata
 
 DATA_VERSION_TAG = "dagster/data_version"
 """Source: `dagster.DataVersion`, which Dagster stores in this tag of a materialization."""

@@ -12,8 +12,7 @@ from gcf_pipes._storage import ObjectStore, client_getter
 
 from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
 from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError
-from dagster_gcf_pipes._reader_session import ReaderSession
-from dagster_gcf_pipes._verdict import describe_missing
+from dagster_gcf_pipes._reader_session import ReaderSession, describe_missing
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -40,10 +39,10 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
             Default `dagster-pipes`.
         client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when
             the first session opens.
-        poll_interval: The longest pause between two looks for a message, in seconds. Looks are closer together soon
-            after a message, from 0.05 s. Default 1.5.
+        poll_interval: The longest pause between two polls, in seconds. Polls are closer together soon after a message,
+            from 0.05 s. Default 1.5.
         drain_timeout: Seconds for which to look for further messages after the external process has ended without
-            `closed`. Default 10.
+            `closed`. What is in the bucket by then is read, and no more. Default 10.
         include_stdio_in_messages: Whether to ask the external process to send what it prints; it is printed here in
             turn. Default no.
     """
@@ -77,9 +76,9 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
             try:
                 yield params
             except Exception:
-                session.function_ended(None)
+                session.drain(None, timeout=self._drain_timeout)
                 raise
-            session.function_ended(None)
+            session.drain(None, timeout=self._drain_timeout)
         if missing := session.record.missing_chunks:
             raise PipesCloudFunctionMessagesError(f"Messages were lost: {describe_missing(missing)}.")
         if failure := session.record.failure:
@@ -90,17 +89,12 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
     def session(self, location: SessionLocation) -> ReaderSession:
         """Return the reader of one session, at a location of the caller's choice."""
         store = ObjectStore(self._bucket, self._get_client())
-        fetcher = ChunkFetcher(
-            store,
-            location,
-            poll_interval=self._poll_interval,
-            drain_timeout=self._drain_timeout,
-        )
+        fetcher = ChunkFetcher(store, location, poll_interval=self._poll_interval)
         return ReaderSession(store, location, fetcher, include_stdio_in_messages=self._include_stdio_in_messages)
 
     @property
     def expected_writer_count(self) -> int:
-        """One: Dagster asks every reader, and warns that its own base property is a preview if that answers."""
+        """Always 1. Overridden because Dagster's default emits a preview warning."""
         return 1
 
     def no_messages_debug_text(self) -> str:

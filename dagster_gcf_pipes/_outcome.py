@@ -1,15 +1,17 @@
-"""Concludes a run: the verdict, what is shown with it, and what is known of a function that died without a word."""
+"""Determines the outcome of a call: error or success, metadata, and the log tail of a function that crashed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dagster import MetadataValue
 
+from dagster_gcf_pipes._attempts import CallResult
+from dagster_gcf_pipes._crash_logs import fetch_log_tail
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
-from dagster_gcf_pipes._http import FunctionCall
-from dagster_gcf_pipes._last_words import fetch_last_words
+from dagster_gcf_pipes._metadata import METADATA_PREFIX, Metadata
+from dagster_gcf_pipes._reader_session import SessionRecord
 from dagster_gcf_pipes._run import FunctionRun
-from dagster_gcf_pipes._verdict import Metadata, SessionRecord, died_without_a_word, find_error
+from dagster_gcf_pipes._verdict import judge, may_still_run, needs_log_tail, succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,40 +21,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """How a call ended.
 
     Attributes:
         error: The error with which it failed, or None if it succeeded.
-        metadata: What is shown with every materialization, check and failure.
-        may_be_running: Whether it failed while the function may still be running.
+        metadata: What is shown with every materialization and check; the error has its own.
+        may_still_run: Whether it failed while the function may still run, or may still start.
     """
 
     error: PipesCloudFunctionError | None
     metadata: Metadata
-    may_be_running: bool
+    may_still_run: bool
 
 
-def conclude(
+def determine_outcome(
     run: FunctionRun,
-    call: FunctionCall,
+    call: CallResult,
     session: SessionRecord,
     get_credentials: "Callable[[], Credentials]",
     *,
     log_view: str | None,
 ) -> Outcome:
-    """Return how a run ended.
+    """Return how a call ended.
 
     Args:
-        run: The run.
-        call: Its call.
-        session: Its messages.
-        get_credentials: Gives the credentials with which the logs of a function are read that died.
+        run: Where it was called.
+        call: The call.
+        session: What its messages said.
+        get_credentials: Gives the credentials with which the logs of a crashed function are read.
         log_view: The log view through which they are read, or None.
     """
-    record, metadata = call.record, run.metadata(call, session)
-    if died_without_a_word(record, session):
-        words = fetch_last_words(run.execution(session.execution), get_credentials, log_view=log_view)
-        record = replace(record, fate=words.cause)
-        metadata = {**metadata, "last_log_entries": MetadataValue.md(f"```\n{words}\n```")}
-    error = find_error(record, session, metadata)
-    return Outcome(error, metadata, may_be_running=error is not None and record.may_go_on and not session.closed)
+    shown = run.result_metadata(call, session)
+    if succeeded(call, session):
+        return Outcome(None, shown, may_still_run=False)
+    cause, metadata = None, run.failure_metadata(call, session)
+    if needs_log_tail(call, session):
+        tail = fetch_log_tail(run.execution(session.execution), get_credentials, log_view=log_view)
+        cause = tail.cause
+        metadata = {**metadata, f"{METADATA_PREFIX}last_log_entries": MetadataValue.md(f"```\n{tail}\n```")}
+    return Outcome(judge(call, session, metadata, cause=cause), shown, may_still_run=may_still_run(call, session))

@@ -1,7 +1,9 @@
 """Reads the messages of one session and hands them to Dagster. All state of the session is here."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from threading import Condition, Thread
 from typing import Final
@@ -11,17 +13,60 @@ from dagster_pipes import PipesBlobStoreMessageWriter, PipesException, PipesMess
 from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionLocation
 from gcf_pipes._storage import ObjectStore
 
-from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
+from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher, WritingEnded
 from dagster_gcf_pipes._chunk_parser import ChunkFormatError, parse_chunk
 from dagster_gcf_pipes._opened_extras import read_opened_extras
-from dagster_gcf_pipes._verdict import SessionRecord
 
-MOST_MISSING: Final = 1000
+MAX_MISSING: Final = 1000
 """Missing chunks that are looked for: a response may say that the function wrote any number."""
 LIST_TIMEOUT: Final = 30.0
 """Seconds for which the list of a session's objects is retried."""
 STOP_TIMEOUT: Final = 5.0
-"""Seconds to wait for the threads when the run is interrupted; they are daemons and end by themselves."""
+"""Seconds to wait for the threads when the call is interrupted; they are daemons and end by themselves."""
+MIN_DRAIN_DEADLINE: Final = 60.0
+"""Seconds after the end of writing for which the last chunks are tried at least, if Cloud Storage is unavailable."""
+MAX_SILENT_HEARTBEATS: Final = 3
+"""Heartbeats that may be missing before the function is taken for dead."""
+LATE_HEARTBEAT: Final = 1.5
+"""Heartbeat intervals without a sign of life after which the platform's log is asked."""
+MAX_NAMED_CHUNKS: Final = 20
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """What the message reader saw of the session.
+
+    Attributes:
+        opened: Whether `opened` came.
+        execution: What `opened` told of the execution.
+        closed: Whether `closed` came.
+        exception: The exception that came with `closed`, or None.
+        chunk_count: The number of chunks that were read and handled.
+        message_count: The number of messages that were handled.
+        missing_chunks: The numbers of chunks that are not in the bucket, although they or a later one were written.
+        silent_for: Seconds for which the function gave no sign of life, if it was given up for that; else 0.
+        failure: What ended the reading before its time, or None.
+    """
+
+    opened: bool = False
+    execution: OpenedExtras = field(default_factory=OpenedExtras)
+    closed: bool = False
+    exception: PipesException | None = None
+    chunk_count: int = 0
+    message_count: int = 0
+    missing_chunks: tuple[int, ...] = ()
+    silent_for: float = 0.0
+    failure: Exception | None = None
+
+    @property
+    def closes_with_request(self) -> bool:
+        """Whether our runtime made the session, so that `closed` tells the outcome of the call."""
+        return self.execution.get("closes_with_request", False)
+
+    @property
+    def no_more_messages(self) -> bool:
+        """Whether no further message can come: reading has failed, or a session of our runtime is closed."""
+        return self.failure is not None or (self.closed and self.closes_with_request)
 
 
 class MessageHandlingError(RuntimeError):
@@ -60,10 +105,11 @@ class ReaderSession(PipesMessageReader):
         self._chunk_count = 0
         self._message_count = 0
         self._missing_chunks: tuple[int, ...] = ()
+        self._silent_for = 0.0
         self._failure: Exception | None = None
-        self._ended = False
-        self._expected: int | None = None
+        self._writing_ended: WritingEnded | None = None
         self._changed = Condition()
+        self._handling: Thread | None = None
 
     @property
     def record(self) -> SessionRecord:
@@ -76,84 +122,84 @@ class ReaderSession(PipesMessageReader):
             chunk_count=self._chunk_count,
             message_count=self._message_count,
             missing_chunks=self._missing_chunks,
+            silent_for=self._silent_for,
             failure=self._failure,
         )
 
     @property
     def object_keys(self) -> list[str]:
-        """The names of the objects that have been read and handled."""
-        return [self._location.chunk_key(index) for index in range(1, self._chunk_count + 1)]
+        """The names of the objects that may be deleted: the chunks that were handled, but for the first, the claim.
+
+        Without the claim, a delivery of the call that comes late would run the user's code again.
+        """
+        return [self._location.chunk_key(index) for index in range(2, self._chunk_count + 1)]
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
-        """Read messages while the block runs, and after it to their end if `function_ended` was called in it.
-
-        If not, there is no end to wait for (the function was not called, or the run was interrupted), and the reading
-        stops at once.
-        """
-        handling = Thread(
+        """Read messages while the block runs; `drain` in the block reads them to their end."""
+        self._handling = Thread(
             target=self._handle_chunks,
             args=(handler,),
             name=f"pipes reader {self._location.uri}",
             daemon=True,
         )
         self._fetcher.start()
-        handling.start()
+        self._handling.start()
         try:
-            try:
-                yield {
-                    BUCKET_PARAM: self._location.bucket,
-                    KEY_PREFIX_PARAM: self._location.prefix,
-                    PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: self._include_stdio_in_messages,
-                }
-            finally:
-                if self._ended:
-                    handling.join()
+            yield {
+                BUCKET_PARAM: self._location.bucket,
+                KEY_PREFIX_PARAM: self._location.prefix,
+                PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: self._include_stdio_in_messages,
+            }
         finally:
             self._fetcher.stop()
-            handling.join(STOP_TIMEOUT)
+            self._handling.join(STOP_TIMEOUT)
             self._fetcher.join(STOP_TIMEOUT)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the messages could not be read or handled, so that no more of them will be."""
-        return self._failure is not None
-
-    @property
-    def over(self) -> bool:
-        """Whether no more messages are to come: reading has failed, or a session closed that ends with its request."""
-        return self.failed or (self._closed and self._execution.get("closes_with_request", False))
 
     def wait_until(self, reached: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until something is reached, for at most `timeout` seconds; return whether it is.
 
-        It is looked at again after each message, and after `wake`.
+        It is evaluated again after each message, and after `wake`.
         """
         with self._changed:
             return self._changed.wait_for(reached, timeout)
 
     def wake(self) -> None:
-        """Let `wait_until` look again."""
+        """Let `wait_until` evaluate again."""
         with self._changed:
             self._changed.notify_all()
 
-    def wait_for_opened(self, timeout: float) -> bool:
-        """Wait until the function has opened its session, for at most `timeout` seconds; return whether it has."""
-        return self.wait_until(lambda: self._opened or self.failed, timeout) and self._opened
+    @property
+    def misses_heartbeats(self) -> bool:
+        """Whether a function that writes heartbeats should have written one by now."""
+        interval = self._execution.get("heartbeat_interval")
+        return interval is not None and self._fetcher.silent_for > LATE_HEARTBEAT * interval
 
-    def wait_for_closed(self, timeout: float) -> None:
-        """Wait until the function has closed its session or reading has failed, for at most `timeout` seconds."""
-        self.wait_until(lambda: self._closed or self.failed, timeout)
+    def give_up_if_silent(self) -> bool:
+        """Whether a function that writes heartbeats gave no sign of life for too long; the record then says so."""
+        interval = self._execution.get("heartbeat_interval")
+        silent_for = self._fetcher.silent_for
+        if interval is not None and silent_for > MAX_SILENT_HEARTBEATS * interval:
+            self._silent_for = silent_for
+        return self._silent_for > 0
 
-    def function_ended(self, chunk_count: int | None) -> None:
-        """Say that the function has ended, and how many chunks it wrote if that is known."""
-        self._expected = chunk_count
-        self._ended = True
-        self._fetcher.function_ended(chunk_count)
+    def drain(self, chunk_count: int | None, *, timeout: float, deadline: float = 0.0) -> None:
+        """Read the messages to their end, as nobody will write another one, or nobody waits for it.
+
+        Args:
+            chunk_count: How many chunks there are, or None if that is not known.
+            timeout: If it is not known: seconds for which to look for further ones. What is there then is read.
+            deadline: Until when to retry while Cloud Storage is unavailable (`time.monotonic`); at least a minute.
+        """
+        now = time.monotonic()
+        self._writing_ended = WritingEnded(chunk_count, now + timeout, max(deadline, now + MIN_DRAIN_DEADLINE))
+        self._fetcher.writing_ended(self._writing_ended)
+        if self._handling:
+            self._handling.join()
 
     @property
     def expected_writer_count(self) -> int:
-        """One: Dagster asks every reader, and warns that its own base property is a preview if that answers."""
+        """Always 1. Overridden because Dagster's default emits a preview warning."""
         return 1
 
     def no_messages_debug_text(self) -> str:
@@ -173,21 +219,21 @@ class ReaderSession(PipesMessageReader):
                 self._chunk_count = index
                 if self._closed:
                     return
-            if self._ended and (self._opened or self._expected):
-                self._missing_chunks = self._find_missing()
-        except Exception as error:  # noqa: BLE001 - the verdict fails the run with it
+            if (ended := self._writing_ended) and (self._opened or ended.chunk_count):
+                self._missing_chunks = self._find_missing(ended.chunk_count or 0)
+        except Exception as error:  # noqa: BLE001 - the verdict fails the call with it
             self._failure = error
             self.wake()
         finally:
             self._fetcher.stop()
 
-    def _find_missing(self) -> tuple[int, ...]:
+    def _find_missing(self, chunk_count: int) -> tuple[int, ...]:
         """Return the numbers of chunks that were written and are not there; what comes after the first is not read."""
         keys = self._store.list_keys(self._location.prefix_key, timeout=LIST_TIMEOUT)
         there = {index for key in keys if (index := self._location.chunk_index(key))}
-        written = max(self._expected or 0, *there, 0)
+        written = max(chunk_count, *there, 0)
         missing = (index for index in range(1, written + 1) if index not in there)
-        return tuple(islice(missing, MOST_MISSING))
+        return tuple(islice(missing, MAX_MISSING))
 
     def _handle(self, message: PipesMessage, where: str, handler: PipesMessageHandler) -> None:
         method, params = message["method"], message["params"] or {}
@@ -217,3 +263,11 @@ class ReaderSession(PipesMessageReader):
         else:
             return
         raise ChunkFormatError(f"Expected {expected}, got `{method}` in {where}.")
+
+
+def describe_missing(chunks: tuple[int, ...]) -> str:
+    """Say which chunks are missing."""
+    if len(chunks) == 1:
+        return f"chunk {chunks[0]} is not in the bucket"
+    more = f" and {len(chunks) - MAX_NAMED_CHUNKS} more" if len(chunks) > MAX_NAMED_CHUNKS else ""
+    return f"chunks {', '.join(map(str, chunks[:MAX_NAMED_CHUNKS]))}{more} are not in the bucket"

@@ -7,6 +7,7 @@ from dagster import ConfigurableResource
 from gcf_pipes._protocol import DEFAULT_KEY_PREFIX
 from pydantic import Field, model_validator
 
+from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, RetryPolicy
 from dagster_gcf_pipes._context_injector import DEFAULT_INLINE_CONTEXT_LIMIT
 from dagster_gcf_pipes._fields import (
     Attempts,
@@ -24,7 +25,6 @@ from dagster_gcf_pipes._fields import (
     ServiceAccount,
 )
 from dagster_gcf_pipes._message_reader import DEFAULT_DRAIN_TIMEOUT, DEFAULT_POLL_INTERVAL
-from dagster_gcf_pipes._retry import DEFAULT_RETRY_ON, RetryPolicy
 
 DEFAULT_FUNCTION_TIMEOUT: Final = 3600
 MAX_RETRY_DELAY: Final = 30.0

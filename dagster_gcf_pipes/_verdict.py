@@ -1,18 +1,19 @@
-"""Decides, from all that is known at the end of a run, whether it succeeded. It neither reads nor waits.
+"""Decides from the facts whether a call succeeded. It neither reads nor waits.
 
-Success needs a 2xx, `opened`, `closed` without an exception, and every chunk. A call that was lost on its way needs
-no 2xx: `closed` says that the function has ended well, and it is in the last chunk of an unbroken row. The order of
+The facts are all attempts, who answered each, and what the messages said. The messages decide, not the status of the
+last attempt: in a session of our runtime, `closed` tells the outcome, whatever became of the HTTP answers. The order of
 the rules is the order of what explains most: the function's own exception says more than the 500 that it caused.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from dagster import MetadataValue
 from dagster_pipes import PipesException
-from gcf_pipes._protocol import OpenedExtras
+from gcf_pipes._protocol import RESPONSE_STATUS_EXCEPTION
 
+from dagster_gcf_pipes._attempts import CallResult
+from dagster_gcf_pipes._cancel_marker import Claim
 from dagster_gcf_pipes._errors import (
     PipesCloudFunctionAccessError,
     PipesCloudFunctionCallError,
@@ -24,154 +25,114 @@ from dagster_gcf_pipes._errors import (
     PipesCloudFunctionNotOpenedError,
     PipesCloudFunctionRefusedError,
 )
+from dagster_gcf_pipes._http import SUCCESS, AnsweredBy, Attempt
+from dagster_gcf_pipes._metadata import METADATA_PREFIX, Metadata
+from dagster_gcf_pipes._reader_session import SessionRecord, describe_missing
 
-Metadata: TypeAlias = Mapping[str, MetadataValue]
+Rule: TypeAlias = Callable[[CallResult, SessionRecord, Metadata], PipesCloudFunctionError | None]
 
-_BODY_EXCERPT = 1000
-_REFUSAL_EXCERPT = 4000
-"""Longer: what mends a refusal stands at its end."""
-_MOST_NAMED = 20
-_SUCCESS = range(200, 300)
-_REDIRECTS = range(300, 400)
-_SERVER_ERRORS = range(500, 600)
-_CONFLICT = 409
-_UNAVAILABLE = 503
-_PROXY_ERRORS = frozenset({502, 503, 504})
-_ACCESS_HINTS = {
+MAX_EXCERPT: Final = 1000
+"""Characters of a response's body, or of an exception's message, that an error shows."""
+MAX_REFUSAL: Final = 4000
+"""Characters of a refusal that an error shows: what fixes it stands at its end."""
+MAX_TRACEBACK: Final = 64 * 1024
+"""Characters of the traceback in the metadata."""
+_UNAVAILABLE: Final = 503
+_SERVER_ERRORS: Final = range(500, 600)
+_ACCESS_CAUSES: Final[Mapping[int | None, str]] = {
     401: "the ID token is missing, expired, or was made for another audience than the function's URL",
     403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
     404: "the URL is not the function's, or the function's ingress setting blocks this network",
 }
-_NO_CONNECTION = "check the URL, and that this machine may connect to it: a proxy or a firewall may be in the way"
-_NO_INSTANCE = "there was no available instance"
-_ALL_BUSY = (
-    "all the instances that it may have were busy. Deploy it with more (`--max-instances`), or call it less often at a "
-    "time, as with a concurrency limit of Dagster"
-)
-_FATES_BEFORE_OPENED: Mapping[int | None, str] = {
+_NO_INSTANCE: Final = "there was no available instance"
+_ALL_BUSY: Final = "All instances were busy. Raise `--max-instances`, or limit concurrency in Dagster."
+_CAUSES_BEFORE_OPENED: Final[Mapping[int | None, str]] = {
     429: _ALL_BUSY,
-    503: "its instance died before your code ran. Its log says why: a module that requirements.txt does not name, say",
+    503: (
+        "The instance crashed before your code ran. Its log says why. A common cause is a package missing from "
+        "requirements.txt."
+    ),
     504: (
-        "the call waited for an instance until the function's timeout. If `--concurrency` is above 1, set THREADS in "
-        "the function's environment to as much: an instance takes more calls than it has threads"
+        "The call waited for an instance until the function's timeout. If `--concurrency` is above 1, set THREADS in "
+        "the function's environment to the same number: an instance takes more calls than it has threads."
     ),
 }
 """Source: https://cloud.google.com/run/docs/troubleshooting, and for THREADS https://pypi.org/project/functions-framework."""
-_UNKNOWN_FATE = "it crashed, or ran out of memory or time"
-_LIKELY_FATES: Mapping[int | None, str] = {
-    503: "its instance died, most often for want of memory. Deploy it with more, or let it hold less at a time",
-    504: "it ran longer than its timeout. Deploy it with a longer one (at most 3600 s), or let it do less",
+_UNKNOWN_CAUSE: Final = "It crashed, or ran out of memory or time."
+_CAUSES: Final[Mapping[int | None, str]] = {
+    503: (
+        "The instance crashed, most often because it ran out of memory. Deploy with more memory or process less data "
+        "at once."
+    ),
+    504: "It ran longer than its timeout. Deploy it with a longer one (at most 3600 s), or give it less work.",
 }
 """Source: https://cloud.google.com/run/docs/troubleshooting (503, 504)."""
 
 
-@dataclass(frozen=True)
-class CallRecord:
-    """How the HTTP call ended.
+def judge(
+    call: CallResult, session: SessionRecord, metadata: Metadata, *, cause: str | None = None
+) -> PipesCloudFunctionError | None:
+    """Return the error with which a call failed, or None if it succeeded.
 
-    Attributes:
-        status: The HTTP status, or None if no response came.
-        lost: Why no response came, or None.
-        sent: Whether the request may have reached the function; no if there was no connection.
-        body: The response body as text.
-        error_code: The code of the error for which the function's runtime refused the call, or None.
-        chunk_count: The number of chunks that the function says it wrote, or None if it did not say.
-        identity_error: Why there was no ID token, if the call was not made or was refused for want of one.
-        hint: What mends a refusal, as far as the caller's identity tells.
-        location: Where a redirect leads, without its query.
-        fate: Why the function ended, as the platform says in its log, or None.
+    Args:
+        call: The call.
+        session: What its messages said.
+        metadata: What the error carries.
+        cause: Why the function ended, as the platform's log says it, or None.
     """
-
-    status: int | None = None
-    lost: str | None = None
-    sent: bool = True
-    body: str = ""
-    error_code: str | None = None
-    chunk_count: int | None = None
-    identity_error: PipesCloudFunctionIdentityError | None = None
-    hint: str = ""
-    location: str = ""
-    fate: str | None = None
-
-    @property
-    def chunks_to_expect(self) -> int | None:
-        """How many chunks there are to read, None if that is not known, 0 if the call did not reach the function."""
-        if self.chunk_count is None and (not self.sent or self.status in _ACCESS_HINTS):
-            return 0
-        return self.chunk_count
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether the function may be running although the call ended: only its messages tell.
-
-        That is so if no response came, if a proxy answered in the function's place, and if the session was claimed by
-        another delivery of the call.
-        """
-        if self.error_code is not None:
-            return self.claimed_by_another
-        return self.status is None or self.status in _PROXY_ERRORS
-
-    @property
-    def claimed_by_another(self) -> bool:
-        """Whether another delivery of this call has claimed the session, and runs or has run the user's code."""
-        return self.error_code is not None and self.status == _CONFLICT
-
-    @property
-    def summary(self) -> str:
-        """How the call ended, in words that follow "the call"."""
-        return f"got no response ({self.lost})" if self.status is None else f"was answered with HTTP {self.status}"
-
-
-@dataclass(frozen=True)
-class SessionRecord:
-    """What the message reader saw of the session.
-
-    Attributes:
-        opened: Whether `opened` came.
-        execution: What `opened` told of the execution.
-        closed: Whether `closed` came.
-        exception: The exception that came with `closed`, or None.
-        chunk_count: The number of chunks that were read and handled.
-        message_count: The number of messages that were handled.
-        missing_chunks: The numbers of chunks that are not in the bucket, although they or a later one were written.
-        failure: What ended the reading before its time, or None.
-    """
-
-    opened: bool = False
-    execution: OpenedExtras = field(default_factory=OpenedExtras)
-    closed: bool = False
-    exception: PipesException | None = None
-    chunk_count: int = 0
-    message_count: int = 0
-    missing_chunks: tuple[int, ...] = ()
-    failure: Exception | None = None
-
-
-def died_without_a_word(call: CallRecord, session: SessionRecord) -> bool:
-    """Whether the function ended, or never began, without telling why: then its logs may."""
-    if session.closed or session.failure or call.error_code or call.identity_error:
-        return False
-    return call.status in _SERVER_ERRORS or (call.status is None and call.sent)
-
-
-def find_error(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    """Return the error with which the run failed, carrying `metadata`, or None if it succeeded."""
+    if succeeded(call, session):
+        return None
     for rule in _RULES:
         if error := rule(call, session, metadata):
             return error
-    return None
+    return _unexplained(call, session, metadata, cause)
 
 
-def _function_raised(_: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def succeeded(call: CallResult, session: SessionRecord) -> bool:
+    """Whether a call succeeded: closed without an exception, all chunks, and an answer where that decides."""
+    complete = (
+        session.opened
+        and session.closed
+        and session.exception is None
+        and session.failure is None
+        and not _missing_chunks(call, session)
+    )
+    if call.last.answered_by is AnsweredBy.FUNCTION and call.last.status not in SUCCESS:
+        return False
+    return complete and (session.closes_with_request or call.last.is_platform_2xx)
+
+
+def may_still_run(call: CallResult, session: SessionRecord) -> bool:
+    """Whether a function whose call has failed may still run, or may still start."""
+    if session.closed or call.last.answered_by is AnsweredBy.FUNCTION or call.last.is_platform_2xx:
+        return False
+    return session.opened or call.may_have_started
+
+
+def needs_log_tail(call: CallResult, session: SessionRecord) -> bool:
+    """Whether a function ended, or never started, without telling why: then its logs may."""
+    last = call.last
+    if session.closed or session.failure or last.identity_error or last.answered_by is AnsweredBy.REFUSAL:
+        return False
+    return session.silent_for > 0 or last.answered_by is AnsweredBy.NOBODY or last.status in _SERVER_ERRORS
+
+
+def _exception(_: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     if session.exception is None:
         return None
+    message = session.exception["message"].strip()
+    if session.closes_with_request and session.exception["name"] == RESPONSE_STATUS_EXCEPTION:
+        return PipesCloudFunctionCallError(
+            _excerpt(message.removeprefix(f"{RESPONSE_STATUS_EXCEPTION}: "), MAX_REFUSAL), metadata
+        )
+    traceback = _traceback(session.exception).rstrip()[:MAX_TRACEBACK]
     return PipesCloudFunctionExceptionError(
-        f"The function raised {session.exception['message'].strip()}",
-        {**metadata, "traceback": MetadataValue.md(f"```\n{_traceback(session.exception)}\n```")},
+        f"The function raised {_excerpt(message, MAX_REFUSAL)}",
+        {**metadata, f"{METADATA_PREFIX}traceback": MetadataValue.md(f"```\n{traceback}\n```")},
     )
 
 
-def _reading_failed(_: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _reading_failed(_: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     if session.failure is None:
         return None
     error = PipesCloudFunctionMessagesError(
@@ -181,113 +142,90 @@ def _reading_failed(_: CallRecord, session: SessionRecord, metadata: Metadata) -
     return error
 
 
-def _call_refused(call: CallRecord, _: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.error_code is None or call.may_go_on:
+def _refused(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    last = call.last
+    if last.answered_by is not AnsweredBy.REFUSAL or session.opened:
         return None
     return PipesCloudFunctionRefusedError(
-        f"The function refused the call before its code ran ({call.status} {call.error_code}): "
-        f"{_excerpt(call.body, _REFUSAL_EXCERPT)}",
+        f"The function refused the call before its code ran ({last.status} {last.error_code}): "
+        f"{_excerpt(last.body, MAX_REFUSAL)}{_earlier_attempts(call)}",
         metadata,
-        allow_retries=call.status == _UNAVAILABLE,
+        allow_retries=last.status == _UNAVAILABLE,
     )
 
 
-def _no_id_token(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.identity_error is None or session.opened:
+def _no_id_token(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    identity_error = call.last.identity_error
+    if identity_error is None or session.opened:
         return None
     error = PipesCloudFunctionIdentityError(
-        call.identity_error.description, metadata, allow_retries=call.identity_error.allow_retries
+        f"{identity_error.description}{_earlier_attempts(call)}", metadata, allow_retries=identity_error.allow_retries
     )
-    error.__cause__ = call.identity_error.__cause__
+    error.__cause__ = identity_error.__cause__
     return error
 
 
-def _access_denied(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.status not in _ACCESS_HINTS or session.opened or call.chunk_count is not None:
+def _not_sent(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    last = call.last
+    if last.answered_by is not AnsweredBy.NOT_SENT or session.opened:
+        return None
+    return PipesCloudFunctionCallError(
+        f"Could not connect to the function: {last.error}. {last.fix}{_earlier_attempts(call)}",
+        metadata,
+        allow_retries=not last.permanent,
+    )
+
+
+def _access_denied(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    last = call.last
+    if not last.denied_access or session.opened:
         return None
     return PipesCloudFunctionAccessError(
-        f"The call did not reach the function: HTTP {call.status}. The likely cause: {_ACCESS_HINTS[call.status]}. "
-        f"{call.hint}{' ' if call.hint else ''}The response says: {_excerpt(call.body)}",
+        f"The call did not reach the function: HTTP {last.status}. The likely cause: {_ACCESS_CAUSES[last.status]}. "
+        f"{last.hint}{' ' if last.hint else ''}{_response(last)}{_earlier_attempts(call)}",
         metadata,
-        allow_retries=False,
+        allow_retries=call.may_have_started,
     )
 
 
-def _redirected(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.status not in _REDIRECTS or session.opened or call.chunk_count is not None:
+def _redirected(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    last = call.last
+    if not last.redirected or session.opened:
         return None
+    target = f"a redirect to {last.redirect_to}" if last.redirect_to else "a redirect without a target"
     return PipesCloudFunctionCallError(
-        f"Expected the function to answer, got HTTP {call.status}, a redirect to {call.location or 'nowhere'}. It is "
-        "not followed: a call, and its ID token, go only where you say. Pass the function's own https URL, which "
-        "`gcloud functions describe` shows.",
+        f"Expected the function to answer, got HTTP {last.status}, {target}. Redirects are not followed, so that the "
+        "ID token goes only to the URL you gave. Pass the function's own https URL, which `gcloud functions describe` "
+        f"shows.{_earlier_attempts(call)}",
         metadata,
-        allow_retries=False,
+        allow_retries=call.may_have_started,
     )
 
 
-def _call_lost(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if not call.may_go_on or (session.opened and session.closed):
-        return None
-    return PipesCloudFunctionCallError(
-        f"The call {call.summary}; {_progress(session)}{_fate(call, session)}. {_response(call)}",
-        metadata,
-    )
-
-
-def _fate(call: CallRecord, session: SessionRecord) -> str:
-    """Say why the function ended, or did not begin: as the platform's log says it, or what is most likely."""
-    fate = call.fate or _likely_fate(call, session)
-    return fate and f": {fate}"
-
-
-def _likely_fate(call: CallRecord, session: SessionRecord) -> str:
-    if session.opened:
-        return _LIKELY_FATES.get(call.status, _UNKNOWN_FATE) if call.may_go_on else ""
-    if not call.sent:
-        return _NO_CONNECTION
-    return _ALL_BUSY if _NO_INSTANCE in call.body else _FATES_BEFORE_OPENED.get(call.status, "")
-
-
-def _response(call: CallRecord) -> str:
-    return "" if call.status is None else f"The response says: {_excerpt(call.body)}"
-
-
-def _status_not_ok(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if call.status in _SUCCESS or call.may_go_on:
-        return None
-    return PipesCloudFunctionCallError(
-        f"The function answered HTTP {call.status}, expected 2xx; {_progress(session)}{_fate(call, session)}. "
-        f"{_response(call)}",
-        metadata,
-    )
-
-
-def _chunks_missing(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    missing = session.missing_chunks
-    if not missing and session.chunk_count < (call.chunk_count or 0):
-        missing = (session.chunk_count + 1,)
+def _chunks_missing(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    missing = _missing_chunks(call, session)
     if not missing:
         return None
-    wrote = f"it wrote {call.chunk_count} chunks, but " if call.chunk_count is not None else ""
+    count = call.last.chunk_count
+    wrote = f"it wrote {count} chunks, but " if count is not None else ""
     return PipesCloudFunctionMessagesError(
         f"Messages of the function were lost: {wrote}{describe_missing(missing)}.", metadata
     )
 
 
-def describe_missing(chunks: tuple[int, ...]) -> str:
-    """Say which chunks are missing."""
-    if len(chunks) == 1:
-        return f"chunk {chunks[0]} is not in the bucket"
-    more = f" and {len(chunks) - _MOST_NAMED} more" if len(chunks) > _MOST_NAMED else ""
-    return f"chunks {', '.join(map(str, chunks[:_MOST_NAMED]))}{more} are not in the bucket"
+def _missing_chunks(call: CallResult, session: SessionRecord) -> tuple[int, ...]:
+    count = call.last.chunk_count if call.last.answered_by is AnsweredBy.FUNCTION else None
+    if not session.missing_chunks and session.chunk_count < (count or 0):
+        return (session.chunk_count + 1,)
+    return session.missing_chunks
 
 
-def _not_opened(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if session.opened:
+def _not_opened(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if session.opened or not _answered_2xx(call.last):
         return None
     return PipesCloudFunctionNotOpenedError(
-        f"The function answered HTTP {call.status}, but it opened no Pipes session, so nothing is known of what it "
-        "did. Decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
+        f"The function returned HTTP {call.last.status}, but it opened no Pipes session, so nothing is known of what "
+        "it did. Decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
         "`dagster_pipes.PipesMappingParamsLoader`. If your code does so, what is deployed is older than your code: "
         "deploy it again.",
         metadata,
@@ -295,42 +233,100 @@ def _not_opened(call: CallRecord, session: SessionRecord, metadata: Metadata) ->
     )
 
 
-def _not_closed(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if session.closed:
+def _not_closed(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+    if session.closed or not _answered_2xx(call.last) or session.silent_for:
         return None
     return PipesCloudFunctionNotClosedError(
-        f"The function answered HTTP {call.status} without closing its Pipes session; {_progress(session)}, and more "
-        "may have been lost. Use the Pipes context as a context manager, or decorate the entry point with "
+        f"The function returned HTTP {call.last.status} without closing its Pipes session; {_progress(session)}, "
+        "and more may have been lost. Use the Pipes context as a context manager, or decorate the entry point with "
         "`gcf_pipes.pipes_function`.",
         metadata,
     )
 
 
-_RULES: tuple[Callable[[CallRecord, SessionRecord, Metadata], PipesCloudFunctionError | None], ...] = (
-    _function_raised,
+_RULES: tuple[Rule, ...] = (
+    _exception,
     _reading_failed,
-    _call_refused,
+    _refused,
     _no_id_token,
+    _not_sent,
     _access_denied,
     _redirected,
-    _call_lost,
-    _status_not_ok,
     _chunks_missing,
     _not_opened,
     _not_closed,
 )
 
 
+def _unexplained(
+    call: CallResult, session: SessionRecord, metadata: Metadata, cause: str | None
+) -> PipesCloudFunctionError:
+    """Return the error of a call whose end nobody has told: say what is known, and what is not."""
+    last = call.last
+    parts = [f"The call {last.summary}; {_progress(session)}."]
+    if session.silent_for:
+        parts.append(f"The function has given no sign of life for {session.silent_for:.0f} s: it is taken for dead.")
+    parts.append(_capitalized(cause) or _likely_cause(call, session))
+    parts.append(_not_started(call, session))
+    parts.append(_response(last) if last.status is not None else "")
+    return PipesCloudFunctionCallError(f"{' '.join(filter(None, parts))}{_earlier_attempts(call)}", metadata)
+
+
+def _not_started(call: CallResult, session: SessionRecord) -> str:
+    if session.opened or call.claim is None:
+        return ""
+    if call.claim is Claim.OURS:
+        return (
+            "Your code has not run, and will not run for this call if the function uses `gcf_pipes`: a delivery that "
+            "comes late finds the session closed."
+        )
+    return "Whether it was started, or will be, is not known."
+
+
+def _likely_cause(call: CallResult, session: SessionRecord) -> str:
+    last = call.last
+    if last.answered_by is AnsweredBy.FUNCTION:
+        return ""
+    if session.opened:
+        if not session.closed:
+            return _CAUSES.get(last.status, _UNKNOWN_CAUSE)
+        return (
+            "It closed its Pipes session without an exception. But it does not use `gcf_pipes.pipes_function`, so "
+            "nobody knows whose answer this is."
+        )
+    return _ALL_BUSY if _NO_INSTANCE in last.body else _CAUSES_BEFORE_OPENED.get(last.status, "")
+
+
+def _earlier_attempts(call: CallResult) -> str:
+    earlier = call.attempts[:-1]
+    if not earlier:
+        return ""
+    described = "; ".join(f"attempt {number} {attempt.summary}" for number, attempt in enumerate(earlier, start=1))
+    return f" Before that: {_excerpt(described, MAX_EXCERPT)}."
+
+
+def _answered_2xx(attempt: Attempt) -> bool:
+    return attempt.status in SUCCESS
+
+
+def _response(attempt: Attempt) -> str:
+    return f"The response says: {_excerpt(attempt.body)}"
+
+
 def _progress(session: SessionRecord) -> str:
     if not session.opened:
-        return "it opened no Pipes session"
-    state = "and closed its Pipes session" if session.closed else "but did not close its Pipes session"
+        return "the function opened no Pipes session"
+    state = "and it closed its Pipes session" if session.closed else "but it did not close its Pipes session"
     return f"{session.message_count} messages in {session.chunk_count} chunks came, {state}"
 
 
-def _excerpt(body: str, most: int = _BODY_EXCERPT) -> str:
-    text = body.strip() or "nothing"
-    return text if len(text) <= most else f"{text[:most]}..."
+def _capitalized(text: str | None) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _excerpt(text: str, length: int = MAX_EXCERPT) -> str:
+    text = text.strip() or "nothing"
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def _traceback(exception: PipesException) -> str:

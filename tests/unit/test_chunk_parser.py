@@ -7,10 +7,11 @@ from typing import Any, cast
 import pytest
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesMessage
 from gcf_pipes._message_writer import _encode
+from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dagster_gcf_pipes._chunk_parser import MOST_EARLIER_EXCEPTIONS, ChunkFormatError, parse_chunk
+from dagster_gcf_pipes._chunk_parser import ChunkFormatError, parse_chunk
 from tests.fuzz.chunks import METHODS, chain, exception, line
 
 URI = "gs://lake/session/3.json"
@@ -145,17 +146,61 @@ def test_exception_of_a_wrong_shape_is_named(error: Any, expected: str) -> None:
 
 
 @pytest.mark.parametrize("link", ["cause", "context"])
-@pytest.mark.parametrize("length", [MOST_EARLIER_EXCEPTIONS + 1, 320, 400])
-def test_chain_of_exceptions_that_is_too_long_is_refused(link: str, length: int) -> None:
-    assert f"no more than {MOST_EARLIER_EXCEPTIONS} exceptions before the one in line 1" in error_of(
-        closed(chain(length, link))
-    )
+@pytest.mark.parametrize("length", [MAX_EXCEPTION_CHAIN + 1, 200, 400])
+def test_of_a_long_chain_of_exceptions_the_last_one_and_those_nearest_to_it_are_kept(link: str, length: int) -> None:
+    sent = chain(length, link)
+    ((kept, count),) = [(each["params"]["exception"], 0) for each in parse_chunk(closed(sent), URI) if each["params"]]
+    assert kept["message"] == sent["message"]
+    while kept:
+        kept, count = kept[link], count + 1
+    assert count == MAX_EXCEPTION_CHAIN
 
 
 @pytest.mark.parametrize("link", ["cause", "context"])
 def test_chain_of_exceptions_is_kept(link: str) -> None:
-    (parsed,) = parse_chunk(closed(chain(MOST_EARLIER_EXCEPTIONS, link)), URI)
-    assert parsed["params"] == {"exception": chain(MOST_EARLIER_EXCEPTIONS, link)}
+    (parsed,) = parse_chunk(closed(chain(MAX_EXCEPTION_CHAIN - 1, link)), URI)
+    assert parsed["params"] == {"exception": chain(MAX_EXCEPTION_CHAIN - 1, link)}
+
+
+def test_a_long_exception_is_cut() -> None:
+    """Dagster shows and stores it several times."""
+    long = {**exception(), "message": "m" * 5_000_000, "stack": ["first\n", *["frame\n"] * 1_000_000, "last\n"]}
+    (parsed,) = parse_chunk(closed(long), URI)
+    assert len(json.dumps(parsed)) < 3 * MAX_EXCEPTION_CHARACTERS
+    stack = (parsed["params"] or {})["exception"]["stack"]
+    assert stack[0].startswith("first\n")
+    assert stack[-1].endswith("last\n")
+
+
+def test_a_heartbeat_has_no_messages() -> None:
+    assert list(parse_chunk(HEARTBEAT, URI)) == []
+
+
+@pytest.mark.parametrize(
+    ("level", "standard"),
+    [
+        ("INFO", "INFO"),
+        ("warning", "WARNING"),
+        ("Level 25", "INFO"),
+        ("Level 35", "WARNING"),
+        ("Level 5", "DEBUG"),
+        ("Level 1000", "CRITICAL"),
+        ("NOTICE", "INFO"),
+    ],
+)
+def test_a_level_that_dagster_does_not_take_becomes_a_standard_one(level: str, standard: str) -> None:
+    (parsed,) = parse_chunk(line("log", {"message": "a", "level": level}), URI)
+    assert (parsed["params"] or {})["level"] == standard
+
+
+def nested(depth: int) -> Any:
+    return {"a": nested(depth - 1)} if depth else 1
+
+
+def test_params_that_are_nested_too_deep_for_dagster_are_refused() -> None:
+    list(parse_chunk(line("report_custom_message", nested(MAX_JSON_DEPTH)), URI))
+    text = error_of(line("report_custom_message", nested(MAX_JSON_DEPTH + 1)))
+    assert text == f"Expected at most {MAX_JSON_DEPTH} levels of JSON in line 1 of {URI}, got more."
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,17 +2,21 @@
 
 import io
 import json
+import logging
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 import requests
 from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_REQUEST_BYTES
+from google.auth.credentials import AnonymousCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._http import MAX_ERROR_BODY, encode_body, record_response
+from dagster_gcf_pipes._auth import FunctionAuth
+from dagster_gcf_pipes._http import MAX_ERROR_BODY, AnsweredBy, Attempt, encode_body, record_of
+from dagster_gcf_pipes._identity import Identity
 
 BOOTSTRAP = dict.fromkeys(BOOTSTRAP_KEYS, "encoded")
 
@@ -119,12 +123,17 @@ def test_refusal_is_final(event: Any) -> None:
     assert error_of(event).allow_retries is False
 
 
-def response_of(body: bytes, headers: dict[str, str]) -> requests.Response:
+def response_of(body: bytes, headers: dict[str, str], *, status: int = 500) -> requests.Response:
     response = requests.Response()
-    response.status_code = 500
+    response.status_code = status
     response.raw = io.BytesIO(body)
     response.headers.update(headers)
     return response
+
+
+def record(response: requests.Response) -> Attempt:
+    nobody = Identity(lambda: AnonymousCredentials())
+    return record_of(response, FunctionAuth(nobody, audience=None, log=logging.getLogger("test")))
 
 
 @pytest.mark.parametrize(
@@ -138,11 +147,35 @@ def response_of(body: bytes, headers: dict[str, str]) -> requests.Response:
     ],
 )
 def test_text_of_an_error_response(body: bytes, text: str) -> None:
-    assert record_response(response_of(body, {})).body == text
+    assert record(response_of(body, {})).body == text
 
 
 @pytest.mark.parametrize(
     ("header", "count"), [("3", 3), ("", None), ("-1", None), ("many", None), ("9" * 5000, None), ("\u0663", None)]
 )
 def test_chunk_count_of_a_response(header: str, count: int | None) -> None:
-    assert record_response(response_of(b"", {"Dagster-Pipes-Chunk-Count": header})).chunk_count == count
+    assert record(response_of(b"", {"Dagster-Pipes-Chunk-Count": header})).chunk_count == count
+
+
+COUNT = {"Dagster-Pipes-Chunk-Count": "2"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "answered_by"),
+    [
+        ({}, AnsweredBy.PLATFORM),
+        (COUNT, AnsweredBy.FUNCTION),
+        ({"Dagster-Pipes-Error": "duplicate_call"}, AnsweredBy.DUPLICATE),
+        ({"Dagster-Pipes-Error": "storage_unavailable", "Dagster-Pipes-Chunk-Count": "0"}, AnsweredBy.REFUSAL),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 409, 429, 500, 502, 503, 504])
+def test_the_headers_say_who_answered_whatever_the_status(
+    headers: dict[str, str], answered_by: AnsweredBy, status: int
+) -> None:
+    assert record(response_of(b"", headers, status=status)).answered_by is answered_by
+
+
+def test_a_redirect_is_shown_without_what_may_be_secret_in_it() -> None:
+    moved = response_of(b"", {"Location": "https://user:password@elsewhere.example/login?token=secret"}, status=302)
+    assert record(moved).redirect_to == "https://elsewhere.example/login"

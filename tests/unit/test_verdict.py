@@ -1,11 +1,12 @@
-"""The verdict table: every way in which a call and its messages can end, and what is made of it."""
+"""The verdict table: every way in which the attempts of a call and its messages can end, and what is made of it."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from dagster import Failure, MetadataValue
 from dagster_pipes import PipesException
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_gcf_pipes import (
@@ -19,333 +20,324 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionNotOpenedError,
     PipesCloudFunctionRefusedError,
 )
-from dagster_gcf_pipes._verdict import CallRecord, SessionRecord, died_without_a_word, find_error
+from dagster_gcf_pipes._attempts import CallResult
+from dagster_gcf_pipes._cancel_marker import Claim
+from dagster_gcf_pipes._http import AnsweredBy, Attempt
+from dagster_gcf_pipes._reader_session import SessionRecord
+from dagster_gcf_pipes._verdict import judge, may_still_run, needs_log_tail, succeeded
 
-METADATA = {"function_url": MetadataValue.url("https://functions/orders"), "http_status": MetadataValue.int(200)}
+METADATA = {"cloud_function/function_url": MetadataValue.text("https://functions/orders")}
+NO_INSTANCE = "The request was aborted because there was no available instance."
+
+
+def function(status: int, body: str = "") -> Attempt:
+    return Attempt(AnsweredBy.FUNCTION, status=status, chunk_count=2, body=body)
+
+
+def platform(status: int, body: str = "try again", **details: str) -> Attempt:
+    return Attempt(AnsweredBy.PLATFORM, status=status, body=body, **details)  # type: ignore[arg-type]
+
+
+def no_token(*, allow_retries: bool) -> Attempt:
+    error = PipesCloudFunctionIdentityError("nobody is logged in", allow_retries=allow_retries)
+    return Attempt(AnsweredBy.NOT_SENT, error="no ID token", identity_error=error)
 
 
 def raised(message: str, *, stack: tuple[str, ...] = (), cause: PipesException | None = None) -> PipesException:
     return PipesException(message=message, stack=stack, name=message.partition(":")[0], cause=cause, context=None)
 
 
-BOOM = raised("ValueError: boom\n", stack=("  File main.py, line 7, in main\n",))
-
-ANSWERED = CallRecord(status=200, chunk_count=2)
-ANSWERED_BY_OTHER_WRITER = CallRecord(status=200)
-FAILED = CallRecord(status=500, body="Internal Server Error", chunk_count=2)
-LOST = CallRecord(lost="ReadTimeout: timed out after 90 s")
-REFUSED = CallRecord(status=400, body="no key 'DAGSTER_PIPES_CONTEXT'", error_code="bad_request")
-DUPLICATE = CallRecord(status=409, body="another delivery", error_code="duplicate_call")
-
-NO_INSTANCE = "The request was aborted because there was no available instance."
+OK = function(200)
+RESET = Attempt(AnsweredBy.NOBODY, error="the connection broke")
+REFUSED_CONNECTION = Attempt(AnsweredBy.NOT_SENT, error="127.0.0.1:8080 refused the connection", fix="Is it running?")
+UNTRUSTED = Attempt(AnsweredBy.NOT_SENT, error="not trusted", fix="Set REQUESTS_CA_BUNDLE.", permanent=True)
+DUPLICATE = Attempt(AnsweredBy.DUPLICATE, status=409, body="another delivery", error_code="duplicate_call")
+BAD_REQUEST = Attempt(AnsweredBy.REFUSAL, status=400, body="no key 'DAGSTER_PIPES_CONTEXT'", error_code="bad_request")
+UNAVAILABLE = Attempt(AnsweredBy.REFUSAL, status=503, body="Cannot create 1.json", error_code="storage_unavailable")
 
 NOTHING = SessionRecord()
-OPENED = SessionRecord(opened=True, chunk_count=1, message_count=3)
-FATES = {
-    502: "it crashed, or ran out of memory or time",
-    503: "its instance died, most often for want of memory",
-    504: "it ran longer than its timeout",
-}
-COMPLETE = SessionRecord(opened=True, closed=True, chunk_count=2, message_count=5)
-RAISED = replace(COMPLETE, exception=BOOM)
+OPENED = SessionRecord(opened=True, execution={"closes_with_request": True}, chunk_count=1, message_count=3)
+COMPLETE = replace(OPENED, closed=True, chunk_count=2, message_count=5)
+RAISED = replace(COMPLETE, exception=raised("ValueError: boom\n", stack=("  File main.py, line 7, in main\n",)))
+ANSWERED_503 = replace(
+    COMPLETE, exception=raised("PipesResponseStatusError: The function returned HTTP 503, expected 2xx. Its body: away")
+)
 UNREADABLE = replace(OPENED, failure=ValueError("line 2 of gs://lake/s/2.json"))
+SILENT = replace(OPENED, silent_for=31.0)
+PLAIN_OPENED = replace(OPENED, execution={})
+PLAIN_COMPLETE = replace(COMPLETE, execution={})
+PLAIN_RAISED = replace(RAISED, execution={})
 
-
-def no_access(status: int) -> CallRecord:
-    return CallRecord(status=status, body="<html>denied</html>")
-
+OTHERS = (
+    RESET,
+    DUPLICATE,
+    UNAVAILABLE,
+    REFUSED_CONNECTION,
+    *map(platform, (200, 302, 403, 404, 429, 500, 502, 503, 504)),
+)
 
 SUCCESSES = [
-    pytest.param(ANSWERED, COMPLETE, id="2xx, opened, closed, all chunks"),
-    pytest.param(replace(ANSWERED, status=204), COMPLETE, id="any 2xx will do"),
-    pytest.param(ANSWERED_BY_OTHER_WRITER, COMPLETE, id="2xx, opened, closed, and no count of the chunks"),
-    pytest.param(replace(ANSWERED, body="ignored"), COMPLETE, id="the body does not matter"),
-    pytest.param(LOST, COMPLETE, id="the call was lost, but the function has closed its session"),
-    pytest.param(DUPLICATE, COMPLETE, id="409, and the first delivery has closed the session"),
+    pytest.param((OK,), COMPLETE, id="2xx of the function, closed"),
+    pytest.param((function(204),), COMPLETE, id="any 2xx will do"),
     *(
-        pytest.param(CallRecord(status=status), COMPLETE, id=f"{status}, but the function has closed its session")
-        for status in (502, 503, 504)
+        pytest.param((attempt,), COMPLETE, id=f"{attempt.answered_by.name} {attempt.status}, closed by our runtime")
+        for attempt in OTHERS
     ),
+    *(
+        pytest.param((first, last), COMPLETE, id=f"{first.summary}, then {last.summary}, closed by our runtime")
+        for first, last in product((RESET, platform(503)), (platform(429), platform(403), UNAVAILABLE, DUPLICATE))
+    ),
+    pytest.param((platform(200),), PLAIN_COMPLETE, id="2xx of a plain function, closed"),
 ]
 
-FAILURES = [
-    # 2xx, but the messages do not agree
-    pytest.param(
-        ANSWERED_BY_OTHER_WRITER,
-        NOTHING,
-        PipesCloudFunctionNotOpenedError,
-        False,
-        ["HTTP 200", "opened no Pipes session", "gcf_pipes.pipes_function", "PipesMappingParamsLoader"],
-        id="2xx, no message",
-    ),
-    pytest.param(
-        ANSWERED,
-        OPENED,
-        PipesCloudFunctionMessagesError,
-        True,
-        ["wrote 2 chunks", "chunk 2 is not in the bucket"],
-        id="2xx, the last chunk is missing",
-    ),
-    pytest.param(
-        replace(ANSWERED, chunk_count=7),
-        replace(OPENED, chunk_count=3),
-        PipesCloudFunctionMessagesError,
-        True,
-        ["wrote 7 chunks", "chunk 4 is not in the bucket"],
-        id="2xx, a chunk in the middle is missing",
-    ),
-    pytest.param(
-        ANSWERED,
-        NOTHING,
-        PipesCloudFunctionMessagesError,
-        True,
-        ["wrote 2 chunks", "chunk 1 is not in the bucket"],
-        id="2xx, every chunk is missing",
-    ),
-    pytest.param(
-        ANSWERED_BY_OTHER_WRITER,
-        OPENED,
-        PipesCloudFunctionNotClosedError,
-        True,
-        ["HTTP 200", "without closing", "3 messages in 1 chunks", "context manager"],
-        id="2xx, opened, not closed",
-    ),
-    pytest.param(
-        replace(ANSWERED, chunk_count=1),
-        OPENED,
-        PipesCloudFunctionNotClosedError,
-        True,
-        ["HTTP 200", "without closing"],
-        id="2xx, all chunks, not closed",
-    ),
-    # closed with an exception, however the call ended
-    *(
-        pytest.param(
-            call,
+Row = tuple[tuple[Attempt, ...], SessionRecord, type[PipesCloudFunctionError], bool, list[str]]
+ROWS: dict[str, Row] = {
+    # closed with an exception, whatever became of the answer
+    **{
+        f"{attempt.answered_by.name} {attempt.status}, closed with an exception": (
+            (attempt,),
             RAISED,
             PipesCloudFunctionExceptionError,
             True,
             ["The function raised ValueError: boom"],
-            id=f"{name}, closed with an exception",
         )
-        for name, call in {
-            "2xx": ANSWERED,
-            "500": FAILED,
-            "503": replace(FAILED, status=503),
-            "404": no_access(404),
-            "lost": LOST,
-            "duplicate": DUPLICATE,
-        }.items()
-    ),
-    pytest.param(
-        ANSWERED,
-        replace(RAISED, failure=ValueError("line 2 of gs://lake/s/2.json")),
+        for attempt in (OK, function(500), *OTHERS)
+    },
+    "closed with an exception, and then the messages could not be read": (
+        (OK,),
+        replace(RAISED, failure=ValueError("line 2")),
         PipesCloudFunctionExceptionError,
         True,
         ["The function raised ValueError: boom"],
-        id="closed with an exception, and then the messages could not be read",
     ),
-    # the messages could not be read
-    *(
-        pytest.param(
-            call,
+    "a plain function's exception": (
+        (platform(500),),
+        PLAIN_RAISED,
+        PipesCloudFunctionExceptionError,
+        True,
+        ["The function raised ValueError: boom"],
+    ),
+    # the function's own status is not 2xx, and `closed` says so, whoever answered in the end
+    **{
+        f"{attempt.answered_by.name} {attempt.status}, closed with a status that is not 2xx": (
+            (attempt,),
+            ANSWERED_503,
+            PipesCloudFunctionCallError,
+            True,
+            ["The function returned HTTP 503, expected 2xx. Its body: away"],
+        )
+        for attempt in (function(503), *OTHERS)
+    },
+    "the function's own 500, though it closed without an exception": (
+        (function(500, "of an after_request hook"),),
+        COMPLETE,
+        PipesCloudFunctionCallError,
+        True,
+        ["got HTTP 500", "of an after_request hook"],
+    ),
+    # the messages could not be read, or are lost
+    **{
+        f"{attempt.answered_by.name} {attempt.status}, messages could not be read": (
+            (attempt,),
             UNREADABLE,
             PipesCloudFunctionMessagesError,
             True,
             ["could not be read and handled to their end", "line 2 of gs://lake/s/2.json"],
-            id=f"{name}, messages could not be read",
         )
-        for name, call in {"2xx": ANSWERED, "500": FAILED, "lost": LOST}.items()
+        for attempt in (OK, function(500), RESET)
+    },
+    "the last chunk is missing": (
+        (OK,),
+        OPENED,
+        PipesCloudFunctionMessagesError,
+        True,
+        ["wrote 2 chunks", "chunk 2 is not in the bucket"],
     ),
-    # the platform did not let the call through
-    pytest.param(
-        no_access(401),
+    "every chunk is missing": (
+        (OK,),
         NOTHING,
-        PipesCloudFunctionAccessError,
-        False,
-        ["HTTP 401", "audience", "<html>denied</html>"],
-        id="401",
+        PipesCloudFunctionMessagesError,
+        True,
+        ["wrote 2 chunks", "chunk 1 is not in the bucket"],
     ),
-    pytest.param(
-        no_access(403),
+    "a chunk in the middle is missing, and the call was lost": (
+        (RESET,),
+        replace(OPENED, missing_chunks=(3, 5)),
+        PipesCloudFunctionMessagesError,
+        True,
+        ["chunks 3, 5 are not in the bucket"],
+    ),
+    # answered 2xx, but the messages do not agree
+    "2xx, not opened": (
+        (platform(200),),
         NOTHING,
-        PipesCloudFunctionAccessError,
+        PipesCloudFunctionNotOpenedError,
         False,
-        ["HTTP 403", "roles/run.invoker", "<html>denied</html>"],
-        id="403",
+        ["HTTP 200", "opened no Pipes session", "gcf_pipes.pipes_function", "PipesMappingParamsLoader"],
     ),
-    pytest.param(
-        no_access(404),
-        NOTHING,
-        PipesCloudFunctionAccessError,
-        False,
-        ["HTTP 404", "ingress", "<html>denied</html>"],
-        id="404",
+    "2xx of a plain function, not closed": (
+        (platform(200),),
+        PLAIN_OPENED,
+        PipesCloudFunctionNotClosedError,
+        True,
+        ["HTTP 200", "without closing", "3 messages in 1 chunks", "context manager"],
     ),
-    # the runtime refused the call
-    pytest.param(
-        REFUSED,
-        NOTHING,
-        PipesCloudFunctionRefusedError,
-        False,
-        ["refused", "400 bad_request", "DAGSTER_PIPES_CONTEXT"],
-        id="400, refused by the runtime",
+    "2xx of the function, all chunks, not closed": (
+        (replace(OK, chunk_count=1),),
+        OPENED,
+        PipesCloudFunctionNotClosedError,
+        True,
+        ["HTTP 200", "without closing"],
     ),
-    pytest.param(
-        DUPLICATE,
+    "the function's messages could not be stored": (
+        (Attempt(AnsweredBy.FUNCTION, status=500, chunk_count=1, body="2 Pipes messages could not be stored"),),
         OPENED,
         PipesCloudFunctionCallError,
         True,
-        ["HTTP 409", "another delivery", "did not close", "it crashed, or ran out of memory or time"],
-        id="409, the delivery that has claimed the session did not close it",
+        ["got HTTP 500", "2 Pipes messages could not be stored", "did not close its Pipes session"],
     ),
-    # the call was lost, or ended with another status
-    pytest.param(
-        LOST,
-        NOTHING,
-        PipesCloudFunctionCallError,
-        True,
-        ["no response", "ReadTimeout: timed out after 90 s", "opened no Pipes session"],
-        id="lost, not opened",
-    ),
-    pytest.param(
-        LOST,
-        OPENED,
-        PipesCloudFunctionCallError,
-        True,
-        ["no response", "ReadTimeout", "3 messages in 1 chunks", "did not close"],
-        id="lost, opened, not closed",
-    ),
-    pytest.param(
-        CallRecord(lost="ConnectTimeout: no route", sent=False),
-        NOTHING,
-        PipesCloudFunctionCallError,
-        True,
-        ["no response", "ConnectTimeout: no route", "opened no Pipes session", "check the URL"],
-        id="no connection",
-    ),
-    *(
-        pytest.param(
-            CallRecord(status=status, body="try again"),
-            session,
+    # without our runtime nobody knows whose answer it was
+    **{
+        f"{attempt.answered_by.name} {attempt.status}, a plain function closed": (
+            (attempt,),
+            PLAIN_COMPLETE,
             PipesCloudFunctionCallError,
             True,
-            [f"HTTP {status}, expected 2xx", "try again", progress],
-            id=f"{status}, {name}",
+            ["closed its Pipes session", "nobody knows whose answer this is", attempt.summary],
         )
-        for status in (400, 429, 500)
-        for name, session, progress in (
-            ("not opened", NOTHING, "opened no Pipes session"),
-            ("opened, not closed", OPENED, "did not close"),
-            ("opened and closed", COMPLETE, "and closed"),
-        )
-    ),
-    *(
-        pytest.param(
-            CallRecord(status=status, body="upstream error"),
-            session,
-            PipesCloudFunctionCallError,
-            True,
-            [f"HTTP {status}", "upstream error", progress],
-            id=f"{status}, {name}",
-        )
-        for status in (502, 503, 504)
-        for name, session, progress in (
-            ("not opened", NOTHING, "opened no Pipes session"),
-            ("opened, not closed", OPENED, f"did not close its Pipes session: {FATES[status]}"),
-        )
-    ),
-    *(
-        pytest.param(
-            CallRecord(status=status, body=body),
+        for attempt in (RESET, *map(platform, (302, 401, 403, 404, 429, 500, 502, 503, 504)))
+    },
+    # the platform rejected the call
+    **{
+        f"{status}": (
+            (platform(status, hint="Let dagster@p.iam.gserviceaccount.com call it."),),
             NOTHING,
-            PipesCloudFunctionCallError,
-            True,
-            [f"HTTP {status}", "opened no Pipes session: ", fact],
-            id=f"{status} {body!r} before the function's code ran",
+            PipesCloudFunctionAccessError,
+            False,
+            [f"HTTP {status}", cause, "try again", "Let dagster@p.iam.gserviceaccount.com call it."],
         )
-        for status, body, fact in (
-            (429, "", "Deploy it with more (`--max-instances`)"),
-            (500, NO_INSTANCE, "Deploy it with more (`--max-instances`)"),
-            (503, NO_INSTANCE, "Deploy it with more (`--max-instances`)"),
-            (503, "malformed response", "its instance died before your code ran"),
-            (504, "upstream request timeout", "set THREADS in the function's environment"),
-        )
-    ),
-    pytest.param(
-        replace(REFUSED, body=f"{'why, ' * 300}and what mends it"),
+        for status, cause in ((401, "audience"), (403, "roles/run.invoker"), (404, "ingress"))
+    },
+    "403, but an earlier attempt may have started the function": (
+        (RESET, platform(403)),
         NOTHING,
-        PipesCloudFunctionRefusedError,
-        False,
-        ["and what mends it"],
-        id="the end of a refusal's text is shown: it has the mend",
+        PipesCloudFunctionAccessError,
+        True,
+        ["HTTP 403", "Before that: attempt 1 got no response (the connection broke)"],
     ),
-    pytest.param(
-        CallRecord(status=302, location="https://elsewhere.example/orders"),
+    "redirected": (
+        (platform(302, redirect_to="https://elsewhere.example/orders"),),
         NOTHING,
         PipesCloudFunctionCallError,
         False,
         ["HTTP 302", "a redirect to https://elsewhere.example/orders", "not followed"],
-        id="redirected",
     ),
-    pytest.param(
-        replace(FAILED, status=302),
-        COMPLETE,
+    # the runtime refused the call
+    "refused": (
+        (BAD_REQUEST,),
+        NOTHING,
+        PipesCloudFunctionRefusedError,
+        False,
+        ["refused", "400 bad_request", "DAGSTER_PIPES_CONTEXT"],
+    ),
+    "refused, because the storage is unavailable": (
+        (UNAVAILABLE,),
+        NOTHING,
+        PipesCloudFunctionRefusedError,
+        True,
+        ["503 storage_unavailable", "Cannot create 1.json"],
+    ),
+    "the end of a refusal's text is shown: it says what to do": (
+        (replace(BAD_REQUEST, body=f"{'why, ' * 300}and what to do"),),
+        NOTHING,
+        PipesCloudFunctionRefusedError,
+        False,
+        ["and what to do"],
+    ),
+    # it was not sent
+    "no connection": (
+        (REFUSED_CONNECTION, REFUSED_CONNECTION),
+        NOTHING,
         PipesCloudFunctionCallError,
         True,
-        ["HTTP 302, expected 2xx", "and closed"],
-        id="302 of the function's own, opened and closed",
+        ["Could not connect to the function: 127.0.0.1:8080 refused the connection. Is it running?"],
     ),
-    *(
-        pytest.param(
-            CallRecord(
-                **how, identity_error=PipesCloudFunctionIdentityError("nobody is logged in", allow_retries=passing)
-            ),
+    "no trust": ((UNTRUSTED,), NOTHING, PipesCloudFunctionCallError, False, ["REQUESTS_CA_BUNDLE"]),
+    **{
+        f"no ID token, {passing}": (
+            (no_token(allow_retries=passing),),
             NOTHING,
             PipesCloudFunctionIdentityError,
             passing,
             ["nobody is logged in"],
-            id=f"no ID token, {how}, {passing}",
         )
         for passing in (True, False)
-        for how in ({"status": 401}, {"status": 403}, {"lost": "no ID token", "sent": False})
-    ),
-    *(
-        pytest.param(
-            CallRecord(status=status, hint="Let dagster@p.iam.gserviceaccount.com call it."),
+    },
+    # nobody has told the end
+    **{
+        f"{status} {body!r} before the function's code ran": (
+            (platform(status, body),),
             NOTHING,
-            PipesCloudFunctionAccessError,
-            False,
-            [f"HTTP {status}", "Let dagster@p.iam.gserviceaccount.com call it."],
-            id=f"{status} with a hint",
+            PipesCloudFunctionCallError,
+            True,
+            [f"got HTTP {status}", "opened no Pipes session", fact],
         )
-        for status in (401, 403)
-    ),
-    pytest.param(
-        replace(FAILED, status=404),
-        COMPLETE,
+        for status, body, fact in (
+            (429, "", "Raise `--max-instances`"),
+            (500, NO_INSTANCE, "Raise `--max-instances`"),
+            (503, NO_INSTANCE, "Raise `--max-instances`"),
+            (503, "malformed response", "The instance crashed before your code ran"),
+            (504, "upstream request timeout", "set THREADS in the function's environment"),
+        )
+    },
+    "lost, not opened": (
+        (RESET,),
+        NOTHING,
         PipesCloudFunctionCallError,
         True,
-        ["HTTP 404, expected 2xx", "and closed"],
-        id="404 of the function's own, opened and closed",
+        ["got no response (the connection broke)", "opened no Pipes session"],
     ),
-]
+    **{
+        f"{attempt.answered_by.name} {attempt.status}, opened, not closed: {name}": (
+            (attempt,),
+            session,
+            PipesCloudFunctionCallError,
+            True,
+            [attempt.summary, "3 messages in 1 chunks", "did not close", *facts],
+        )
+        for attempt in (RESET, DUPLICATE, platform(502), platform(503), platform(504))
+        for name, session, facts in (
+            ("until the deadline", OPENED, []),
+            ("silent", SILENT, ["no sign of life for 31 s"]),
+        )
+    },
+}
 
 
-@pytest.mark.parametrize(("call", "session"), SUCCESSES)
-def test_succeeds(call: CallRecord, session: SessionRecord) -> None:
-    assert find_error(call, session, METADATA) is None
+def errors_of(attempts: tuple[Attempt, ...], session: SessionRecord, **arguments: str) -> PipesCloudFunctionError:
+    error = judge(CallResult(attempts, None, 1.0), session, METADATA, cause=arguments.get("cause"))
+    assert error is not None
+    return error
 
 
-@pytest.mark.parametrize(("call", "session", "error_class", "allow_retries", "facts"), FAILURES)
+@pytest.mark.parametrize(("attempts", "session"), SUCCESSES)
+def test_succeeds(attempts: tuple[Attempt, ...], session: SessionRecord) -> None:
+    call = CallResult(attempts, None, 1.0)
+    assert succeeded(call, session)
+    assert judge(call, session, METADATA) is None
+
+
+@pytest.mark.parametrize(
+    ("attempts", "session", "error_class", "allow_retries", "facts"), ROWS.values(), ids=ROWS.keys()
+)
 def test_fails_with_the_error_of_its_row(
-    call: CallRecord,
+    attempts: tuple[Attempt, ...],
     session: SessionRecord,
     error_class: type[PipesCloudFunctionError],
     allow_retries: bool,
     facts: list[str],
 ) -> None:
-    error = find_error(call, session, METADATA)
+    error = errors_of(attempts, session)
     assert type(error) is error_class
     assert error.allow_retries is allow_retries
     assert METADATA.items() <= error.metadata.items()
@@ -356,153 +348,141 @@ def test_exceptions_traceback_is_in_the_metadata_causes_first() -> None:
     exception = raised(
         "ValueError: boom\n", stack=("  in main\n",), cause=raised("KeyError: 'id'\n", stack=("  in f\n",))
     )
-    error = find_error(FAILED, replace(COMPLETE, exception=exception), METADATA)
-    assert error is not None
-    assert error.metadata["traceback"] == MetadataValue.md(
-        "```\n  in f\nKeyError: 'id'\n\n  in main\nValueError: boom\n\n```"
+    error = errors_of((function(500),), replace(COMPLETE, exception=exception))
+    assert error.metadata["cloud_function/traceback"] == MetadataValue.md(
+        "```\n  in f\nKeyError: 'id'\n\n  in main\nValueError: boom\n```"
     )
 
 
 def test_context_of_an_exception_is_shown_if_it_has_no_cause() -> None:
     exception = {**raised("ValueError: boom"), "context": raised("KeyError: 'id'")}
-    error = find_error(ANSWERED, replace(COMPLETE, exception=exception), METADATA)  # type: ignore[arg-type]
-    assert error is not None
-    assert error.metadata["traceback"] == MetadataValue.md("```\nKeyError: 'id'\nValueError: boom\n```")
+    error = errors_of((OK,), replace(COMPLETE, exception=exception))  # type: ignore[arg-type]
+    assert error.metadata["cloud_function/traceback"] == MetadataValue.md("```\nKeyError: 'id'\nValueError: boom\n```")
 
 
 def test_what_ended_the_reading_is_the_cause() -> None:
-    error = find_error(ANSWERED, UNREADABLE, METADATA)
-    assert error is not None
-    assert error.__cause__ is UNREADABLE.failure
+    assert errors_of((OK,), UNREADABLE).__cause__ is UNREADABLE.failure
 
 
-def test_long_body_is_cut() -> None:
-    error = find_error(CallRecord(status=500, body="x" * 100_000), NOTHING, METADATA)
-    assert error is not None
-    assert "x..." in str(error.description)
-    assert len(str(error.description)) < 1500
+def test_what_an_error_shows_is_bounded() -> None:
+    long = raised("ValueError: " + "x" * 5_000_000, stack=("y" * 5_000_000,))
+    errors = [
+        errors_of((platform(500, "x" * 100_000),), NOTHING),
+        errors_of((function(500),), replace(COMPLETE, exception=long)),
+    ]
+    assert [len(str(error.description)) < 5_000 for error in errors] == [True, True]
+    assert len(str(errors[1].metadata["cloud_function/traceback"].value)) < 100_000
 
 
 def test_empty_body_is_called_nothing() -> None:
-    error = find_error(CallRecord(status=500, body=" \n"), NOTHING, METADATA)
-    assert error is not None
-    assert "The response says: nothing" in str(error.description)
-
-
-def test_refusal_because_the_storage_is_unavailable_may_be_retried() -> None:
-    call = CallRecord(status=503, body="Cannot create gs://lake/s/1.json", error_code="storage_unavailable")
-    error = find_error(call, NOTHING, METADATA)
-    assert type(error) is PipesCloudFunctionRefusedError
-    assert error.allow_retries
-
-
-def test_404_of_a_function_whose_messages_are_lost_is_not_said_not_to_have_reached_it() -> None:
-    assert not isinstance(
-        find_error(replace(no_access(404), chunk_count=2), NOTHING, METADATA), PipesCloudFunctionAccessError
-    )
+    assert "The response says: nothing" in str(errors_of((platform(500, " \n"),), NOTHING).description)
 
 
 @pytest.mark.parametrize(
-    ("call", "expected"),
+    ("claim", "text"),
     [
-        pytest.param(ANSWERED, 2, id="as many as the function says"),
-        pytest.param(ANSWERED_BY_OTHER_WRITER, None, id="not known if the function does not say"),
-        pytest.param(LOST, None, id="not known if the call was lost"),
-        pytest.param(replace(LOST, sent=False), 0, id="none if the call was not even sent"),
-        pytest.param(no_access(403), 0, id="none if the call did not reach the function"),
-        pytest.param(replace(no_access(404), chunk_count=2), 2, id="as many as the function says with its own 404"),
+        (Claim.OURS, "Your code has not run, and will not run for this call"),
+        (Claim.UNKNOWN, "Whether it was started, or will be, is not known."),
     ],
 )
-def test_chunks_to_expect(call: CallRecord, expected: int | None) -> None:
-    assert call.chunks_to_expect == expected
+def test_an_error_says_whether_the_function_may_start_later(claim: Claim, text: str) -> None:
+    error = judge(CallResult((RESET,), None, 1.0, claim=claim), NOTHING, METADATA)
+    assert error is not None
+    assert text in str(error.description)
+
+
+def test_what_the_platform_logged_is_the_cause_of_a_crash() -> None:
+    error = errors_of((platform(503),), OPENED, cause="it ran out of memory (Memory limit of 256 MiB exceeded)")
+    assert "did not close its Pipes session. It ran out of memory (Memory limit of" in str(error.description)
 
 
 @pytest.mark.parametrize(
-    ("call", "summary"),
-    [(ANSWERED, "was answered with HTTP 200"), (LOST, "got no response (ReadTimeout: timed out after 90 s)")],
+    ("attempts", "session", "running"),
+    [
+        ((RESET,), NOTHING, True),
+        ((RESET,), OPENED, True),
+        ((RESET,), SILENT, True),
+        ((RESET, platform(403)), NOTHING, True),
+        ((RESET, UNAVAILABLE), NOTHING, True),
+        ((RESET, REFUSED_CONNECTION), NOTHING, True),
+        ((RESET,), UNREADABLE, True),
+        ((RESET,), RAISED, False),
+        ((function(500),), UNREADABLE, False),
+        ((platform(200),), PLAIN_OPENED, False),
+        ((platform(403),), NOTHING, False),
+        ((platform(302),), NOTHING, False),
+        ((REFUSED_CONNECTION,), NOTHING, False),
+        ((BAD_REQUEST,), NOTHING, False),
+        ((no_token(allow_retries=True),), NOTHING, False),
+    ],
 )
-def test_summary_of_the_call(call: CallRecord, summary: str) -> None:
-    assert call.summary == summary
+def test_a_function_is_told_to_stop_only_if_it_may_run(
+    attempts: tuple[Attempt, ...], session: SessionRecord, running: bool
+) -> None:
+    assert may_still_run(CallResult(attempts, None, 1.0), session) is running
 
 
-counts = st.integers(min_value=0, max_value=3)
-calls = st.builds(
-    CallRecord,
-    status=st.sampled_from([200, 201, 204, 299]) | st.none() | st.integers(min_value=100, max_value=599),
-    lost=st.none() | st.text(),
-    sent=st.booleans(),
-    body=st.text(),
-    error_code=st.none() | st.sampled_from(["bad_request", ""]),
-    chunk_count=st.none() | counts,
+@pytest.mark.parametrize(
+    ("attempt", "session", "needed"),
+    [
+        (platform(503), OPENED, True),
+        (platform(500), NOTHING, True),
+        (RESET, OPENED, True),
+        (DUPLICATE, SILENT, True),
+        (REFUSED_CONNECTION, NOTHING, False),
+        (platform(503), PLAIN_COMPLETE, False),
+        (platform(403), NOTHING, False),
+        (platform(429), NOTHING, False),
+        (UNAVAILABLE, NOTHING, False),
+        (RESET, UNREADABLE, False),
+    ],
+)
+def test_the_logs_are_read_only_for_a_function_that_did_not_tell_its_end(
+    attempt: Attempt, session: SessionRecord, needed: bool
+) -> None:
+    assert needs_log_tail(CallResult((attempt,), None, 1.0), session) is needed
+
+
+statuses = st.sampled_from([200, 204, 302, 400, 401, 403, 404, 409, 418, 429, 500, 502, 503, 504])
+attempts_of_any_kind = st.one_of(
+    st.builds(Attempt, st.just(AnsweredBy.FUNCTION), status=statuses, chunk_count=st.integers(0, 3)),
+    st.builds(Attempt, st.just(AnsweredBy.PLATFORM), status=statuses, body=st.text()),
+    st.sampled_from([RESET, DUPLICATE, BAD_REQUEST, UNAVAILABLE, REFUSED_CONNECTION, UNTRUSTED]),
 )
 sessions = st.builds(
     SessionRecord,
     opened=st.booleans(),
+    execution=st.sampled_from([{}, {"closes_with_request": True}]),
     closed=st.booleans(),
-    exception=st.none() | st.just(BOOM),
-    chunk_count=counts,
-    message_count=counts,
+    exception=st.none() | st.just(raised("ValueError: boom")),
+    chunk_count=st.integers(0, 3),
+    message_count=st.integers(0, 3),
+    missing_chunks=st.sampled_from([(), (2,)]),
+    silent_for=st.sampled_from([0.0, 31.0]),
     failure=st.none() | st.builds(ValueError, st.text()),
 )
 
 
-def is_success(call: CallRecord, session: SessionRecord) -> bool:
-    answered = call.error_code is None and (call.status is None or call.status in {*range(200, 300), 502, 503, 504})
-    return (
-        (answered or (call.status == 409 and call.error_code is not None))
-        and (call.chunk_count is None or session.chunk_count >= call.chunk_count)
-        and session.opened
-        and session.closed
-        and session.exception is None
-        and session.failure is None
-    )
-
-
-@given(calls, sessions)
-@example(ANSWERED, replace(COMPLETE, opened=False))
-def test_succeeds_if_and_only_if_nothing_is_wrong(call: CallRecord, session: SessionRecord) -> None:
-    assert (find_error(call, session, METADATA) is None) == is_success(call, session)
-
-
-@given(calls, sessions)
-@example(ANSWERED, COMPLETE)
-def test_succeeds_if_and_only_if_nothing_is_wrong_with_a_session_that_opened_before_it_closed(
-    call: CallRecord, session: SessionRecord
+@given(st.lists(attempts_of_any_kind, min_size=1, max_size=4).map(tuple), sessions)
+def test_green_is_only_what_closed_without_an_exception_with_all_its_messages(
+    attempts: tuple[Attempt, ...], session: SessionRecord
 ) -> None:
-    session = replace(session, opened=session.opened or session.closed)
-    assert (find_error(call, session, METADATA) is None) == is_success(call, session)
+    last = attempts[-1]
+    call = CallResult(attempts, None, 1.0)
+    if judge(call, session, METADATA) is None:
+        assert session.opened
+        assert session.closed
+        assert session.exception is None
+        assert session.failure is None
+        assert session.missing_chunks == ()
+        assert last.answered_by is not AnsweredBy.FUNCTION or last.status in {200, 204}
+        assert session.closes_with_request or (last.answered_by is AnsweredBy.PLATFORM and last.status in {200, 204})
 
 
-@given(calls, sessions)
-def test_every_error_is_a_failure_with_the_metadata(call: CallRecord, session: SessionRecord) -> None:
-    error = find_error(call, session, METADATA)
+@given(st.lists(attempts_of_any_kind, min_size=1, max_size=4).map(tuple), sessions)
+def test_every_error_is_a_failure_with_the_metadata(attempts: tuple[Attempt, ...], session: SessionRecord) -> None:
+    error = judge(CallResult(attempts, None, 1.0), session, METADATA)
+    assert (error is None) == succeeded(CallResult(attempts, None, 1.0), session)
     if error is not None:
         assert isinstance(error, Failure)
         assert METADATA.items() <= error.metadata.items()
-
-
-def test_what_the_platform_logged_is_the_fate_of_a_function_that_died() -> None:
-    call = CallRecord(status=503, fate="it ran out of memory (Memory limit of 256 MiB exceeded)")
-    error = find_error(call, OPENED, METADATA)
-    assert error is not None
-    assert "but did not close its Pipes session: it ran out of memory (Memory limit of" in str(error.description)
-
-
-@pytest.mark.parametrize(
-    ("call", "session", "died"),
-    [
-        (CallRecord(status=503), OPENED, True),
-        (CallRecord(status=500), NOTHING, True),
-        (LOST, OPENED, True),
-        (CallRecord(lost="refused", sent=False), NOTHING, False),
-        (CallRecord(status=503), COMPLETE, False),
-        (CallRecord(status=403), NOTHING, False),
-        (CallRecord(status=429), NOTHING, False),
-        (CallRecord(status=503, error_code="storage_unavailable"), NOTHING, False),
-        (LOST, replace(OPENED, failure=ValueError("unreadable")), False),
-    ],
-)
-def test_the_logs_are_asked_only_about_a_function_that_did_not_tell_its_end(
-    call: CallRecord, session: SessionRecord, died: bool
-) -> None:
-    assert died_without_a_word(call, session) is died

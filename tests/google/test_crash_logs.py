@@ -13,7 +13,7 @@ from google.oauth2.credentials import Credentials
 
 from dagster_gcf_pipes import PipesCloudFunctionError
 from dagster_gcf_pipes._execution import Execution
-from dagster_gcf_pipes._last_words import LastWords, fetch_last_words
+from dagster_gcf_pipes._crash_logs import LogTail, fetch_log_tail
 from dagster_gcf_pipes._log_reader import MAX_LINE_LENGTH, MAX_LINES
 from tests.google import Network
 from tests.google.functions_api import TOKEN, permission_denied, quota_exceeded, service_disabled, unavailable
@@ -72,11 +72,11 @@ def credentials(token: str) -> Credentials:
     return Credentials(token=token)
 
 
-def fetch(execution: Execution = EXECUTION, timeout: float = 0, token: str = TOKEN) -> LastWords:
-    return fetch_last_words(execution, lambda: credentials(token), timeout=timeout)
+def fetch(execution: Execution = EXECUTION, timeout: float = 0, token: str = TOKEN) -> LogTail:
+    return fetch_log_tail(execution, lambda: credentials(token), timeout=timeout)
 
 
-def texts(words: LastWords) -> list[str]:
+def texts(words: LogTail) -> list[str]:
     return [line.text for line in words.lines]
 
 
@@ -138,7 +138,7 @@ def test_nothing_of_others_comes_with_it(api: LoggingApi, other: dict[str, Any])
 def test_logs_are_read_through_a_view_if_there_is_one(api: LoggingApi) -> None:
     view = "projects/my-project/locations/global/buckets/_Default/views/orders-dagster"
     api.entries[view.removeprefix("projects/")] = [out_of_memory(1)]
-    words = fetch_last_words(EXECUTION, lambda: credentials(TOKEN), log_view=view, timeout=0)
+    words = fetch_log_tail(EXECUTION, lambda: credentials(TOKEN), log_view=view, timeout=0)
     assert texts(words) == [OUT_OF_MEMORY]
     assert api.asked[0]["resourceNames"] == [view]
 
@@ -298,7 +298,7 @@ def test_credentials_that_do_not_work_leave_a_hint_at_once(
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/does/not/exist.json")
     started = time.monotonic()
-    words = fetch_last_words(EXECUTION, get_credentials, timeout=30)
+    words = fetch_log_tail(EXECUTION, get_credentials, timeout=30)
     assert words.lines == ()
     assert time.monotonic() - started < 15
     assert text in str(words.hint)
@@ -311,7 +311,7 @@ def test_logs_that_cannot_be_reached_leave_a_hint(network: Network) -> None:
 
 def test_unknown_project_leaves_a_hint_and_asks_nobody(network: Network) -> None:
     words = fetch(Execution(STARTED, STARTED, TRACE))
-    assert words == LastWords(hint="The function's logs were not looked up: its URL does not tell its project.")
+    assert words == LogTail(hint="The function's logs were not looked up: its URL does not tell its project.")
     assert network.routes.asked == []
 
 
@@ -330,10 +330,10 @@ sys.meta_path.insert(0, Finder())
 from datetime import datetime, timezone
 from dagster_gcf_pipes import PipesCloudFunctionError
 from dagster_gcf_pipes._execution import Execution
-from dagster_gcf_pipes._last_words import fetch_last_words
+from dagster_gcf_pipes._crash_logs import fetch_log_tail
 
 now = datetime.now(timezone.utc)
-print(fetch_last_words(Execution(now, now, "0" * 32, "my-project")))
+print(fetch_log_tail(Execution(now, now, "0" * 32, "my-project")))
 """
 
 

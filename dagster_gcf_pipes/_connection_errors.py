@@ -1,0 +1,127 @@
+"""The one place that translates the errors of `requests`: why no response came, in plain words, and what to do.
+
+The libraries' own texts are not shown: they hold the whole URL, with what is secret in its query.
+"""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import urllib3.exceptions
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidProxyURL, ProxyError
+
+from dagster_gcf_pipes._loopback import is_loopback
+
+Cause = TypeVar("Cause", bound=BaseException)
+_CHECK_URL: Final = "Check the URL, and that this machine may connect to it: a proxy or a firewall may be in the way."
+_CERTIFICATES: Final = (
+    "If a company's proxy replaces certificates, set REQUESTS_CA_BUNDLE to the path of a file with its certificate "
+    "authority."
+)
+_PROXY: Final = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment of Dagster's process."
+
+
+@dataclass(frozen=True)
+class ConnectionProblem:
+    """Why no response came.
+
+    Attributes:
+        text: What happened.
+        fix: What to do about it, or an empty text.
+        permanent: Whether another attempt would fail in the same way.
+    """
+
+    text: str
+    fix: str = ""
+    permanent: bool = False
+
+
+def describe_connection_error(
+    error: requests.RequestException, url: str, timeout: tuple[float, float]
+) -> ConnectionProblem:
+    """Describe an error of `requests`, without the URL's query and userinfo.
+
+    Args:
+        error: The error.
+        url: The URL that was called.
+        timeout: The connect and read timeouts, in seconds.
+    """
+    causes = list(_causes(error))
+    if certificate := _find(causes, ssl.SSLCertVerificationError):
+        text = f"the server's TLS certificate is not trusted: {certificate.verify_message}"
+        return ConnectionProblem(text, _CERTIFICATES, permanent=True)
+    if isinstance(error, ProxyError | InvalidProxyURL):
+        return _proxy_problem(error, causes)
+    if tls := _find(causes, ssl.SSLError):
+        return ConnectionProblem(f"TLS failed: {tls.reason or type(tls).__name__}", _CHECK_URL)
+    if _find(causes, ConnectionRefusedError):
+        return _refused(url)
+    if _find(causes, socket.gaierror):
+        return ConnectionProblem(f"the host name {_host(url)} cannot be resolved", _CHECK_URL)
+    return ConnectionProblem(_other(error, causes, timeout), _CHECK_URL)
+
+
+def _proxy_problem(error: requests.RequestException, causes: list[BaseException]) -> ConnectionProblem:
+    if isinstance(error, InvalidProxyURL):
+        return ConnectionProblem("the URL of the proxy is not valid", _PROXY, permanent=True)
+    refused = _find(causes, ConnectionRefusedError)
+    reason = "it refused the connection" if refused else _innermost_os_error(causes)
+    return ConnectionProblem(f"the proxy cannot be used: {reason}", _PROXY, permanent=refused is not None)
+
+
+def _refused(url: str) -> ConnectionProblem:
+    """Nothing listens there: on this machine the function was not started, and waiting does not start it."""
+    parts = urlsplit(url)
+    text = f"{_host(url)} refused the connection"
+    if not is_loopback(parts.hostname or ""):
+        return ConnectionProblem(text, _CHECK_URL)
+    port = parts.port or {"http": 80}.get(parts.scheme.lower(), 443)
+    fix = f"Is the function running? Start it: `functions-framework --target=main --port={port}`."
+    return ConnectionProblem(text, fix, permanent=True)
+
+
+def _other(error: requests.RequestException, causes: list[BaseException], timeout: tuple[float, float]) -> str:
+    connect, read = timeout
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no connection within {connect:g} s"
+    if isinstance(error, requests.Timeout) or _find(causes, TimeoutError):
+        return f"no response within {read:g} s"
+    if isinstance(error, ChunkedEncodingError | ContentDecodingError) or _find(
+        causes, urllib3.exceptions.IncompleteRead
+    ):
+        return "the connection broke in the middle of the response"
+    return f"the connection broke: {_innermost_os_error(causes)}"
+
+
+def _innermost_os_error(causes: list[BaseException]) -> str:
+    errors = [
+        cause for cause in causes if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)
+    ]
+    text = errors[-1].strerror or str(errors[-1]) if errors else ""
+    return text or type(causes[-1]).__name__
+
+
+def _find(causes: list[BaseException], kind: type[Cause]) -> Cause | None:
+    return next((cause for cause in causes if isinstance(cause, kind)), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it wraps: `requests` and urllib3 keep that in `args`, `reason` or the chain."""
+    seen: set[int] = set()
+    queue: list[BaseException] = [error]
+    while queue:
+        current = queue.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
+        queue += [each for each in inner if isinstance(each, BaseException)]
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
