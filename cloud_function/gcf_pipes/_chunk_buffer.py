@@ -2,8 +2,17 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition
+from typing import Final
+
+CHECK_INTERVAL: Final = 0.5
+"""Seconds between two checks whether a message may wait on for room."""
+
+
+class SealedError(Exception):
+    """The buffer takes no more messages."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +32,15 @@ class ChunkBuffer:
     """A bounded buffer between the threads that write messages and the one that uploads them.
 
     A chunk is due when it is full, or when the flush interval since its first message has passed. While the buffer is
-    full, its writers wait, and a chunk is due as well; that is what bounds the memory of the function.
+    full, `put` waits and `offer` drops, and a chunk is due as well; that is what bounds the memory of the function.
+
+    Messages are taken until the buffer is sealed. What is in it by then, and the last messages with which it is
+    finished, can still be taken out. A buffer that has failed keeps nothing.
 
     Args:
         flush_interval: Seconds from the first message of a chunk until the chunk is due.
         max_chunk_bytes: Size at which a chunk is full, in bytes. A larger message is a chunk by itself.
-        max_buffer_bytes: Size at which the buffer is full, in bytes.
+        max_buffer_bytes: Size at which the buffer is full, in bytes. A larger message goes in when it is empty.
     """
 
     def __init__(self, *, flush_interval: float, max_chunk_bytes: int, max_buffer_bytes: int) -> None:
@@ -38,63 +50,124 @@ class ChunkBuffer:
         self._lines: deque[tuple[float, bytes]] = deque()  # with the time at which a chunk that starts there is due
         self._bytes = 0
         self._waiting_writers = 0
-        self._closed = False
+        self._dropped = 0
+        self._sealed = False
+        self._finished = False
+        self._failed = False
         self._changed = Condition()
 
-    def put(self, line: bytes) -> None:
-        """Add a message; wait while the buffer is full, unless it is closed."""
-        with self._changed:
-            self._wait_for_room(len(line))
-            self._lines.append((time.monotonic() + self._flush_interval, line))
-            self._bytes += len(line)
-            self._changed.notify_all()
+    @property
+    def dropped(self) -> int:
+        """How many messages did not fit, or were in the buffer when it failed or came later."""
+        return self._dropped
 
     @property
-    def closed(self) -> bool:
-        """Whether the buffer has been closed."""
-        return self._closed
+    def drained(self) -> bool:
+        """Whether nothing will ever be due again."""
+        return self._failed or (self._finished and not self._lines)
 
-    def take_due(self, timeout: float) -> Chunk | None:
-        """Wait until a chunk is due and take it; None after `timeout` seconds, or as soon as the buffer is closed."""
+    def put(self, line: bytes, may_wait: Callable[[], None]) -> None:
+        """Add a message; wait while the buffer is full.
+
+        Args:
+            line: The message.
+            may_wait: Called twice a second while this waits; an error that it raises ends the waiting.
+
+        Raises:
+            SealedError: The buffer is sealed.
+        """
+        with self._changed:
+            self._wait_for_room(len(line), may_wait)
+            self._add(line)
+
+    def offer(self, line: bytes) -> None:
+        """Add a message if there is room, and drop it otherwise.
+
+        Raises:
+            SealedError: The buffer is sealed.
+        """
+        with self._changed:
+            if self._is_open() and not self._has_room(len(line)):
+                self._dropped += 1
+            else:
+                self._add(line)
+
+    def seal(self) -> int:
+        """Take no more messages, those that are waiting included. Return how many were dropped.
+
+        Raises:
+            SealedError: The buffer is sealed already.
+        """
+        with self._changed:
+            if self._sealed:
+                raise SealedError
+            self._sealed = True
+            self._changed.notify_all()
+            return self._dropped
+
+    def finish(self, *last_lines: bytes) -> None:
+        """Seal the buffer, and add its last messages whether they fit or not. All that is in it is due."""
+        with self._changed:
+            for line in last_lines:
+                self._append(line)
+            self._sealed = self._finished = True
+            self._changed.notify_all()
+
+    def fail(self) -> None:
+        """Drop what is in the buffer and all that comes later: nothing will be taken out any more."""
+        with self._changed:
+            self._failed = True
+            self._dropped += len(self._lines)
+            self._lines.clear()
+            self._bytes = 0
+            self._changed.notify_all()
+
+    def take(self, timeout: float) -> Chunk | None:
+        """Wait until a chunk is due and take it; None after `timeout` seconds, or when the buffer is drained."""
         give_up_at = time.monotonic() + timeout
         with self._changed:
-            while not self._closed and not self._is_due():
+            while not self._is_due() and not self.drained:
                 wake_at = min(give_up_at, self._lines[0][0]) if self._lines else give_up_at
                 if not self._changed.wait(wake_at - time.monotonic()) and time.monotonic() >= give_up_at:
                     break
-            return self._take() if self._is_due() and not self._closed else None
+            return self._take() if self._is_due() else None
 
-    def take(self) -> Chunk | None:
-        """Take the next chunk, due or not; None if the buffer is empty."""
-        with self._changed:
-            return self._take() if self._lines else None
+    def _is_open(self) -> bool:
+        return not self._sealed and not self._failed
 
-    def close(self) -> None:
-        """End the waiting of both sides. What is in the buffer stays there for `take`."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def __len__(self) -> int:
-        """The number of messages in the buffer."""
-        return len(self._lines)
-
-    def _wait_for_room(self, size: int) -> None:
-        if self._has_room(size):
+    def _wait_for_room(self, size: int, may_wait: Callable[[], None]) -> None:
+        if not self._is_open() or self._has_room(size):
             return
         self._waiting_writers += 1
         self._changed.notify_all()
-        self._changed.wait_for(lambda: self._closed or self._has_room(size))
-        self._waiting_writers -= 1
+        try:
+            while self._is_open() and not self._has_room(size):
+                may_wait()
+                self._changed.wait(CHECK_INTERVAL)
+        finally:
+            self._waiting_writers -= 1
 
     def _has_room(self, size: int) -> bool:
         return self._bytes == 0 or self._bytes + size <= self._max_buffer_bytes
+
+    def _add(self, line: bytes) -> None:
+        if self._sealed:
+            raise SealedError
+        self._append(line)
+        self._changed.notify_all()
+
+    def _append(self, line: bytes) -> None:
+        if self._failed:
+            self._dropped += 1
+            return
+        self._lines.append((time.monotonic() + self._flush_interval, line))
+        self._bytes += len(line)
 
     def _is_due(self) -> bool:
         if not self._lines:
             return False
         full = self._bytes >= self._max_chunk_bytes or self._waiting_writers > 0
-        return full or time.monotonic() >= self._lines[0][0]
+        return self._finished or full or time.monotonic() >= self._lines[0][0]
 
     def _take(self) -> Chunk:
         lines = [self._lines.popleft()[1]]

@@ -1,28 +1,38 @@
 """The Flask entrypoint: one HTTP request is one Pipes session."""
 
 import functools
+import inspect
 import logging
+import os
 import re
+import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Final, overload
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
 
 from dagster_pipes import (
     PipesBlobStoreMessageWriter,
     PipesContext,
     PipesContextLoader,
+    PipesException,
     PipesExtras,
+    PipesMessage,
     PipesMessageWriter,
+    PipesMessageWriterChannel,
     PipesParams,
 )
 
 from gcf_pipes._admission import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, Admission
+from gcf_pipes._cancellation import RunDeadline
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
 from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
+from gcf_pipes._exceptions import describe_exception, describe_status, format_exception
 from gcf_pipes._execution import Execution, Process
 from gcf_pipes._forwarding import ForwardedOutput
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
+from gcf_pipes._messages import make_message
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
 from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER, OpenedExtras
 from gcf_pipes._storage import import_library
@@ -35,8 +45,8 @@ if TYPE_CHECKING:
     PipesFunction = Callable[[flask.Request, PipesContext], ResponseReturnValue | None]
     HttpFunction = Callable[[flask.Request], ResponseReturnValue]
 
-FLUSH_RESERVE: Final = 10.0
-"""Seconds before its timeout at which a run must end so that its last messages can be stored, or a tenth."""
+MAX_BODY_SHOWN: Final = 1000
+"""Characters of a response that are shown if its status is not 2xx."""
 
 _logger = logging.getLogger("gcf_pipes")
 
@@ -98,21 +108,25 @@ def pipes_function(
     import_library()  # when the instance starts: it takes half a second, which the first request would have to wait
 
     def decorate(function: "PipesFunction") -> "HttpFunction":
+        _check_signature(function)
+
         @functools.wraps(function)
         def handle(request: "flask.Request") -> "ResponseReturnValue":
-            execution = process.begin_execution(request.headers)
-            begin_request_logs(execution)
-            try:
-                _check_method(request)
-                request_writer = _RequestMessageWriter(writer, execution, _run_timeout(request))
-                pipes = PipesContext(PipesCloudFunctionParamsLoader(request.get_data()), loader, request_writer)
-            except GcfPipesError as error:
-                return _refusal(error)
-            _send_chunk_count_with_response(request_writer)
-            labels = begin_run_logs(pipes, execution)
-            forwarding = _forwarding(pipes, request_writer, labels)
-            with current_request(CurrentRequest(execution, request_writer.channel)):
-                return _run(function, request, pipes, forwarding)
+            arrived = time.monotonic()
+            with _exceptions_only():
+                execution = process.begin_execution(request.headers)
+                begin_request_logs(execution)
+                try:
+                    _check_method(request)
+                    request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived))
+                    pipes = PipesContext(PipesCloudFunctionParamsLoader(request.get_data()), loader, request_writer)
+                except GcfPipesError as error:
+                    return _refusal(error)
+                _send_chunk_count_with_response(request_writer)
+                labels = begin_run_logs(pipes, execution)
+                forwarding = _forwarding(pipes, request_writer, labels)
+                with current_request(CurrentRequest(execution, request_writer.channel)):
+                    return _run(function, request, pipes, request_writer, forwarding)
 
         return handle
 
@@ -129,38 +143,129 @@ def _run(
     function: "PipesFunction",
     request: "flask.Request",
     pipes: PipesContext,
+    writer: "_RequestMessageWriter",
     forwarding: AbstractContextManager[None],
 ) -> "ResponseReturnValue":
     try:
-        with pipes, forwarding:  # nothing is forwarded any more when the session closes
-            return _complete_response(function(request, pipes))
+        try:
+            with closing(pipes), forwarding, _parent_only():  # nothing is forwarded any more when the session closes
+                response = _complete_response(function(request, pipes))
+        except BaseException as error:
+            writer.close(describe_exception(error))
+            raise
+        writer.close(_status_exception(response))
     except PipesMessagesNotStoredError as error:
         _logger.exception("[pipes] messages of run %s are lost", pipes.run_id)
         return _error_body(error), error.status
-    except SystemExit as error:  # it would end a thread of the server, and leave the call without an answer
-        raise RuntimeError(f"The function called sys.exit({error.code!r}).") from error
+    return response
 
 
-class _RequestMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterChannel]):
-    """Opens the process's writer for one request, and keeps hold of that request's channel."""
+class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
+    """Opens a channel of the process's writer for one request, and closes it with the outcome of the function."""
 
     channel: PipesCloudStorageMessageWriterChannel
     forwards_output: bool
 
-    def __init__(self, writer: PipesCloudStorageMessageWriter, execution: Execution, timeout: float | None) -> None:
+    def __init__(self, writer: PipesCloudStorageMessageWriter, execution: Execution, deadline: RunDeadline) -> None:
         self._writer = writer
         self._execution = execution
-        self._timeout = timeout
+        self._deadline = deadline
 
     @contextmanager
-    def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
-        with self._writer.open_channel(params, timeout=self._timeout) as self.channel:
-            self.forwards_output = bool(params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY))
-            yield self.channel
+    def open(self, params: PipesParams) -> Iterator["_UserChannel"]:
+        self.channel = self._writer.open_channel(params, self._deadline)
+        self.forwards_output = bool(params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY))
+        self._user_channel = _UserChannel(self.channel)
+        yield self._user_channel
 
     def get_opened_extras(self) -> PipesExtras:
         request = OpenedExtras(closes_with_request=True)
         return {**self._writer.get_opened_extras(), **self._execution.opened_extras, **request}
+
+    def close(self, exception: PipesException | None) -> None:
+        """Tell Dagster the outcome, and store what is left.
+
+        Raises:
+            PipesMessagesNotStoredError: Messages could not be stored.
+        """
+        exception = exception or self._user_channel.exception
+        self.channel.write_message(make_message("closed", {"exception": exception} if exception else {}))
+        self.channel.close()
+
+
+class _UserChannel(PipesMessageWriterChannel):
+    """The channel as the function's context sees it, which may be closed before the outcome is known.
+
+    Attributes:
+        exception: The exception with which the function's code has closed its context.
+    """
+
+    def __init__(self, channel: PipesMessageWriterChannel) -> None:
+        self._channel = channel
+        self.exception: PipesException | None = None
+
+    def write_message(self, message: PipesMessage) -> None:
+        if message["method"] == "closed":
+            self.exception = (message["params"] or {}).get("exception")
+        else:
+            self._channel.write_message(message)
+
+
+@contextmanager
+def _exceptions_only() -> Iterator[None]:
+    """Let nothing out that is no `Exception`: it would end the server's process, and hurt its other requests."""
+    try:
+        yield
+    except Exception:
+        raise
+    except SystemExit as error:
+        raise RuntimeError(f"The function called sys.exit({error.code!r}).") from error
+    except BaseException as error:
+        raise RuntimeError(f"The function raised {type(error).__name__}, which is no Exception.") from error
+
+
+@contextmanager
+def _parent_only() -> Iterator[None]:
+    """End a forked child that leaves the function's code: to answer the request is up to its parent."""
+    process_id = os.getpid()
+    try:
+        yield
+    except BaseException as error:
+        if os.getpid() != process_id:
+            _exit(error)
+        raise
+    if os.getpid() != process_id:
+        _exit(None)
+
+
+def _exit(error: BaseException | None) -> NoReturn:
+    """End this process as Python ends one with that error, but without the handlers that the parent has set up."""
+    code = error.code if isinstance(error, SystemExit) else error and format_exception(error)
+    if code is not None and not isinstance(code, int):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def _check_signature(function: object) -> None:
+    """Refuse when the instance starts what would fail at every call."""
+    name = getattr(function, "__name__", type(function).__name__)
+    expected = f"Expected a function with two parameters, `def {name}(request, pipes)`"
+    if not callable(function):
+        raise TypeError(f"{expected}, got {function!r:.100}.")
+    for code in (function, type(function).__call__):
+        if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
+            raise TypeError(f"{expected}, got an `async def`. Call `asyncio.run` in a function that is not async.")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some that are written in C tell of none
+        return
+    try:
+        signature.bind(object(), object())
+    except TypeError as error:
+        raise TypeError(f"{expected}, got `def {name}{signature}`.") from error
 
 
 def _warn_if_any_bucket_may_be_named() -> None:
@@ -178,15 +283,13 @@ def _check_method(request: "flask.Request") -> None:
         raise PipesRequestError(f"Expected the HTTP method POST, got {request.method[:100]!r}.")
 
 
-def _run_timeout(request: "flask.Request") -> float | None:
-    """Return how long the run may take: the timeout that the request names, less what the last flush needs."""
+def _deadline(request: "flask.Request", arrived: float) -> RunDeadline:
     header = request.headers.get(TIMEOUT_HEADER)
     if header is None:
-        return None
+        return RunDeadline(None, arrived)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", header):
         raise PipesRequestError(f"Expected the header {TIMEOUT_HEADER} to be whole seconds, got {header[:100]!r}.")
-    timeout = int(header)
-    return timeout - min(FLUSH_RESERVE, timeout / 10)
+    return RunDeadline(int(header), arrived)
 
 
 def _refusal(error: GcfPipesError) -> "ResponseReturnValue":
@@ -220,3 +323,10 @@ def _complete_response(result: "ResponseReturnValue | None") -> "flask.Response"
     response = flask.make_response(("", 204) if result is None else result)
     response.make_sequence()
     return response
+
+
+def _status_exception(response: "flask.Response") -> PipesException | None:
+    if response.status_code in range(200, 300):
+        return None
+    body = response.get_data().decode("utf-8", errors="replace")
+    return describe_status(response.status_code, body[:MAX_BODY_SHOWN])

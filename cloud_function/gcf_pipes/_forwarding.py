@@ -6,10 +6,12 @@ the stream that they were made with. So the streams stay the objects that they a
 gives them another `write`, for good, which asks the context whose output this is. Whatever holds the stream is seen.
 """
 
+import functools
 import json
+import logging
+import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
@@ -17,6 +19,8 @@ from types import TracebackType
 from typing import Final, TextIO
 
 from dagster_pipes import DagsterPipesError
+
+from gcf_pipes._exceptions import format_exception
 
 LABELS_FIELD: Final = "logging.googleapis.com/labels"
 """Field of a structured log line; functions-framework writes one around each line where `LOG_EXECUTION_ID` is set.
@@ -30,6 +34,7 @@ MAX_PARTIAL_LINE: Final = 8 * 1024
 MAX_TEXT: Final = 256 * 1024
 """Characters of one message."""
 
+_logger = logging.getLogger("gcf_pipes")
 _output: ContextVar["ForwardedOutput | None"] = ContextVar("gcf_pipes_forwarded_output", default=None)
 
 
@@ -52,6 +57,8 @@ class ForwardedOutput:
 
     A traceback with which the block ends goes to Dagster's stderr. functions-framework prints it itself.
 
+    What a forked child prints goes to the original stream alone: the session is its parent's.
+
     Args:
         send: Sends text of "stdout" or "stderr" to Dagster.
         labels: The labels of the request's structured log lines. Such a line is forwarded as the message in it.
@@ -62,6 +69,7 @@ class ForwardedOutput:
         self._labels = labels
         self._partial_lines: dict[tuple[int, _ForwardingWrite], str] = {}
         self._closed = False
+        self._process_id = os.getpid()
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -77,7 +85,12 @@ class ForwardedOutput:
                     write.original(line)
                     self._forward(write.stream_name, line)
             if error:
-                self._forward("stderr", "".join(traceback.format_exception(error)))
+                self._forward("stderr", format_exception(error))
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child, in which no lock may be taken: a thread of its parent may have held it."""
+        return os.getpid() != self._process_id
 
     def write(self, text: str, write: "_ForwardingWrite") -> None:
         """Take what the current thread writes to a stream."""
@@ -120,12 +133,32 @@ class ForwardedOutput:
 
 
 def forward_streams(**streams: Iterable[TextIO | None]) -> None:
-    """Give streams a `write` that forwards, each once, by the name that Dagster knows them by."""
+    """Give streams a `write` that forwards, each once, by the name that Dagster knows them by.
+
+    A stream that takes no attribute stays as it is, and a warning says so.
+    """
     for name, named in streams.items():
         for stream in named:
             if stream is not None:
-                # the attribute of the object, which comes before that of its class; set at once if it is not there
-                vars(stream).setdefault("write", _ForwardingWrite(name, stream.write))
+                _forward_stream(name, stream)
+
+
+def _forward_stream(name: str, stream: TextIO) -> None:
+    with suppress(TypeError, AttributeError):
+        # the attribute of the object, which comes before that of its class; set at once if it is not there
+        vars(stream).setdefault("write", _ForwardingWrite(name, stream.write))
+    if not isinstance(getattr(stream, "write", None), _ForwardingWrite):
+        _warn_of_stream(name, f"{type(stream).__module__}.{type(stream).__qualname__}")
+
+
+@functools.cache
+def _warn_of_stream(name: str, type_name: str) -> None:
+    _logger.warning(
+        "[pipes] %s cannot be forwarded to Dagster: it is a %s, which takes no attribute. Make it an "
+        "`io.TextIOWrapper`, or use `pipes.log`.",
+        name,
+        type_name,
+    )
 
 
 class _ForwardingWrite:
@@ -142,7 +175,7 @@ class _ForwardingWrite:
 
     def __call__(self, text: str) -> int:
         output = _output.get()
-        if output is None:
+        if output is None or output.is_inherited:
             self.original(text)
         else:
             with not_forwarded():  # the original may write to another of the streams, and a message may log

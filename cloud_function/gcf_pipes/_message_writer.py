@@ -1,6 +1,8 @@
 """Writes Pipes messages to a bucket, in numbered chunks, while the function runs."""
 
-import json
+import logging
+import math
+import os
 import time
 import uuid
 import warnings
@@ -21,16 +23,25 @@ from dagster_pipes import (
 )
 
 from gcf_pipes._admission import Admission
-from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer
+from gcf_pipes._cancellation import Cancellation, RunDeadline
+from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
 from gcf_pipes._errors import (
     PipesDuplicateCallError,
     PipesMessagesNotStoredError,
     PipesObjectExistsError,
     PipesRequestError,
+    PipesStorageError,
 )
-from gcf_pipes._limits import LOOK_INTERVAL, RunLimits
+from gcf_pipes._messages import encode_message, make_message
 from gcf_pipes._params_loader import get_param
-from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionLocation
+from gcf_pipes._protocol import (
+    BUCKET_PARAM,
+    HEARTBEAT,
+    HEARTBEAT_INTERVAL,
+    KEY_PREFIX_PARAM,
+    OpenedExtras,
+    SessionLocation,
+)
 from gcf_pipes._shape import ShapeError, check_shape
 from gcf_pipes._storage import ObjectStore, client_getter
 
@@ -47,8 +58,16 @@ DEFAULT_MAX_CHUNK_BYTES: Final = 1024 * 1024
 DEFAULT_MAX_BUFFER_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_UPLOAD_TIMEOUT: Final = 30.0
 
-UNLIMITED_METHODS: Final = frozenset({"closed", "log_external_stream"})
-"""What is written of a run that may not go on: `print` must not raise, and its last words are the traceback."""
+MIN_FLUSH_TIMEOUT: Final = 2.0
+"""Seconds that an upload has in any case, also when the run's deadline has passed."""
+RETRY_PAUSE: Final = 1.0
+"""Seconds between two operations that upload the same chunk; within one, google-cloud-storage retries."""
+JOIN_RESERVE: Final = 0.5
+"""Seconds for which the last flush is awaited after its end, so that it can say itself why it failed."""
+
+HEARTBEAT_CHUNK: Final = Chunk(HEARTBEAT, message_count=0)
+
+_logger = logging.getLogger("gcf_pipes")
 
 
 class _MessagesParams(TypedDict, total=False):
@@ -63,15 +82,22 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
     """The channel of one session: it numbers the chunks and uploads them in order, each once.
 
     The first message is uploaded before `write_message` returns. It claims the session: of several deliveries of one
-    call only one can create chunk 1. Later messages are gathered into chunks and uploaded by a thread of the channel,
-    and what is left at the end by the thread that closes it.
+    call only one can create chunk 1. Later messages are gathered into chunks, and uploaded by a thread of the channel.
+    When there is nothing to upload for `heartbeat_interval` seconds, it uploads a heartbeat.
+
+    `closed` seals the channel: it is the last line of the last chunk, and what another thread writes later is refused.
+
+    Uploads are retried after transient errors until the run's deadline, and for ever while it is not known.
+
+    The channel belongs to the process that made it: a forked child cannot write messages.
 
     Args:
         store: The bucket.
         location: Where the session keeps its objects.
         buffer: Gathers the messages into chunks.
-        limits: Says whether the run may go on.
-        upload_timeout: Seconds that the upload of one chunk may take with its retries, and `close` as a whole.
+        deadline: When the run must end.
+        upload_timeout: Seconds that the claim may take with its retries, and the last flush if no deadline is known.
+        heartbeat_interval: Seconds without a chunk after which a heartbeat is uploaded.
     """
 
     def __init__(
@@ -79,16 +105,21 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         store: ObjectStore,
         location: SessionLocation,
         buffer: ChunkBuffer,
-        limits: RunLimits,
+        deadline: RunDeadline,
         *,
         upload_timeout: float,
+        heartbeat_interval: float,
     ) -> None:
-        self._limits = limits
         self._store = store
         self._location = location
         self._buffer = buffer
+        self._deadline = deadline
+        self._give_up_at = deadline.flush_until
         self._upload_timeout = upload_timeout
-        self._uploader = Thread(target=self._upload_due_chunks, name=f"pipes {location.uri}", daemon=True)
+        self._heartbeat_interval = heartbeat_interval
+        self._cancellation = Cancellation(store, location)
+        self._uploader = Thread(target=self._upload_chunks, name=f"pipes {location.uri}", daemon=True)
+        self._process_id = os.getpid()
         self._failure: Exception | None = None
         self._in_upload = 0  # messages of the chunk that is being uploaded, or that could not be
         self._chunk_count = 0
@@ -96,94 +127,146 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
     @property
     def cancelled(self) -> bool:
         """Whether Dagster has terminated the run."""
-        return self._limits.cancelled
+        return self._cancellation.cancelled
 
     @property
     def chunk_count(self) -> int:
-        """The number of chunks that have been stored."""
+        """The number of chunks that have been stored, heartbeats included."""
         return self._chunk_count
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child of the process that made the channel."""
+        return os.getpid() != self._process_id
 
     def write_message(self, message: PipesMessage) -> None:
         """Write a message; wait if the buffer is full.
+
+        `log_external_stream` neither waits nor fails: output that does not fit is dropped, and counted.
 
         Raises:
             PipesDuplicateCallError: At the first message: another delivery of this call has claimed the session.
             PipesMessagesNotStoredError: An upload failed for good; this message and perhaps others are not stored.
             PipesCancelledError: Dagster has terminated the run.
             PipesDeadlineExceededError: The run has taken as long as it may.
-            DagsterPipesError: The message is not JSON serializable.
+            DagsterPipesError: The message is not JSON serializable, too large, or nested too deep; the channel is
+                closed; or this is a forked child.
         """
-        if message["method"] not in UNLIMITED_METHODS:
-            self._limits.check()
-        line = _encode(message)
+        method = message["method"]
+        if self.is_inherited:
+            self._refuse_in_child(method)
+            return
+        line = encode_message(message)
         if self._chunk_count == 0:
             self._claim(line)
             return
-        self._buffer.put(line)
-        if self._failure:
-            raise self._not_stored()
+        try:
+            self._write(line, method)
+        except SealedError as error:
+            raise (
+                self._not_stored()
+                if self._failure
+                else DagsterPipesError("Cannot send message after pipes context is closed.")
+            ) from error
 
     def close(self) -> None:
-        """Upload what is left in the buffer, in the calling thread, within `upload_timeout` seconds.
+        """Wait until all messages are stored, until the run's deadline, or `upload_timeout` seconds if it has none.
 
         Raises:
             PipesMessagesNotStoredError: An upload failed for good, now or earlier.
         """
-        deadline = time.monotonic() + self._upload_timeout
-        self._buffer.close()
-        self._join_uploader(deadline)
-        while not self._failure and (chunk := self._buffer.take()):
-            self._upload_or_fail(chunk, timeout=deadline - time.monotonic())
+        if self.is_inherited or self._uploader.ident is None:
+            return
+        self._cancellation.stop()
+        now = time.monotonic()
+        known = math.isfinite(self._give_up_at)
+        self._give_up_at = max(self._give_up_at, now + MIN_FLUSH_TIMEOUT) if known else now + self._upload_timeout
+        self._buffer.finish()
+        self._uploader.join(self._give_up_at - now + JOIN_RESERVE)
+        if self._uploader.is_alive():
+            self._fail(TimeoutError(f"an upload was still under way after {time.monotonic() - now:.0f} s"))
         if self._failure:
             raise self._not_stored()
 
+    def _refuse_in_child(self, method: str) -> None:
+        if method != "closed":  # which the child writes when it leaves the parent's session; that stays open
+            raise DagsterPipesError(
+                f"Cannot send the Pipes message `{method}` from a forked child process: only the process that opened "
+                "the Pipes session can. Return the result to it, and send the message there."
+            )
+
     def _claim(self, line: bytes) -> None:
         try:
-            self._upload(Chunk(line, message_count=1), timeout=self._upload_timeout)
+            self._store.create(self._next_key(), line, timeout=self._operation_timeout())
         except PipesObjectExistsError as error:
             raise PipesDuplicateCallError(
                 f"Another delivery of this call has claimed the session at {self._location.uri}; "
                 "this one does not run the function's code again."
             ) from error
+        self._chunk_count = 1
         self._uploader.start()
+        self._cancellation.start()
 
-    def _upload_due_chunks(self) -> None:
+    def _write(self, line: bytes, method: str) -> None:
+        if method == "closed":
+            self._seal(line)
+        elif method == "log_external_stream":
+            self._buffer.offer(line)
+        else:
+            self._check()
+            self._buffer.put(line, self._check)
+            if self._failure:
+                raise self._not_stored()
+
+    def _check(self) -> None:
+        self._cancellation.check()
+        self._deadline.check()
+
+    def _seal(self, closed: bytes) -> None:
+        dropped = self._buffer.seal()
+        if dropped and not self._failure:
+            text = (
+                f"[pipes] {dropped:,} pieces of the function's output were dropped here: it printed faster than they "
+                "could be stored. The function's own log has them."
+            )
+            _logger.warning(text)
+            self._buffer.finish(encode_message(make_message("log", {"message": text, "level": "WARNING"})), closed)
+        else:
+            self._buffer.finish(closed)
+
+    def _upload_chunks(self) -> None:
         try:
-            while not self._failure and not self._buffer.closed:
-                if chunk := self._buffer.take_due(LOOK_INTERVAL):
-                    self._upload_or_fail(chunk, timeout=self._upload_timeout)
-                self._limits.look()
-        except Exception as error:  # noqa: BLE001 - as in _upload_or_fail: a writer must not wait for a thread that has died
-            self._fail(error)
-
-    def _join_uploader(self, deadline: float) -> None:
-        if self._uploader.ident is None:
-            return
-        self._uploader.join(max(0.0, deadline - time.monotonic()))
-        if self._uploader.is_alive():
-            self._failure = TimeoutError(f"an upload was still under way after {self._upload_timeout:g} s")
-
-    def _upload_or_fail(self, chunk: Chunk, *, timeout: float) -> None:
-        self._in_upload = chunk.message_count
-        try:
-            self._upload(chunk, timeout=timeout)
+            while (chunk := self._buffer.take(self._heartbeat_interval)) or not self._buffer.drained:
+                self._upload(chunk or HEARTBEAT_CHUNK)
         except Exception as error:  # noqa: BLE001 - re-raised, as the cause, in the request's own thread
             self._fail(error)
-        else:
-            self._in_upload = 0
+
+    def _upload(self, chunk: Chunk) -> None:
+        self._in_upload = chunk.message_count
+        while not self._failure:
+            try:
+                self._store.create(self._next_key(), chunk.data, timeout=self._operation_timeout())
+            except PipesStorageError as error:
+                if not error.transient or time.monotonic() >= self._give_up_at:
+                    raise
+            else:
+                self._chunk_count += 1
+                self._in_upload = 0
+                return
+            time.sleep(RETRY_PAUSE)
+
+    def _next_key(self) -> str:
+        return self._location.chunk_key(self._chunk_count + 1)
+
+    def _operation_timeout(self) -> float:
+        return min(self._upload_timeout, max(self._give_up_at - time.monotonic(), MIN_FLUSH_TIMEOUT))
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
-        self._buffer.close()
-
-    def _upload(self, chunk: Chunk, *, timeout: float) -> None:
-        if timeout <= 0:
-            raise TimeoutError(f"the last flush took more than {self._upload_timeout:g} s")
-        self._store.create(self._location.chunk_key(self._chunk_count + 1), chunk.data, timeout=timeout)
-        self._chunk_count += 1
+        self._buffer.fail()
 
     def _not_stored(self) -> PipesMessagesNotStoredError:
-        count = self._in_upload + len(self._buffer)
+        count = self._in_upload + self._buffer.dropped
         error = PipesMessagesNotStoredError(
             f"{count} Pipes messages could not be stored after chunk {self._chunk_count} of {self._location.uri}: "
             f"{self._failure}"
@@ -198,9 +281,11 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
     One writer serves a whole process: all state of a session lives in its channel. What it writes can be read by
     `dagster_gcf_pipes.PipesCloudStorageMessageReader` and by the stock `dagster_gcp.PipesGCSMessageReader`.
 
-    Memory of a session is bounded by `max_buffer_bytes` and one chunk under way. At the bound, because messages are
-    written faster than they are uploaded or because the bucket is away, the next Pipes call waits for room; when an
-    upload has failed for `upload_timeout` seconds, it raises `PipesMessagesNotStoredError`.
+    Memory of a session is bounded by `max_buffer_bytes` and one chunk under way, always. At the bound, because messages
+    are written faster than they are uploaded or because the bucket is away, the next Pipes call waits for room, until
+    the run's deadline or its cancellation; forwarded output is dropped, and its loss reported. Transient errors of
+    Cloud Storage cost time and nothing else. When an upload has failed for good, because a permission is missing or the
+    time is over, nothing is kept any more, and the next Pipes call raises `PipesMessagesNotStoredError`.
 
     Args:
         client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when
@@ -208,13 +293,16 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         flush_interval: Seconds that a message waits for others before its chunk is uploaded, at most 5. Default 0.2.
         max_chunk_bytes: Size at which a chunk is uploaded without waiting, in bytes. Default 1 MiB.
         max_buffer_bytes: Size of the messages that may wait for their upload, in bytes. Default 8 MiB.
-        upload_timeout: Seconds that the upload of one chunk may take with its retries, and that the last flush may take
-            as a whole. Default 30.
+        upload_timeout: Seconds that the first upload, which claims the session, may take with its retries, and that the
+            last flush may take if the run's deadline is not known. Other uploads are retried until the run's deadline,
+            each attempt within this time. Default 30.
+        heartbeat_interval: Seconds without a chunk after which a heartbeat is written, so that Dagster knows that the
+            function lives. Default 10.
         admission: The buckets and the prefix that a call may name. Defaults to what the environment variables
             `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
 
     Raises:
-        ValueError: `flush_interval` is out of its range.
+        ValueError: `flush_interval` or `heartbeat_interval` is out of its range.
     """
 
     def __init__(
@@ -225,16 +313,20 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         max_chunk_bytes: int = DEFAULT_MAX_CHUNK_BYTES,
         max_buffer_bytes: int = DEFAULT_MAX_BUFFER_BYTES,
         upload_timeout: float = DEFAULT_UPLOAD_TIMEOUT,
+        heartbeat_interval: float = HEARTBEAT_INTERVAL,
         admission: Admission | None = None,
     ) -> None:
         if not 0 <= flush_interval <= MAX_FLUSH_INTERVAL:
             raise ValueError(f"Expected `flush_interval` to be 0 to {MAX_FLUSH_INTERVAL:g} s, got {flush_interval!r}.")
+        if not heartbeat_interval > 0:
+            raise ValueError(f"Expected `heartbeat_interval` to be more than 0 s, got {heartbeat_interval!r}.")
         self._admission = admission or Admission.from_environment()
         self._get_client = client_getter(client)
         self._flush_interval = flush_interval
         self._max_chunk_bytes = max_chunk_bytes
         self._max_buffer_bytes = max_buffer_bytes
         self._upload_timeout = upload_timeout
+        self._heartbeat_interval = heartbeat_interval
 
     @contextmanager
     def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
@@ -254,36 +346,40 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
                 DagsterPipesWarning,
                 stacklevel=3,
             )
-        with self.open_channel(params) as channel:
+        channel = self.open_channel(params, RunDeadline())
+        try:
             yield channel
+        finally:
+            channel.close()
 
-    @contextmanager
-    def open_channel(
-        self, params: PipesParams, *, timeout: float | None = None
-    ) -> Iterator[PipesCloudStorageMessageWriterChannel]:
-        """Open a session's channel for a run that may take `timeout` seconds; as `open` does it otherwise."""
+    def open_channel(self, params: PipesParams, deadline: RunDeadline) -> PipesCloudStorageMessageWriterChannel:
+        """Return a session's channel for a run that must end in time; whoever opens it closes it.
+
+        Args:
+            params: The params that the message reader has made.
+            deadline: When the run must end.
+
+        Raises:
+            PipesRequestError: As `open` raises it.
+        """
         location = _location(params)
         self._admission.check(location.bucket, location.prefix, "messages")
-        store = ObjectStore(location.bucket, self._get_client())
-        channel = PipesCloudStorageMessageWriterChannel(
-            store,
+        return PipesCloudStorageMessageWriterChannel(
+            ObjectStore(location.bucket, self._get_client()),
             location,
             ChunkBuffer(
                 flush_interval=self._flush_interval,
                 max_chunk_bytes=self._max_chunk_bytes,
                 max_buffer_bytes=self._max_buffer_bytes,
             ),
-            RunLimits(store, location, timeout),
+            deadline,
             upload_timeout=self._upload_timeout,
+            heartbeat_interval=self._heartbeat_interval,
         )
-        try:
-            yield channel
-        finally:
-            channel.close()
 
     def get_opened_extras(self) -> PipesExtras:
         """What `opened` tells Dagster; the id makes each delivery's first chunk unlike any other's."""
-        return {**OpenedExtras(delivery_id=uuid.uuid4().hex)}
+        return {**OpenedExtras(delivery_id=uuid.uuid4().hex, heartbeat_interval=self._heartbeat_interval)}
 
 
 def _location(params: PipesParams) -> SessionLocation:
@@ -293,12 +389,3 @@ def _location(params: PipesParams) -> SessionLocation:
         raise PipesRequestError(str(error)) from error
     bucket = get_param(params, BUCKET_PARAM, "messages")
     return SessionLocation(bucket, prefix=params.get(KEY_PREFIX_PARAM) or "")
-
-
-def _encode(message: PipesMessage) -> bytes:
-    try:
-        return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DagsterPipesError(
-            f"Expected the params of the Pipes message `{message['method']}` to be JSON serializable: {error}"
-        ) from error

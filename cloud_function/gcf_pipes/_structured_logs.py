@@ -17,6 +17,7 @@ from dagster_pipes import PipesContext
 
 from gcf_pipes._execution import Execution, Platform
 from gcf_pipes._forwarding import LABELS_FIELD, not_forwarded
+from gcf_pipes._log_levels import standard_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +26,7 @@ TRACE_FIELD: Final = "logging.googleapis.com/trace"
 MAX_LABEL: Final = 1024
 """Characters of a label: it is on every line, and a step may have hundreds of assets."""
 
-_SEVERITIES: Final = (
-    (logging.CRITICAL, "CRITICAL"),
-    (logging.ERROR, "ERROR"),
-    (logging.WARNING, "WARNING"),
-    (logging.INFO, "INFO"),
-)
+_OUR_LABELS: Final = frozenset({"execution_id", "dagster_run_id", "dagster_job", "dagster_asset", "dagster_partition"})
 _FIELDS: Final = "gcf_pipes_log_fields"
 
 
@@ -60,7 +56,8 @@ class StructuredFormatter(logging.Formatter):
     """Formats what another formatter gives as a structured log line of the current request.
 
     Args:
-        inner: Formats the message, with its traceback. If it gives a JSON object, that keeps its fields.
+        inner: Formats the message, with its traceback. If it gives a JSON object, that keeps its fields, except those
+            by which the line is found: whoever can make the function log a text must not choose them.
     """
 
     def __init__(self, inner: logging.Formatter | None = None) -> None:
@@ -69,10 +66,12 @@ class StructuredFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record as one line of JSON."""
+        entry = _as_object(self._inner.format(record))
+        labels = {name: value for name, value in entry.pop(LABELS_FIELD, {}).items() if name not in _OUR_LABELS}
+        entry.pop(TRACE_FIELD, None)
         fields = _request_fields()
-        entry = {"severity": _severity(record.levelno), **_as_object(self._inner.format(record))}
-        labels = {**fields.get(LABELS_FIELD, {}), **entry.get(LABELS_FIELD, {})}
-        return json.dumps({**fields, **entry, LABELS_FIELD: labels}, default=str)
+        ours = {"severity": standard_level(record.levelno), **fields}
+        return json.dumps({**entry, **ours, LABELS_FIELD: {**labels, **fields.get(LABELS_FIELD, {})}}, default=str)
 
 
 class _PipesLogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it takes none in Python 3.10
@@ -144,10 +143,6 @@ def _run_labels(pipes: PipesContext) -> dict[str, str]:
         start, end = (pipes.partition_key_range.get(bound) for bound in ("start", "end"))
         labels["dagster_partition"] = f"{start}" if start == end else f"{start}...{end}"
     return {name: value[:MAX_LABEL] for name, value in labels.items()}
-
-
-def _severity(level: int) -> str:
-    return next((name for threshold, name in _SEVERITIES if level >= threshold), "DEBUG")
 
 
 def _as_object(text: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from gcf_pipes import (
     PipesCloudStorageMessageWriterChannel,
     PipesMessagesNotStoredError,
 )
+from gcf_pipes._cancellation import RunDeadline
 from gcf_pipes._chunk_buffer import ChunkBuffer
-from gcf_pipes._limits import RunLimits
+from gcf_pipes._messages import make_message
 from gcf_pipes._protocol import SessionLocation
 from gcf_pipes._storage import ObjectStore
 from google.cloud import storage
@@ -69,28 +70,43 @@ def test_a_timeout_that_is_no_number_is_refused(function: FunctionServer, bucket
     assert "Expected the header Dagster-Pipes-Timeout to be whole seconds, got 'soon'" in response.text
 
 
-class BrokenLimits(RunLimits):
-    """Cannot look, for a reason that nobody has foreseen."""
+class BrokenStore(ObjectStore):
+    """Stores the first chunk alone, for a reason that nobody has foreseen."""
 
-    def look(self) -> None:
-        raise ArithmeticError("unforeseen")
+    def create(self, key: str, data: bytes, *, timeout: float) -> None:
+        if not key.endswith("/1.json"):
+            raise ArithmeticError("unforeseen")
+        super().create(key, data, timeout=timeout)
 
 
 def test_a_writer_does_not_wait_for_an_uploader_that_has_died(bucket: str, storage_client: storage.Client) -> None:
-    store, location = ObjectStore(bucket, storage_client), SessionLocation(bucket, "prefix")
     buffer = ChunkBuffer(flush_interval=0, max_chunk_bytes=100, max_buffer_bytes=200)
-    limits = BrokenLimits(store, location, timeout=None)
-    channel = PipesCloudStorageMessageWriterChannel(store, location, buffer, limits, upload_timeout=10)
+    channel = PipesCloudStorageMessageWriterChannel(
+        BrokenStore(bucket, storage_client),
+        SessionLocation(bucket, "prefix"),
+        buffer,
+        RunDeadline(),
+        upload_timeout=10,
+        heartbeat_interval=10,
+    )
 
     def write_much() -> None:
         for number in range(100):
-            channel.write_message({"__dagster_pipes_version": "0.1", "method": "log", "params": {"n": number}})
+            channel.write_message(make_message("report_custom_message", {"payload": number}))
 
-    with pytest.raises(PipesMessagesNotStoredError, match=r"could not be stored after chunk 2 .* unforeseen"):
+    with pytest.raises(PipesMessagesNotStoredError, match=r"could not be stored after chunk 1 .* unforeseen"):
         write_much()
+    with pytest.raises(PipesMessagesNotStoredError, match="unforeseen"):
+        channel.close()
 
 
 @pytest.mark.parametrize("flush_interval", [-1, 5.1])
 def test_a_flush_interval_that_sigkill_would_overtake_is_refused(flush_interval: float) -> None:
     with pytest.raises(ValueError, match="Expected `flush_interval` to be 0 to 5 s, got"):
         PipesCloudStorageMessageWriter(flush_interval=flush_interval)
+
+
+@pytest.mark.parametrize("heartbeat_interval", [0, -1, float("nan")])
+def test_a_heartbeat_interval_that_is_no_interval_is_refused(heartbeat_interval: float) -> None:
+    with pytest.raises(ValueError, match="Expected `heartbeat_interval` to be more than 0 s, got"):
+        PipesCloudStorageMessageWriter(heartbeat_interval=heartbeat_interval)

@@ -197,6 +197,7 @@ def test_opened_tells_of_the_execution(deployed: FunctionServer, bucket: str, st
         "execution_id": "execution5",
         "trace_id": trace_id,
         "closes_with_request": True,
+        "heartbeat_interval": 10.0,
     }
 
 
@@ -236,4 +237,5 @@ def test_elsewhere_lines_stay_as_they_are(emulator: Emulator, bucket: str, stora
         "execution_id",
         "cold_start",
         "closes_with_request",
+        "heartbeat_interval",
     }

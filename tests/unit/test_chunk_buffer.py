@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 import pytest
-from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer
+from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,8 +21,14 @@ def new_buffer(*, flush_interval: float = NEVER, max_chunk: int = 100, max_buffe
     return ChunkBuffer(flush_interval=flush_interval, max_chunk_bytes=max_chunk, max_buffer_bytes=max_buffer)
 
 
+def put(buffer: ChunkBuffer, line: bytes) -> None:
+    buffer.put(line, lambda: None)
+
+
 def taken(buffer: ChunkBuffer) -> list[Chunk]:
-    return list(iter(buffer.take, None))
+    """All that is left, when nobody writes any more."""
+    buffer.finish()
+    return list(iter(lambda: buffer.take(FOREVER), None))
 
 
 class InThread:
@@ -57,7 +63,7 @@ def writer_of(buffer: ChunkBuffer, content: bytes) -> Iterator[Thread]:
     """A thread that puts a line into the buffer, which has seen it; it must have ended when the block has."""
     line = ProbedLine(content)
     line.looked_at = Event()
-    writer = Thread(target=buffer.put, args=(line,), daemon=True)
+    writer = Thread(target=put, args=(buffer, line), daemon=True)
     writer.start()
     assert line.looked_at.wait(DEADLOCK)
     yield writer
@@ -67,54 +73,52 @@ def writer_of(buffer: ChunkBuffer, content: bytes) -> Iterator[Thread]:
 
 def test_full_chunk_is_due_at_once() -> None:
     buffer = new_buffer(max_chunk=10)
-    buffer.put(b"12345")
-    buffer.put(b"67890")
-    assert InThread(lambda: buffer.take_due(FOREVER)).result() == Chunk(b"1234567890", message_count=2)
+    put(buffer, b"12345")
+    put(buffer, b"67890")
+    assert InThread(lambda: buffer.take(FOREVER)).result() == Chunk(b"1234567890", message_count=2)
 
 
 def test_message_that_fills_the_chunk_ends_the_waiting_of_the_uploader() -> None:
     buffer = new_buffer(max_chunk=10)
-    buffer.put(b"12345")
-    uploader = InThread(lambda: buffer.take_due(FOREVER))
-    buffer.put(b"67890")
+    put(buffer, b"12345")
+    uploader = InThread(lambda: buffer.take(FOREVER))
+    put(buffer, b"67890")
     assert uploader.result() == Chunk(b"1234567890", message_count=2)
 
 
 @pytest.mark.parametrize("flush_interval", [0.0, 0.01])
 def test_small_chunk_is_due_after_the_interval(flush_interval: float) -> None:
     buffer = new_buffer(flush_interval=flush_interval)
-    buffer.put(b"a")
-    assert InThread(lambda: buffer.take_due(FOREVER)).result() == Chunk(b"a", message_count=1)
+    put(buffer, b"a")
+    assert InThread(lambda: buffer.take(FOREVER)).result() == Chunk(b"a", message_count=1)
 
 
 def test_first_message_ends_the_endless_waiting_for_one() -> None:
     buffer = new_buffer(flush_interval=0.0)
-    uploader = InThread(lambda: buffer.take_due(FOREVER))
-    buffer.put(b"a")
+    uploader = InThread(lambda: buffer.take(FOREVER))
+    put(buffer, b"a")
     assert uploader.result() == Chunk(b"a", message_count=1)
 
 
 def test_small_chunk_is_not_due_before_the_interval() -> None:
     buffer = new_buffer()
-    buffer.put(b"a")
-    uploader = InThread(lambda: buffer.take_due(FOREVER))
-    buffer.close()
-    assert uploader.result() is None
+    put(buffer, b"a")
+    assert buffer.take(0.01) is None
     assert taken(buffer) == [Chunk(b"a", message_count=1)]
 
 
 def test_interval_counts_for_what_a_full_chunk_left_behind() -> None:
     buffer = new_buffer(flush_interval=0.01, max_chunk=10)
-    buffer.put(b"1234567890")
-    buffer.put(b"a")
-    assert InThread(lambda: buffer.take_due(FOREVER)).result() == Chunk(b"1234567890", message_count=1)
-    assert InThread(lambda: buffer.take_due(FOREVER)).result() == Chunk(b"a", message_count=1)
+    put(buffer, b"1234567890")
+    put(buffer, b"a")
+    assert InThread(lambda: buffer.take(FOREVER)).result() == Chunk(b"1234567890", message_count=1)
+    assert InThread(lambda: buffer.take(FOREVER)).result() == Chunk(b"a", message_count=1)
 
 
 def test_message_larger_than_a_chunk_is_a_chunk_by_itself() -> None:
     buffer = new_buffer(max_chunk=10)
     for line in (b"before", b"larger than a chunk", b"after"):
-        buffer.put(line)
+        put(buffer, line)
     assert [chunk.data for chunk in taken(buffer)] == [b"before", b"larger than a chunk", b"after"]
 
 
@@ -125,36 +129,20 @@ def test_message_larger_than_the_buffer_goes_in_when_it_is_empty() -> None:
     assert taken(buffer) == [Chunk(b"x" * 50, message_count=1)]
 
 
-def test_take_does_not_wait_for_a_chunk_to_be_due() -> None:
-    buffer = new_buffer()
-    buffer.put(b"a")
-    assert buffer.take() == Chunk(b"a", message_count=1)
-    assert buffer.take() is None
-
-
-def test_length_is_the_number_of_messages() -> None:
-    buffer = new_buffer(max_chunk=2)
-    for line in (b"a", b"b", b"c"):
-        buffer.put(line)
-    assert len(buffer) == 3
-    buffer.take()
-    assert len(buffer) == 1
-
-
 def test_writer_waits_while_the_buffer_is_full_and_goes_on_when_a_chunk_was_taken() -> None:
     buffer = new_buffer(max_buffer=10)
-    buffer.put(b"0123456789")
+    put(buffer, b"0123456789")
     with writer_of(buffer, b"next"):
-        assert buffer.take() == Chunk(b"0123456789", message_count=1)
-    assert buffer.take() == Chunk(b"next", message_count=1)
+        assert buffer.take(FOREVER) == Chunk(b"0123456789", message_count=1)
+    assert taken(buffer) == [Chunk(b"next", message_count=1)]
 
 
 def test_taking_too_little_leaves_the_writer_waiting() -> None:
     buffer = new_buffer(max_chunk=2, max_buffer=10)
     for _ in range(5):
-        buffer.put(b"ab")
+        put(buffer, b"ab")
     with writer_of(buffer, b"0123"):
-        assert [buffer.take() for _ in range(2)] == [Chunk(b"ab", 1)] * 2
+        assert [buffer.take(FOREVER) for _ in range(2)] == [Chunk(b"ab", 1)] * 2
     assert [chunk.data for chunk in taken(buffer)] == [b"ab", b"ab", b"ab", b"0123"]
 
 
@@ -165,15 +153,15 @@ def test_fast_writer_never_has_more_in_the_buffer_than_fits() -> None:
 
     def write() -> None:
         for number, line in enumerate(lines, start=1):
-            buffer.put(line)
+            put(buffer, line)
             if number == 10:
                 filled.set()
-        buffer.close()
+        buffer.finish()
 
     writer = Thread(target=write, daemon=True)
     writer.start()
     assert filled.wait(DEADLOCK)
-    chunks = [*iter(lambda: buffer.take_due(FOREVER), None), *taken(buffer)]
+    chunks = list(iter(lambda: buffer.take(FOREVER), None))
     writer.join(DEADLOCK)
     assert b"".join(chunk.data for chunk in chunks) == b"".join(lines)
     assert max(len(chunk.data) for chunk in chunks) <= 100
@@ -184,48 +172,103 @@ def test_several_writers_lose_nothing_and_keep_each_ones_order() -> None:
 
     def write(name: str) -> None:
         for number in range(500):
-            buffer.put(f"{name}{number}\n".encode())
+            put(buffer, f"{name}{number}\n".encode())
 
     writers = [Thread(target=write, args=(name,), daemon=True) for name in "abcd"]
     for writer in writers:
         writer.start()
     lines: list[str] = []
     while len(lines) < 2000:
-        chunk = InThread(lambda: buffer.take_due(FOREVER)).result()
+        chunk = InThread(lambda: buffer.take(FOREVER)).result()
         assert chunk is not None
         lines += chunk.data.decode().splitlines()
     for name in "abcd":
         assert [line for line in lines if line[0] == name] == [f"{name}{number}" for number in range(500)]
 
 
-def test_close_ends_the_waiting_of_the_uploader() -> None:
+def test_the_end_ends_the_waiting_of_the_uploader() -> None:
     buffer = new_buffer()
-    uploader = InThread(lambda: buffer.take_due(FOREVER))
-    buffer.close()
+    uploader = InThread(lambda: buffer.take(FOREVER))
+    buffer.finish()
     assert uploader.result() is None
+    assert buffer.drained
 
 
-def test_close_ends_the_waiting_of_a_writer_whose_message_is_kept() -> None:
+def test_the_last_messages_are_due_with_what_is_left_whether_they_fit_or_not() -> None:
+    buffer = new_buffer(max_buffer=5)
+    put(buffer, b"left ")
+    buffer.finish(b"warning ", b"closed")
+    assert not buffer.drained
+    assert buffer.take(FOREVER) == Chunk(b"left warning closed", message_count=3)
+    assert buffer.drained
+
+
+def test_a_sealed_buffer_refuses_messages_but_not_the_last_ones() -> None:
+    buffer = new_buffer()
+    buffer.seal()
+    for add in (lambda: put(buffer, b"late"), lambda: buffer.offer(b"late"), buffer.seal):
+        with pytest.raises(SealedError):
+            add()
+    buffer.finish(b"closed")
+    assert taken(buffer) == [Chunk(b"closed", message_count=1)]
+
+
+def test_sealing_refuses_a_message_that_waits_for_room() -> None:
     buffer = new_buffer(max_buffer=10)
-    buffer.put(b"0123456789")
-    with writer_of(buffer, b"next"):
-        buffer.close()
-    assert [chunk.data for chunk in taken(buffer)] == [b"0123456789next"]
+    put(buffer, b"0123456789")
+
+    def put_late() -> None:
+        with pytest.raises(SealedError):
+            put(buffer, line)
+
+    line = ProbedLine(b"late")
+    line.looked_at = Event()
+    writer = Thread(target=put_late, daemon=True)
+    writer.start()
+    assert line.looked_at.wait(DEADLOCK)
+    buffer.seal()
+    writer.join(DEADLOCK)
+    assert not writer.is_alive()
+    assert taken(buffer) == [Chunk(b"0123456789", message_count=1)]
 
 
-def test_closed_buffer_has_nothing_due_but_gives_what_is_left() -> None:
-    buffer = new_buffer(max_chunk=1)
-    buffer.put(b"full")
-    buffer.close()
-    assert buffer.take_due(FOREVER) is None
-    assert buffer.take() == Chunk(b"full", message_count=1)
+def test_what_may_not_wait_longer_is_not_added() -> None:
+    def may_wait() -> None:
+        raise TimeoutError
+
+    buffer = new_buffer(max_buffer=10)
+    buffer.put(b"0123456789", may_wait)
+    with pytest.raises(TimeoutError):
+        buffer.put(b"next", may_wait)
+    assert taken(buffer) == [Chunk(b"0123456789", message_count=1)]
+
+
+def test_what_is_offered_to_a_full_buffer_is_dropped_and_counted() -> None:
+    buffer = new_buffer(max_buffer=10)
+    for line in (b"0123456789", b"dropped", b"dropped"):
+        buffer.offer(line)
+    assert buffer.seal() == 2
+    assert taken(buffer) == [Chunk(b"0123456789", message_count=1)]
+
+
+def test_a_buffer_that_has_failed_keeps_nothing_and_counts_everything() -> None:
+    buffer = new_buffer(max_buffer=10)
+    put(buffer, b"0123456789")
+    with writer_of(buffer, b"waiting"):
+        buffer.fail()
+    put(buffer, b"later")
+    buffer.offer(b"later")
+    buffer.finish(b"closed")
+    assert buffer.dropped == 5
+    assert buffer.drained
+    assert taken(buffer) == []
 
 
 @given(lines=st.lists(st.binary(min_size=1, max_size=40)), max_chunk=st.integers(min_value=1, max_value=60))
 def test_chunks_are_the_lines_in_order_and_no_chunk_of_several_is_too_large(lines: list[bytes], max_chunk: int) -> None:
     buffer = new_buffer(max_chunk=max_chunk, max_buffer=10_000)
     for line in lines:
-        buffer.put(line)
+        put(buffer, line)
     chunks = taken(buffer)
     assert b"".join(chunk.data for chunk in chunks) == b"".join(lines)
     assert sum(chunk.message_count for chunk in chunks) == len(lines)
@@ -233,4 +276,4 @@ def test_chunks_are_the_lines_in_order_and_no_chunk_of_several_is_too_large(line
 
 
 def test_taking_gives_up_after_its_timeout() -> None:
-    assert new_buffer(flush_interval=3600).take_due(0.01) is None
+    assert new_buffer(flush_interval=3600).take(0.01) is None

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesMessage
-from gcf_pipes._message_writer import _encode
+from gcf_pipes._messages import encode_message as _encode
 from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,7 +19,9 @@ URI = "gs://lake/session/3.json"
 
 def message(params: Any) -> PipesMessage:
     # PipesMessage is a TypedDict whose first key is not an identifier, so that it cannot be written as a call
-    return cast("PipesMessage", {PIPES_PROTOCOL_VERSION_FIELD: "0.1", "method": "log", "params": params})
+    return cast(
+        "PipesMessage", {PIPES_PROTOCOL_VERSION_FIELD: "0.1", "method": "report_custom_message", "params": params}
+    )
 
 
 def _is_one_text_in_json(text: str) -> bool:
