@@ -124,7 +124,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         """
         event = {} if event is None else event
         encode_body(event, {})  # refuses a bad event before anything is opened
-        run = FunctionRun(self._resolve(function, function_url), self._new_location(context))
+        run = self._new_run(self._resolve(function, function_url), context)
         injector, reader = self._injector().session(run.location), self._reader().session(run.location)
         marker = CancelMarker(self._store(), run.location, context.log)
         with open_pipes_session(
@@ -155,8 +155,9 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             directory=self._directory(),
         )
 
-    def _new_location(self, context: OpExecutionContext | AssetExecutionContext) -> SessionLocation:
-        return SessionLocation(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
+    def _new_run(self, target: Target, context: OpExecutionContext | AssetExecutionContext) -> FunctionRun:
+        location = SessionLocation(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
+        return FunctionRun(target, location, messages_stay_on_failure=self.cleanup != "always")
 
     def _injector(self) -> PipesCloudFunctionEventContextInjector:
         return PipesCloudFunctionEventContextInjector(

@@ -8,8 +8,9 @@ from dagster import MetadataValue
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
 from dagster_gcf_pipes._http import FunctionCall
 from dagster_gcf_pipes._last_words import fetch_last_words
+from dagster_gcf_pipes._metadata import METADATA_PREFIX, Metadata
 from dagster_gcf_pipes._run import FunctionRun
-from dagster_gcf_pipes._verdict import Metadata, SessionRecord, died_without_a_word, find_error
+from dagster_gcf_pipes._verdict import SessionRecord, died_without_a_word, find_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ class Outcome:
 
     Attributes:
         error: The error with which it failed, or None if it succeeded.
-        metadata: What is shown with every materialization, check and failure.
+        metadata: What is shown with every materialization and check; the error has its own.
         may_be_running: Whether it failed while the function may still be running.
     """
 
@@ -49,10 +50,11 @@ def conclude(
         get_credentials: Gives the credentials with which the logs of a function are read that died.
         log_view: The log view through which they are read, or None.
     """
-    record, metadata = call.record, run.metadata(call, session)
+    record, metadata = call.record, run.failure_metadata(call, session)
     if died_without_a_word(record, session):
         words = fetch_last_words(run.execution(session.execution), get_credentials, log_view=log_view)
         record = replace(record, fate=words.cause)
-        metadata = {**metadata, "last_log_entries": MetadataValue.md(f"```\n{words}\n```")}
+        metadata = {**metadata, f"{METADATA_PREFIX}last_log_entries": MetadataValue.md(f"```\n{words}\n```")}
     error = find_error(record, session, metadata)
-    return Outcome(error, metadata, may_be_running=error is not None and record.may_go_on and not session.closed)
+    shown = run.result_metadata(call, session)
+    return Outcome(error, shown, may_be_running=error is not None and record.may_go_on and not session.closed)

@@ -7,7 +7,6 @@ the rules is the order of what explains most: the function's own exception says 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from dagster import MetadataValue
 from dagster_pipes import PipesException
@@ -24,8 +23,7 @@ from dagster_gcf_pipes._errors import (
     PipesCloudFunctionNotOpenedError,
     PipesCloudFunctionRefusedError,
 )
-
-Metadata: TypeAlias = Mapping[str, MetadataValue]
+from dagster_gcf_pipes._metadata import METADATA_PREFIX, Metadata
 
 _BODY_EXCERPT = 1000
 _REFUSAL_EXCERPT = 4000
@@ -167,7 +165,7 @@ def _function_raised(_: CallRecord, session: SessionRecord, metadata: Metadata) 
         return None
     return PipesCloudFunctionExceptionError(
         f"The function raised {session.exception['message'].strip()}",
-        {**metadata, "traceback": MetadataValue.md(f"```\n{_traceback(session.exception)}\n```")},
+        {**metadata, f"{METADATA_PREFIX}traceback": MetadataValue.md(f"```\n{_traceback(session.exception)}\n```")},
     )
 
 
