@@ -17,6 +17,8 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError, PipesCloudFunctionRequestError
+from dagster_gcf_pipes._function_place import redacted
+from dagster_gcf_pipes._json import json_object
 from dagster_gcf_pipes._verdict import CallRecord
 
 CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -28,23 +30,13 @@ def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes
     """Merge the bootstrap payload into the event and encode the result as a request body.
 
     Raises:
-        PipesCloudFunctionRequestError: The event is not a JSON object, holds a key of Pipes' own, or the body is
-            larger than the platform accepts.
+        PipesCloudFunctionRequestError: The event is not JSON, holds a key of Pipes' own, or the body is larger than the
+            platform accepts.
     """
-    if not isinstance(event, Mapping):
-        raise _request_error(
-            f"Expected the event to be a mapping, which becomes a JSON object, got {type(event).__name__}."
-        )
-    if not all(isinstance(key, str) for key in event):
-        raise _request_error(f"Expected the keys of the event to be strings, got {list(event)!r}.")
+    event = json_object(event, "event")
     if reserved := [key for key in BOOTSTRAP_KEYS if key in event]:
         raise _request_error(f"The event holds {reserved}, which Pipes puts there itself. Choose other keys.")
-    try:
-        body = json.dumps({**event, **bootstrap}, allow_nan=False).encode("ascii")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _request_error(
-            f"The event cannot be encoded as JSON: {error}. Pass strings, numbers, booleans, None, lists and dicts."
-        ) from error
+    body = json.dumps({**event, **bootstrap}).encode("ascii")
     if len(body) > MAX_REQUEST_BYTES:
         raise _request_error(
             f"The request body has {len(body):,} bytes, and the platform accepts {MAX_REQUEST_BYTES:,}. "
@@ -130,7 +122,10 @@ def call_function(
             allow_redirects=False,
         )
     except (InvalidURL, MissingSchema, InvalidSchema) as error:
-        raise _request_error(f"Expected the URL of a function, such as https://..., got {url!r}: {error}") from error
+        raise _request_error(
+            f"Expected the URL of a function, such as https://..., got {redacted(url)!r}, which cannot be called "
+            f"({type(error).__name__})."
+        ) from error
     except PipesCloudFunctionIdentityError as error:
         no_token = CallRecord(lost="no ID token", sent=False, identity_error=error)
         return FunctionCall(no_token, None, time.monotonic() - started)

@@ -7,15 +7,14 @@ from dagster import (
     AssetCheckEvaluation,
     AssetCheckKey,
     AssetCheckResult,
-    AssetExecutionContext,
     AssetKey,
     AssetMaterialization,
     MaterializeResult,
     MultiPartitionKey,
-    OpExecutionContext,
     PipesSession,
 )
 
+from dagster_gcf_pipes._contexts import CallingContext
 from dagster_gcf_pipes._metadata import Metadata, add_metadata
 
 DATA_VERSION_TAG: Final = "dagster/data_version"
@@ -27,9 +26,7 @@ Source: https://docs.dagster.io/guides/build/partitions-and-backfills/partitioni
 """
 
 
-def keep_results(
-    context: OpExecutionContext | AssetExecutionContext, session: PipesSession, metadata: Metadata
-) -> None:
+def keep_results(context: CallingContext, session: PipesSession, metadata: Metadata) -> None:
     """Log what the function has reported as the events that Dagster logs of a step that succeeds.
 
     That is one materialization for each partition of the run's range. What is reported of an asset or a check that is
@@ -44,7 +41,7 @@ def keep_results(
 
 
 def _materializations(
-    context: OpExecutionContext | AssetExecutionContext, result: "MaterializeResult[Any]", metadata: Metadata
+    context: CallingContext, result: "MaterializeResult[Any]", metadata: Metadata
 ) -> Iterator[AssetMaterialization]:
     if result.asset_key is None or (context.has_assets_def and result.asset_key not in context.selected_asset_keys):
         return
@@ -54,7 +51,7 @@ def _materializations(
         yield AssetMaterialization(result.asset_key, metadata=metadata, partition=partition, tags=tags)
 
 
-def _partitions(context: OpExecutionContext | AssetExecutionContext, asset_key: AssetKey) -> Sequence[str | None]:
+def _partitions(context: CallingContext, asset_key: AssetKey) -> Sequence[str | None]:
     """Return the partitions of an asset that the step materializes, or a single None if it has none."""
     if not context.has_assets_def:
         return [context.partition_key if context.has_partition_key else None]
@@ -70,9 +67,7 @@ def _dimensions(partition: str | None) -> Mapping[str, str]:
     return {f"{PARTITION_TAG}{dimension}": key for dimension, key in partition.keys_by_dimension.items()}
 
 
-def _evaluation(
-    context: OpExecutionContext | AssetExecutionContext, result: AssetCheckResult, metadata: Metadata
-) -> AssetCheckEvaluation | None:
+def _evaluation(context: CallingContext, result: AssetCheckResult, metadata: Metadata) -> AssetCheckEvaluation | None:
     if result.asset_key is None or result.check_name is None:
         return None
     key = AssetCheckKey(result.asset_key, result.check_name)
