@@ -22,6 +22,8 @@ from dagster_gcf_pipes._json import json_object
 from dagster_gcf_pipes._verdict import CallRecord
 
 CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
+_QUERY: Final = re.compile(r"\?\S+")
+"""In an error of `requests`; it may be a secret."""
 MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of an error's response body that are looked at."""
 
@@ -130,7 +132,9 @@ def call_function(
         no_token = CallRecord(lost="no ID token", sent=False, identity_error=error)
         return FunctionCall(no_token, None, time.monotonic() - started)
     except requests.RequestException as error:
-        lost = CallRecord(lost=f"{type(error).__name__}: {error}", sent=not _found_no_connection(error))
+        lost = CallRecord(
+            lost=f"{type(error).__name__}: {_QUERY.sub('?...', str(error))}", sent=not _found_no_connection(error)
+        )
         return FunctionCall(lost, None, time.monotonic() - started)
     record = replace(
         record_response(response),

@@ -14,6 +14,7 @@ from dagster_gcf_pipes._fields import (
     BucketName,
     Bytes,
     CleanupPolicy,
+    Flag,
     FloatSeconds,
     KeyPrefix,
     LogView,
@@ -83,7 +84,7 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
             "that is given by its name has its own, which is looked up. Default 3600, the longest that there is."
         ),
     )
-    forward_logs: bool = Field(
+    forward_logs: Flag = Field(
         default=False,
         description=(
             "Whether what the function prints is shown too, in the step's stdout and stderr: `print`, stdlib logging, "
