@@ -90,7 +90,7 @@ FloatSeconds = Annotated[float, Field(gt=0, le=3600)]
 Attempts = Annotated[int, Field(ge=1, le=100), WrapValidator(_unless_env_var)]
 
 Flag = Annotated[bool, WrapValidator(_unless_env_var)]
-"""Dagster takes 'true', 't' and '1' from an environment variable for yes, 'false', 'f' and '0' for no."""
+"""Dagster takes 'false', 'none', '0' and an empty text from an environment variable for no, and any other for yes."""
 
 Bytes = Annotated[int, Field(ge=0), WrapValidator(_unless_env_var)]
 

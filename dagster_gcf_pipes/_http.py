@@ -132,9 +132,8 @@ def call_function(
         no_token = CallRecord(lost="no ID token", sent=False, identity_error=error)
         return FunctionCall(no_token, None, time.monotonic() - started)
     except requests.RequestException as error:
-        lost = CallRecord(
-            lost=f"{type(error).__name__}: {_QUERY.sub('?...', str(error))}", sent=not _found_no_connection(error)
-        )
+        text = _QUERY.sub("?...", str(error))
+        lost = CallRecord(lost=f"{type(error).__name__}: {text}", sent=not _found_no_connection(error))
         return FunctionCall(lost, None, time.monotonic() - started)
     record = replace(
         record_response(response),

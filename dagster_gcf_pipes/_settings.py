@@ -88,7 +88,8 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
         default=False,
         description=(
             "Whether what the function prints is shown too, in the step's stdout and stderr: `print`, stdlib logging, "
-            "warnings and tracebacks. It goes to Cloud Logging all the same. Default no."
+            "warnings and tracebacks. It goes to Cloud Logging all the same. Default no. Of an EnvVar, Dagster takes "
+            "'false', 'none', '0' and an empty text for no, and any other for yes."
         ),
     )
     log_view: LogView | None = Field(
