@@ -16,6 +16,7 @@ from dagster_gcf_pipes._client import PipesCloudFunctionClient
 from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextInjector
 from dagster_gcf_pipes._errors import (
     PipesCloudFunctionAccessError,
+    PipesCloudFunctionBucketError,
     PipesCloudFunctionCallError,
     PipesCloudFunctionError,
     PipesCloudFunctionExceptionError,
@@ -32,6 +33,7 @@ from dagster_gcf_pipes._message_reader import PipesCloudStorageMessageReader
 
 __all__ = [
     "PipesCloudFunctionAccessError",
+    "PipesCloudFunctionBucketError",
     "PipesCloudFunctionCallError",
     "PipesCloudFunctionClient",
     "PipesCloudFunctionCompletedInvocation",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import requests
 from dagster import (
+    AssetCheckExecutionContext,
     AssetExecutionContext,
     DagsterError,
     InitResourceContext,
@@ -26,12 +27,14 @@ from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._cancel_marker import CancelMarker
 from dagster_gcf_pipes._connections import Connections
 from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextInjector
+from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import find_default_credentials
 from dagster_gcf_pipes._function_directory import FunctionDirectory
 from dagster_gcf_pipes._http import Attempt, create_http_session, encode_body, post
 from dagster_gcf_pipes._identity import Identity
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
+from dagster_gcf_pipes._json import json_object
 from dagster_gcf_pipes._kept_results import keep_results
 from dagster_gcf_pipes._message_reader import PipesCloudStorageMessageReader
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
@@ -39,6 +42,7 @@ from dagster_gcf_pipes._reader_session import ReaderSession
 from dagster_gcf_pipes._run import FunctionRun
 from dagster_gcf_pipes._settings import PipesCloudFunctionSettings
 from dagster_gcf_pipes._target import Target, resolve_target
+from dagster_gcf_pipes._translation import only_our_errors
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -97,10 +101,11 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         """Close the connections."""
         self._connections.close()
 
+    @only_our_errors()
     def run(  # type: ignore[override]  # Dagster's base takes **kwargs for the arguments that each client adds
         self,
         *,
-        context: OpExecutionContext | AssetExecutionContext,
+        context: OpExecutionContext | AssetExecutionContext | AssetCheckExecutionContext,
         function: str | None = None,
         function_url: str | None = None,
         event: Mapping[str, Any] | None = None,
@@ -109,12 +114,12 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         """Call a function and wait until it has answered and all its messages are in Dagster.
 
         Args:
-            context: The context of the asset or op that calls.
+            context: The context of the asset, op or asset check that calls.
             function: The function's name, such as "orders" in the resource's `project` and `region`, or its full
                 resource name. Its URL and timeout are looked up. Either this or `function_url`.
             function_url: The function's URL; nothing is looked up. Either this or `function`.
             event: The JSON object that the function gets as its request body, beside the keys of Pipes. Default: empty.
-            extras: Arbitrary JSON-serializable data that the function finds in `pipes.extras`.
+            extras: The JSON object that the function finds as `pipes.extras`. Default: empty.
 
         Returns:
             What the function reported, and its HTTP response.
@@ -122,10 +127,13 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         Raises:
             PipesCloudFunctionError: The run failed; the subclasses say how.
         """
+        context = calling_context(context)
         event = {} if event is None else event
         encode_body(event, {})  # refuses a bad event before anything is opened
-        run = FunctionRun(self._resolve(function, function_url), self._new_location(context))
-        injector, reader = self._injector().session(run.location), self._reader().session(run.location)
+        extras = json_object({} if extras is None else extras, "extras")
+        run = self._new_run(self._resolve(function, function_url), context)
+        injector = self._injector().session(run.location, checked_assets(context))
+        reader = self._reader().session(run.location)
         marker = CancelMarker(self._store(), run.location, context.log)
         with open_pipes_session(
             context=context, extras=extras, context_injector=injector, message_reader=reader
@@ -153,8 +161,9 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             directory=self._directory(),
         )
 
-    def _new_location(self, context: OpExecutionContext | AssetExecutionContext) -> SessionLocation:
-        return SessionLocation(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
+    def _new_run(self, target: Target, context: CallingContext) -> FunctionRun:
+        location = SessionLocation(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
+        return FunctionRun(target, location, messages_stay_on_failure=self.cleanup != "always")
 
     def _injector(self) -> PipesCloudFunctionEventContextInjector:
         return PipesCloudFunctionEventContextInjector(
@@ -239,7 +248,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             )
 
 
-def _step_path(context: OpExecutionContext | AssetExecutionContext) -> str:
+def _step_path(context: CallingContext) -> str:
     """The run and the step; a dynamic step's key has brackets, which Cloud Storage's tools take for a pattern."""
     try:
         step = context.get_step_execution_context()

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +10,8 @@ from dagster import PipesContextInjector
 from dagster_pipes import PipesContextData, PipesDefaultContextLoader, PipesParams, encode_param
 from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM, DEFAULT_KEY_PREFIX, MAX_PARAMS_BYTES, SessionLocation
 from gcf_pipes._storage import ObjectStore, client_getter
+
+from dagster_gcf_pipes._contexts import with_assets
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -67,9 +69,14 @@ class PipesCloudFunctionEventContextInjector(PipesContextInjector):
         with self.session(SessionLocation(self._bucket, prefix)).inject_context(context_data) as params:
             yield params
 
-    def session(self, location: SessionLocation) -> "InjectorSession":
-        """Return the injector of one session, at a location of the caller's choice."""
-        return InjectorSession(location, self._get_client, self._inline_context_limit)
+    def session(self, location: SessionLocation, checked_assets: Sequence[str] = ()) -> "InjectorSession":
+        """Return the injector of one session.
+
+        Args:
+            location: A location of the caller's choice.
+            checked_assets: The keys of the assets that the step checks.
+        """
+        return InjectorSession(location, self._get_client, self._inline_context_limit, checked_assets)
 
     def no_messages_debug_text(self) -> str:
         """Tell how the context was injected, and what should load it."""
@@ -84,12 +91,17 @@ class InjectorSession(PipesContextInjector):
     """
 
     def __init__(
-        self, location: SessionLocation, get_client: "Callable[[], storage.Client]", inline_context_limit: int
+        self,
+        location: SessionLocation,
+        get_client: "Callable[[], storage.Client]",
+        inline_context_limit: int,
+        checked_assets: Sequence[str] = (),
     ) -> None:
         self.object_keys: list[str] = []
         self._location = location
         self._get_client = get_client
         self._inline_context_limit = inline_context_limit
+        self._checked_assets = checked_assets
 
     @contextmanager
     def inject_context(self, context_data: PipesContextData) -> Iterator[PipesParams]:
@@ -98,6 +110,7 @@ class InjectorSession(PipesContextInjector):
         Raises:
             PipesStorageError: The context is too large for the event and could not be uploaded.
         """
+        context_data = with_assets(context_data, self._checked_assets)
         params: PipesParams = {PipesDefaultContextLoader.DIRECT_KEY: context_data}
         yield params if self._fits_inline(params) else self._upload(context_data)
 

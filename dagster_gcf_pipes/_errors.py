@@ -2,7 +2,8 @@
 
     dagster.Failure
     └── PipesCloudFunctionError
-        ├── PipesCloudFunctionRequestError      the call cannot be made: the event is no JSON object, or too large
+        ├── PipesCloudFunctionRequestError      the call cannot be made: an argument of `run` is not what it should be
+        ├── PipesCloudFunctionBucketError       the bucket cannot be used before or after the call
         ├── PipesCloudFunctionLookupError       the function could not be looked up, or is not active
         ├── PipesCloudFunctionCallError         the HTTP call was lost, or ended with a status that is not 2xx
         │   ├── PipesCloudFunctionAccessError   401, 403, 404: this identity does not reach the function
@@ -24,7 +25,11 @@ class PipesCloudFunctionError(Failure):
 
 
 class PipesCloudFunctionRequestError(PipesCloudFunctionError):
-    """The call cannot be made as asked: the event is no JSON object, holds a reserved key, or is too large."""
+    """The call cannot be made as asked: an argument of `run` is not what it should be, such as an event not of JSON."""
+
+
+class PipesCloudFunctionBucketError(PipesCloudFunctionError):
+    """The bucket cannot be used: it does not exist, a permission on it is missing, or Cloud Storage failed."""
 
 
 class PipesCloudFunctionLookupError(PipesCloudFunctionError):

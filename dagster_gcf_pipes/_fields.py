@@ -39,8 +39,8 @@ BucketName = Annotated[
 KeyPrefix = Annotated[
     str,
     _text(
-        r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*",
-        "names of letters, digits, dots, hyphens and underscores, with single slashes between them",
+        r"[A-Za-z0-9._=-]+(?:/[A-Za-z0-9._=-]+)*",
+        "names of letters, digits, dots, hyphens, underscores and equals signs, with single slashes between them",
     ),
     WrapValidator(_unless_env_var),
 ]
@@ -67,8 +67,9 @@ Region = Annotated[
 LogView = Annotated[
     str,
     _text(
-        r"projects/[^/]+/locations/[^/]+/buckets/[^/]+/views/[^/]+",
-        "the full name of a log view, projects/P/locations/L/buckets/B/views/V",
+        r"(?:projects|folders|organizations|billingAccounts)/[^/]+/locations/[^/]+/buckets/[^/]+/views/[^/]+",
+        "the full name of a log view, projects/P/locations/L/buckets/B/views/V, or with folders, organizations or "
+        "billingAccounts in the place of projects",
     ),
     WrapValidator(_unless_env_var),
 ]
@@ -87,6 +88,9 @@ timeout is 60 minutes. Source: https://cloud.google.com/functions/docs/configuri
 FloatSeconds = Annotated[float, Field(gt=0, le=3600)]
 
 Attempts = Annotated[int, Field(ge=1, le=100), WrapValidator(_unless_env_var)]
+
+Flag = Annotated[bool, WrapValidator(_unless_env_var)]
+"""Dagster takes 'false', 'none', '0' and an empty text from an environment variable for no, and any other for yes."""
 
 Bytes = Annotated[int, Field(ge=0), WrapValidator(_unless_env_var)]
 

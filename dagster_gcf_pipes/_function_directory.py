@@ -12,6 +12,7 @@ from dagster import MetadataValue
 from dagster_gcf_pipes._errors import PipesCloudFunctionLookupError
 from dagster_gcf_pipes._function_place import FunctionPlace, match_full_name
 from dagster_gcf_pipes._links import function_console_url
+from dagster_gcf_pipes._metadata import METADATA_PREFIX
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -180,9 +181,9 @@ def _translated_errors(place: FunctionPlace) -> Iterator[None]:
 
 def lookup_error(place: FunctionPlace, reason: str, *, allow_retries: bool = True) -> PipesCloudFunctionLookupError:
     """Return the error that a function could not be looked up, with a link to where it should be."""
-    metadata: dict[str, MetadataValue[Any]] = {"function": MetadataValue.text(place.full_name)}
+    metadata: dict[str, MetadataValue[Any]] = {f"{METADATA_PREFIX}name": MetadataValue.text(place.full_name)}
     if url := function_console_url(place):
-        metadata["function_console"] = MetadataValue.url(url)
+        metadata[f"{METADATA_PREFIX}function"] = MetadataValue.url(url)
     return PipesCloudFunctionLookupError(
         f"Cannot call the function {place.function!r} of the project {place.project!r} in {place.region!r}: {reason}",
         metadata,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+import requests
+
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
 PROJECT: Final = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]+"
@@ -18,13 +20,13 @@ _FULL_NAME: Final = re.compile(
     rf"projects/(?P<project>{PROJECT})/locations/(?P<region>{REGION})/functions/(?P<function>{_FUNCTION})"
 )
 _SHOWABLE: Final = re.compile(r"^(?:https?:/*)?[\w./-]*", re.ASCII | re.IGNORECASE)
-_URL: Final = re.compile(r"https?://[^\s/?#]\S*")
-_PLATFORM_OVER_HTTP: Final = re.compile(r"http://[^/?#]+\.(?:run\.app|cloudfunctions\.net)(?:[:/?#].*)?")
+_URL: Final = re.compile(r"https?://[^\s/?#]\S*", re.IGNORECASE)
+_PLATFORM_OVER_HTTP: Final = re.compile(r"http://[^/]+\.(?:run\.app|cloudfunctions\.net)(?:[:/].*)?")
 _FUNCTION_URL: Final = re.compile(
-    rf"https://(?P<region>{REGION})-(?P<project>[a-z][a-z0-9-]*)\.cloudfunctions\.net/(?P<function>{_FUNCTION})(?:[/?#].*)?"
+    rf"https://(?P<region>{REGION})-(?P<project>[a-z][a-z0-9-]*)\.cloudfunctions\.net/(?P<function>{_FUNCTION})(?:/.*)?"
 )
 _SERVICE_URL: Final = re.compile(
-    rf"https://(?:[a-z0-9-]+---)?(?P<service>[a-z][a-z0-9-]*)-(?P<project>[0-9]+)\.(?P<region>{REGION})\.run\.app(?:[/?#].*)?"
+    rf"https://(?:[a-z0-9-]+---)?(?P<service>[a-z][a-z0-9-]*)-(?P<project>[0-9]+)\.(?P<region>{REGION})\.run\.app(?:/.*)?"
 )
 
 
@@ -90,14 +92,28 @@ def check_url(url: str) -> None:
     Raises:
         PipesCloudFunctionRequestError: It is refused.
     """
+    shown = redacted(url)
     if not _URL.fullmatch(url):
         raise _request_error(
-            f"Expected the URL of a function, such as https://..., got {url!r}. A name goes into `function`."
+            f"Expected the URL of a function, such as https://..., got {shown!r}. A name goes into `function`."
         )
-    if _PLATFORM_OVER_HTTP.fullmatch(url):
+    if not _is_callable(url):
         raise _request_error(
-            f"Expected an https URL, got {url!r}: over plain http no ID token is sent. Write https:// in its place."
+            f"Expected the URL of a function, such as https://..., got {shown!r}, whose host or port is not valid."
         )
+    if _PLATFORM_OVER_HTTP.fullmatch(shown):
+        raise _request_error(
+            f"Expected an https URL, got {shown!r}: over plain http no ID token is sent. Write https:// in its place."
+        )
+
+
+def _is_callable(url: str) -> bool:
+    """Whether `requests` can parse a URL, and the name of its host can be looked up: each label has 1 to 63 bytes."""
+    try:
+        (urlsplit(requests.Request("POST", url).prepare().url or "").hostname or "").encode("idna")
+    except ValueError:  # an InvalidURL of `requests`, a LocationParseError of urllib3, a UnicodeError
+        return False
+    return True
 
 
 def place_of_url(url: str) -> FunctionPlace:
@@ -108,12 +124,15 @@ def place_of_url(url: str) -> FunctionPlace:
     `https://SERVICE-HASH-ew.a.run.app`, tell nothing.
     Source: https://cloud.google.com/run/docs/triggering/https-request ("Deterministic URL").
     """
+    url = redacted(url)
     match = _FUNCTION_URL.fullmatch(url) or _SERVICE_URL.fullmatch(url)
     return FunctionPlace(**match.groupdict()) if match else FunctionPlace()
 
 
 def redacted(url: str) -> str:
     """Return what may be shown of a URL: no user, password, query or fragment, which may be secrets.
+
+    The scheme and the host are in lower case.
 
     What is not a URL is shown up to the first character that may begin one of these.
     """
@@ -123,7 +142,7 @@ def redacted(url: str) -> str:
     except ValueError:
         is_url = False
     if is_url:
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
     rest = _SHOWABLE.sub("", url)
     return url if not rest else f"{url.removesuffix(rest)}..."
 

@@ -25,6 +25,7 @@ from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._connection_errors import describe_connection_error
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes._function_place import redacted
+from dagster_gcf_pipes._json import json_object
 
 MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of an error's response body that are read."""
@@ -42,23 +43,13 @@ def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes
     """Merge the bootstrap payload into the event and encode the result as a request body.
 
     Raises:
-        PipesCloudFunctionRequestError: The event is not a JSON object, holds a key of Pipes' own, or the body is
-            larger than the platform accepts.
+        PipesCloudFunctionRequestError: The event is not JSON, holds a key of Pipes' own, or the body is larger than the
+            platform accepts.
     """
-    if not isinstance(event, Mapping):
-        raise _request_error(
-            f"Expected the event to be a mapping, which becomes a JSON object, got {type(event).__name__}."
-        )
-    if not all(isinstance(key, str) for key in event):
-        raise _request_error(f"Expected the keys of the event to be strings, got {list(event)!r}.")
+    event = json_object(event, "event")
     if reserved := [key for key in BOOTSTRAP_KEYS if key in event]:
         raise _request_error(f"The event holds {reserved}, which Pipes puts there itself. Choose other keys.")
-    try:
-        body = json.dumps({**event, **bootstrap}, allow_nan=False).encode("ascii")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _request_error(
-            f"The event cannot be encoded as JSON: {error}. Pass strings, numbers, booleans, None, lists and dicts."
-        ) from error
+    body = json.dumps({**event, **bootstrap}).encode("ascii")
     if len(body) > MAX_REQUEST_BYTES:
         raise _request_error(
             f"The request body has {len(body):,} bytes, and the platform accepts {MAX_REQUEST_BYTES:,}. "
@@ -227,7 +218,10 @@ def post(
         return Attempt(AnsweredBy.NOT_SENT, error="no ID token", identity_error=error), None
     except requests.RequestException as error:
         if isinstance(error, InvalidURL | MissingSchema | InvalidSchema) and not isinstance(error, InvalidProxyURL):
-            raise _request_error("Expected the URL of a function, such as https://..., got one that is none.") from None
+            raise _request_error(
+                f"Expected the URL of a function, such as https://..., got {redacted(url)!r}, which cannot be called "
+                f"({type(error).__name__})."
+            ) from None
         return _failed(error, url, timeout, sent=data.read_from), None
     return record_of(response, auth), response
 

@@ -1,11 +1,13 @@
 """What `PipesCloudFunctionClient.run` returns."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import requests
-from dagster import MetadataValue, PipesClientCompletedInvocation, PipesSession
+from dagster import PipesClientCompletedInvocation, PipesExecutionResult, PipesSession
 
+from dagster_gcf_pipes._detachment import detached
 from dagster_gcf_pipes._errors import PipesCloudFunctionCallError
+from dagster_gcf_pipes._metadata import Metadata, add_metadata
 
 
 class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
@@ -17,15 +19,25 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
         metadata: Attached to every materialization and check of the call.
     """
 
-    def __init__(
-        self, session: PipesSession, *, response: requests.Response | None, metadata: Mapping[str, MetadataValue]
-    ) -> None:
+    def __init__(self, session: PipesSession, *, response: requests.Response | None, metadata: Metadata) -> None:
         super().__init__(session, metadata=metadata)
-        self._response = response
+        self._response = None if response is None else detached(response)
+
+    def get_results(self, *, implicit_materializations: bool = True) -> Sequence[PipesExecutionResult]:
+        """Return what the function reported, with the metadata of the call; a key that it reported stays its own.
+
+        Args:
+            implicit_materializations: Whether an asset of the step of which it reported nothing is materialized too.
+        """
+        results = self._session.get_results(implicit_materializations=implicit_materializations)
+        return [result._replace(metadata=add_metadata(result.metadata, self.metadata)) for result in results]
 
     @property
     def response(self) -> requests.Response:
-        """The function's response: `status_code`, `headers`, `json()`, `text`, `content`.
+        """The function's response: `status_code`, `headers`, `json()`, `text`, `content`, `elapsed`.
+
+        It can be pickled, so that an op may return it. Neither its `url` nor its `request` holds a secret: the URL is
+        without user, password and query, and the request has neither headers nor a body.
 
         Raises:
             PipesCloudFunctionCallError: The function succeeded, but the connection was lost before it answered.

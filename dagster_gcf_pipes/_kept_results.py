@@ -1,54 +1,87 @@
 """Keeps what a function reported before its run failed: a step that fails cannot return it any more."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckKey,
     AssetCheckResult,
-    AssetExecutionContext,
     AssetKey,
     AssetMaterialization,
     MaterializeResult,
-    OpExecutionContext,
+    MultiPartitionKey,
     PipesSession,
 )
 
-from dagster_gcf_pipes._metadata import Metadata
+from dagster_gcf_pipes._contexts import CallingContext
+from dagster_gcf_pipes._metadata import Metadata, add_metadata
 
-DATA_VERSION_TAG = "dagster/data_version"
+DATA_VERSION_TAG: Final = "dagster/data_version"
 """Source: `dagster.DataVersion`, which Dagster stores in this tag of a materialization."""
+PARTITION_TAG: Final = "dagster/partition/"
+"""Followed by a dimension's name: the tag with the key of one dimension of a partition.
+
+Source: https://docs.dagster.io/guides/build/partitions-and-backfills/partitioning-assets ("Multi-dimensional").
+"""
 
 
-def keep_results(
-    context: OpExecutionContext | AssetExecutionContext, session: PipesSession, metadata: Metadata
-) -> None:
-    """Log the materializations and checks that the function has reported as events of the run.
+def keep_results(context: CallingContext, session: PipesSession, metadata: Metadata) -> None:
+    """Log what the function has reported as the events that Dagster logs of a step that succeeds.
 
-    What is reported of an asset that is not this step's is left out: of a step that succeeds Dagster would refuse it.
+    That is one materialization for each partition of the run's range. What is reported of an asset or a check that is
+    not this step's is left out: of a step that succeeds Dagster would refuse it.
     """
-    partition = context.partition_key if context.has_partition_key else None
-    for event in _events(session, metadata, partition):
-        if event.asset_key in _assets(context) or not context.has_assets_def:
-            context.log_event(event)  # type: ignore[arg-type]  # it takes check evaluations, but its annotation has them not
-
-
-def _assets(context: OpExecutionContext | AssetExecutionContext) -> set[AssetKey]:
-    return {*context.selected_asset_keys, *(check.asset_key for check in context.selected_asset_check_keys)}
-
-
-def _events(
-    session: PipesSession, metadata: Metadata, partition: str | None
-) -> Iterator[AssetMaterialization | AssetCheckEvaluation]:
     for result in session.get_reported_results():
-        both = {**(result.metadata or {}), **metadata}
-        if isinstance(result, MaterializeResult) and result.asset_key:
-            tags = {DATA_VERSION_TAG: result.data_version.value} if result.data_version else None
-            yield AssetMaterialization(result.asset_key, metadata=both, partition=partition, tags=tags)
-        elif isinstance(result, AssetCheckResult) and result.asset_key and result.check_name:
-            yield AssetCheckEvaluation(
-                asset_key=result.asset_key,
-                check_name=result.check_name,
-                passed=result.passed,
-                severity=result.severity,
-                metadata=both,
-            )
+        if isinstance(result, MaterializeResult):
+            for event in _materializations(context, result, add_metadata(result.metadata, metadata)):
+                context.log_event(event)
+        elif evaluation := _evaluation(context, result, add_metadata(result.metadata, metadata)):
+            context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them, which its annotation does not say
+
+
+def _materializations(
+    context: CallingContext, result: "MaterializeResult[Any]", metadata: Metadata
+) -> Iterator[AssetMaterialization]:
+    if result.asset_key is None or (context.has_assets_def and result.asset_key not in context.selected_asset_keys):
+        return
+    version = {DATA_VERSION_TAG: result.data_version.value} if result.data_version else {}
+    for partition in _partitions(context, result.asset_key):
+        tags = {**version, **_dimensions(partition)}
+        yield AssetMaterialization(result.asset_key, metadata=metadata, partition=partition, tags=tags)
+
+
+def _partitions(context: CallingContext, asset_key: AssetKey) -> Sequence[str | None]:
+    """Return the partitions of an asset that the step materializes, or a single None if it has none."""
+    if not context.has_assets_def:
+        return [context.partition_key if context.has_partition_key else None]
+    if context.assets_def.specs_by_key[asset_key].partitions_def is None:
+        return [None]  # it can be beside partitioned assets in one run
+    return context.partition_keys if context.has_partition_key or context.has_partition_key_range else [None]
+
+
+def _dimensions(partition: str | None) -> Mapping[str, str]:
+    """Return the tags by which Dagster knows the dimensions of a partition."""
+    if not isinstance(partition, MultiPartitionKey):
+        return {}
+    return {f"{PARTITION_TAG}{dimension}": key for dimension, key in partition.keys_by_dimension.items()}
+
+
+def _evaluation(context: CallingContext, result: AssetCheckResult, metadata: Metadata) -> AssetCheckEvaluation | None:
+    if result.asset_key is None or result.check_name is None:
+        return None
+    key = AssetCheckKey(result.asset_key, result.check_name)
+    specs = {spec.key: spec for spec in context.assets_def.check_specs} if context.has_assets_def else {}
+    spec = specs.get(key)
+    if context.has_assets_def and spec is None:
+        return None
+    partitioned = spec is not None and spec.partitions_def is not None
+    return AssetCheckEvaluation(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=result.passed,
+        severity=result.severity,
+        metadata=metadata,
+        blocking=spec.blocking if spec else None,
+        partition=context.partition_key if partitioned and context.has_partition_key else None,
+    )

@@ -15,6 +15,7 @@ from dagster_gcf_pipes._fields import (
     BucketName,
     Bytes,
     CleanupPolicy,
+    Flag,
     FloatSeconds,
     KeyPrefix,
     LogView,
@@ -83,11 +84,12 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
             "that is given by its name has its own, which is looked up. Default 3600, the longest that there is."
         ),
     )
-    forward_logs: bool = Field(
+    forward_logs: Flag = Field(
         default=False,
         description=(
             "Whether what the function prints is shown too, in the step's stdout and stderr: `print`, stdlib logging, "
-            "warnings and tracebacks. It goes to Cloud Logging all the same. Default no."
+            "warnings and tracebacks. It goes to Cloud Logging all the same. Default no. Of an EnvVar, Dagster takes "
+            "'false', 'none', '0' and an empty text for no, and any other for yes."
         ),
     )
     log_view: LogView | None = Field(

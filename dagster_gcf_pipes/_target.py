@@ -13,7 +13,7 @@ from dagster_gcf_pipes._function_directory import (
     FunctionInfo,
     lookup_error,
 )
-from dagster_gcf_pipes._function_place import FunctionPlace, check_url, place_of_name, place_of_url
+from dagster_gcf_pipes._function_place import FunctionPlace, check_url, place_of_name, place_of_url, redacted
 
 _MENDS: Final = {
     "DEPLOYING": "Start the run again when the deployment has ended.",
@@ -74,15 +74,17 @@ def resolve_target(
 
 
 def _refuse_unless_one(function: str | None, function_url: str | None) -> None:
-    if (function is None) == (function_url is None):
-        given = "neither" if function is None else f"both, {function!r} and {function_url!r}"
-        raise _request_error(f"Expected either `function`, a name, or `function_url`, got {given}.")
-    for text in (function, function_url):
+    for name, text in (("function", function), ("function_url", function_url)):
         if isinstance(text, EnvVar):
             raise _request_error(
                 f"Expected a text, got EnvVar({text.env_var_name!r}): Dagster resolves an EnvVar in the fields of "
                 "resources alone. Pass its `get_value()`."
             )
+        if not isinstance(text, str | None):
+            raise _request_error(f"Expected `{name}` to be a text, got {type(text).__name__}.")
+    if (function is None) == (function_url is None):
+        given = "neither" if function_url is None else f"both, {function!r} and {redacted(function_url)!r}"
+        raise _request_error(f"Expected either `function`, a name, or `function_url`, got {given}.")
 
 
 def _request_error(text: str) -> PipesCloudFunctionRequestError:

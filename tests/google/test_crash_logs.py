@@ -12,8 +12,8 @@ from google.auth.exceptions import RefreshError
 from google.oauth2.credentials import Credentials
 
 from dagster_gcf_pipes import PipesCloudFunctionError
-from dagster_gcf_pipes._execution import Execution
 from dagster_gcf_pipes._crash_logs import LogTail, fetch_log_tail
+from dagster_gcf_pipes._execution import Execution
 from dagster_gcf_pipes._log_reader import MAX_LINE_LENGTH, MAX_LINES
 from tests.google import Network
 from tests.google.functions_api import TOKEN, permission_denied, quota_exceeded, service_disabled, unavailable

@@ -51,7 +51,7 @@ def test_refuses_a_bucket_name_that_cloud_storage_cannot_have(bucket: str) -> No
         define(bucket=bucket)
 
 
-@pytest.mark.parametrize("key_prefix", ["pipes", "dagster-pipes", "team_a/dagster.pipes/v1"])
+@pytest.mark.parametrize("key_prefix", ["pipes", "dagster-pipes", "team_a/dagster.pipes/v1", "env=prod/kind=pipes"])
 def test_accepts_a_key_prefix(key_prefix: str) -> None:
     assert define(key_prefix=key_prefix).key_prefix == key_prefix
 
@@ -185,6 +185,8 @@ def test_every_field_is_described() -> None:
         ("impersonate_service_account", EnvVar, EMAILS[0], EMAILS[0]),
         ("audience", EnvVar, "https://orders.example.com", "https://orders.example.com"),
         ("inline_context_limit", EnvVar.int, "1024", 1024),
+        *(("forward_logs", EnvVar, text, True) for text in ("true", "True", "1", "yes")),
+        *(("forward_logs", EnvVar, text, False) for text in ("false", "FALSE", "0", "")),
     ],
 )
 def test_env_var_is_resolved_when_the_resource_is_initialized(
@@ -288,11 +290,15 @@ def test_place_can_come_from_env_vars(monkeypatch: pytest.MonkeyPatch) -> None:
 VIEW = "projects/my-project/locations/global/buckets/_Default/views/orders"
 
 
-@pytest.mark.parametrize("log_view", [None, VIEW])
+PARENTS = ["folders/123456789012", "organizations/123456789012", "billingAccounts/01ABCD-234567-89EFAB"]
+
+
+@pytest.mark.parametrize("log_view", [None, VIEW, *(VIEW.replace("projects/my-project", parent) for parent in PARENTS)])
 def test_accepts_a_log_view(log_view: str | None) -> None:
     assert define(log_view=log_view).log_view == log_view
 
 
-def test_refuses_a_log_view_without_its_place() -> None:
+@pytest.mark.parametrize("log_view", ["orders", VIEW.replace("projects/", ""), VIEW.replace("projects", "accounts")])
+def test_refuses_a_log_view_without_its_place(log_view: str) -> None:
     with pytest.raises(ValidationError, match="expected the full name of a log view, projects/P/locations/L/buckets"):
-        define(log_view="orders")
+        define(log_view=log_view)
