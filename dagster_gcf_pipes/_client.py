@@ -142,9 +142,9 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             body = encode_body(event, session.get_bootstrap_env_vars())
             with marker.written_if_interrupted(unless=lambda: reader.record.closed):
                 outcome, response = self._call(run, body, reader, marker, context.log)
-        if outcome.may_still_run:
-            marker.write("the function may still be running, or may start, but nothing waits for it")
-        elif self._cleans_up(outcome):
+                if outcome.may_still_run:
+                    marker.write("the function may still be running, or may start, but nothing waits for it")
+        if not outcome.may_still_run and self._cleans_up(outcome):
             self._clean_up([*injector.object_keys, *reader.object_keys], log=context.log)
         if outcome.error:
             keep_results(context, session, outcome.error.metadata)

@@ -32,8 +32,7 @@ _CAUSES: Final = (
     ),
     (
         re.compile(r"it has reached the maximum request timeout"),
-        "it ran longer than its timeout. Deploy it with a longer one (`--timeout`, at most 3600 s), or give it "
-        "less work",
+        "it ran longer than its timeout. Deploy it with a longer one (`--timeout`, up to 3600 s), or less work",
     ),
     (re.compile(r"Container (?:terminated on signal|called exit)"), "its process died"),
 )

@@ -225,9 +225,9 @@ def _not_opened(call: CallResult, session: SessionRecord, metadata: Metadata) ->
         return None
     return PipesCloudFunctionNotOpenedError(
         f"The function returned HTTP {call.last.status}, but it opened no Pipes session, so nothing is known of what "
-        "it did. Decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
-        "`dagster_pipes.PipesMappingParamsLoader`. If your code does so, what is deployed is older than your code: "
-        "deploy it again.",
+        "it did. Decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body "
+        "with `dagster_pipes.PipesMappingParamsLoader`. If your code does so, what is deployed is older than your "
+        "code: deploy it again.",
         metadata,
         allow_retries=False,
     )

@@ -13,13 +13,12 @@ from typing import Final
 import pytest
 from dagster import AssetExecutionContext, AssetKey, DagsterInstance, MaterializeResult, asset, materialize
 from dagster_pipes import decode_param
-from gcf_pipes._protocol import CHUNK_COUNT_HEADER
+from gcf_pipes._protocol import CHUNK_COUNT_HEADER, MAX_EXCEPTION_CHAIN
 from google.cloud import storage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionError
-from dagster_gcf_pipes._chunk_parser import MOST_EARLIER_EXCEPTIONS
 from local_stack.emulators import EMBEDDED, run_emulator
 from tests.fuzz.chunks import chain, exception, hostile_lines, line
 from tests.helpers import calling_asset, logged, step_error
@@ -126,10 +125,8 @@ def failed_step(writer: ChunkWriter, bucket: str, *lines: bytes) -> tuple[str, l
 
 
 @pytest.mark.parametrize("link", ["cause", "context"])
-def test_longest_chain_of_exceptions_fails_the_step_as_any_exception(
-    writer: ChunkWriter, bucket: str, link: str
-) -> None:
-    error, _ = failed_step(writer, bucket, line("closed", {"exception": chain(MOST_EARLIER_EXCEPTIONS, link)}))
+def test_long_chain_of_exceptions_fails_the_step_as_any_exception(writer: ChunkWriter, bucket: str, link: str) -> None:
+    error, _ = failed_step(writer, bucket, line("closed", {"exception": chain(2 * MAX_EXCEPTION_CHAIN, link)}))
     assert "PipesCloudFunctionExceptionError: The function raised ValueError: boom" in error
 
 

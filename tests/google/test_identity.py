@@ -18,10 +18,12 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionError,
     PipesCloudFunctionIdentityError,
 )
+from dagster_gcf_pipes._attempts import CallResult
 from dagster_gcf_pipes._auth import FunctionAuth
-from dagster_gcf_pipes._http import FunctionCall, call_function, create_http_session
+from dagster_gcf_pipes._http import create_http_session, post
 from dagster_gcf_pipes._identity import Identity
-from dagster_gcf_pipes._verdict import SessionRecord, find_error
+from dagster_gcf_pipes._reader_session import SessionRecord
+from dagster_gcf_pipes._verdict import judge
 from tests.google.conftest import FUNCTION_HOST, FUNCTION_URL, Google
 from tests.google.logins import CALLER, DELEGATES, SOURCE, Login
 
@@ -65,9 +67,10 @@ class Caller:
             log=log,
         )
 
-    def call(self, url: str = FUNCTION_URL, http: requests.Session | None = None) -> FunctionCall:
+    def call(self, url: str = FUNCTION_URL, http: requests.Session | None = None) -> CallResult:
         with http or create_http_session() as session:
-            return call_function(session, url, b"{}", headers={}, auth=self._auth, timeout=(10, 10))
+            attempt, response = post(session, url, b"{}", headers={}, auth=self._auth, timeout=(10, 10))
+        return CallResult((attempt,), response, 0.0)
 
     def succeed(self, url: str = FUNCTION_URL) -> dict[str, Any]:
         response = self.call(url).response
@@ -77,7 +80,7 @@ class Caller:
         return answer
 
     def fail(self, url: str = FUNCTION_URL) -> PipesCloudFunctionError:
-        error = find_error(self.call(url).record, SessionRecord(), {})
+        error = judge(self.call(url), SessionRecord(), {})
         assert error is not None
         assert error.allow_retries is False
         return error
@@ -297,7 +300,7 @@ def test_a_session_that_authenticates_by_itself_is_left_alone(google: Google) ->
     with_auth.auth = ("somebody", "password")
     with_header.headers["Authorization"] = "Bearer own"
     for http in (with_auth, with_header):
-        record = caller.call(http=http).record
+        record = caller.call(http=http).last
         assert (record.status, record.hint, record.identity_error) == (401, "", None)
     assert google.function.authorizations == ["Basic c29tZWJvZHk6cGFzc3dvcmQ=", "Bearer own"]
     assert google.accounts.issued == []
@@ -321,7 +324,7 @@ def test_a_function_with_a_401_of_its_own_is_not_called_again(google: Google, he
         return flask.Response("who are you?", 401, headers)
 
     google.network.serve("own.a.run.app", app)
-    assert Caller(google.logins.service_account_file()).call("https://own.a.run.app").record.status == 401
+    assert Caller(google.logins.service_account_file()).call("https://own.a.run.app").last.status == 401
     assert len(calls) == 1
 
 
@@ -364,7 +367,7 @@ def test_a_passing_fault_of_sts_is_outlived(google: Google) -> None:
 
 def test_a_fault_that_does_not_pass_ends_with_an_error_that_may_be_retried(google: Google) -> None:
     google.accounts.statuses["iam"] = [503] * 100
-    record = Caller(google.logins.user_impersonating(), retry_timeout=0.5).call().record
+    record = Caller(google.logins.user_impersonating(), retry_timeout=0.5).call().last
     assert record.identity_error is not None
     assert record.identity_error.allow_retries is True
     assert "The service is currently unavailable" in str(record.identity_error.description)
@@ -374,7 +377,7 @@ def test_a_fault_that_does_not_pass_ends_with_an_error_that_may_be_retried(googl
 def test_a_service_that_cannot_be_reached_ends_with_an_error_that_may_be_retried(google: Google) -> None:
     login = google.logins.user_impersonating()
     del google.network.routes.ports["iamcredentials.googleapis.com", 443]
-    record = Caller(login, retry_timeout=0.5).call().record
+    record = Caller(login, retry_timeout=0.5).call().last
     assert record.identity_error is not None
     assert record.identity_error.allow_retries is True
 

@@ -1,7 +1,8 @@
 """What goes into the channel comes out of the reader: equal, in order, once."""
 
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import closing
 from threading import Timer
 from typing import Any, Final
@@ -10,7 +11,7 @@ import pytest
 from dagster import PipesMessageHandler
 from dagster_pipes import PIPES_PROTOCOL_VERSION, Method, PipesMessage
 from gcf_pipes import PipesCloudStorageMessageWriter
-from gcf_pipes._errors import PipesStorageError
+from gcf_pipes._errors import PipesStorageError, PipesStorageForbiddenError
 from gcf_pipes._protocol import SessionLocation
 from gcf_pipes._storage import ObjectStore
 from google.auth.credentials import AnonymousCredentials
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudStorageMessageReader
-from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
+from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher, WritingEnded
 from local_stack.emulators import EMBEDDED, run_emulator
 
 BUCKET: Final = "properties"
@@ -97,7 +98,7 @@ def sent_and_read(
         with writer.open(params) as channel:
             for each in [OPENED, *sent, CLOSED]:
                 channel.write_message(each)
-        session.function_ended(channel.chunk_count if chunk_count_known else None)
+        session.drain(channel.chunk_count if chunk_count_known else None, timeout=0.01)
     if failure := session.record.failure:
         raise failure
     assert session.record.chunk_count == channel.chunk_count
@@ -127,33 +128,36 @@ def test_message_of_5_mb_comes_out_among_small_ones(client: storage.Client, char
 
 
 class ScriptedStore(ObjectStore):
-    """A store whose objects appear in any order, by the count of the looks.
+    """A store whose objects appear in any order, by the count of the polls.
 
-    It is strongly consistent, as Cloud Storage is: what a look has seen, later ones see. It has no latency, does not
+    It is strongly consistent, as Cloud Storage is: what a poll has seen, later ones see. It has no latency, does not
     bound what it reads, and retries nothing; an error is what is left after the real store's own retries.
 
     Args:
-        appearances: For each chunk, the number of the look from which on it is there.
-        fails_at: The number of the look that fails, if one does.
-        ends_at: The number of the look during which the function ends, if it does not end later.
+        appearances: For each chunk, the number of the poll from which on it is there.
+        fails_at: The numbers of the polls that fail.
+        error: What they fail with.
+        ends_at: The number of the poll during which writing ends, if it does not end later.
     """
 
     def __init__(
         self,
         appearances: list[int],
         *,
-        fails_at: int | None = None,
+        fails_at: Container[int] = (),
+        error: type[PipesStorageError] = PipesStorageError,
         ends_at: int | None = None,
         says_count: bool = True,
     ) -> None:
         self._appearances = appearances
         self._fails_at = fails_at
+        self._error = error
         self._ends_at = ends_at
         self._says_count = says_count
         self._ended = False
-        self._looks = 0
+        self._polls = 0
         self.chunks_read = 0
-        self.fetcher = ChunkFetcher(self, LOCATION, poll_interval=0.0005, drain_timeout=0.01)
+        self.fetcher = ChunkFetcher(self, LOCATION, poll_interval=0.0005)
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
         """Yield what the fetcher fetches; one that is stuck is stopped, so that chunks are missing."""
@@ -166,16 +170,27 @@ class ScriptedStore(ObjectStore):
             watchdog.cancel()
 
     def read(self, key: str, *, max_bytes: int, timeout: float) -> bytes | None:
-        self._looks += 1
-        if self._looks == self._fails_at:
-            raise PipesStorageError("503")
+        self._polls += 1
+        if self._polls in self._fails_at:
+            raise self._error("no answer")
         index = int(key.removeprefix(f"{LOCATION.prefix}/").removesuffix(".json")) - 1
-        there = index < len(self._appearances) and (self._ended or self._appearances[index] <= self._looks)
-        if self._looks == self._ends_at:  # after this look was answered: what is written meanwhile, the next one sees
+        there = self._is_there(index)
+        if self._polls == self._ends_at:  # after this poll was answered: what is written meanwhile, the next one sees
             self._ended = True
-            self.fetcher.function_ended(len(self._appearances) if self._says_count else None)
+            self.end_writing(len(self._appearances) if self._says_count else None)
         self.chunks_read += there
         return content(index + 1) if there else None
+
+    def list_keys(self, prefix: str, *, timeout: float) -> list[str]:
+        indexes = range(len(self._appearances))
+        return [LOCATION.chunk_key(index + 1) for index in indexes if self._is_there(index)]
+
+    def end_writing(self, chunk_count: int | None) -> None:
+        now = time.monotonic()
+        self.fetcher.writing_ended(WritingEnded(chunk_count, drain_until=now + 0.01, deadline=now + DEADLOCK))
+
+    def _is_there(self, index: int) -> bool:
+        return index < len(self._appearances) and (self._ended or self._appearances[index] <= self._polls)
 
 
 LOCATION: Final = SessionLocation(BUCKET, "scripted")
@@ -197,7 +212,7 @@ appearances = st.lists(st.integers(0, 20), max_size=8)
 def test_chunks_come_in_order_once_whatever_order_they_appear_in(
     appearances: list[int], ends_at: int, says_count: bool
 ) -> None:
-    """The function ends during any look, and the last chunks may appear no sooner than that."""
+    """Writing ends during any poll, and the last chunks may appear no sooner than that."""
     store = ScriptedStore(appearances + [0] * ends_at, ends_at=ends_at, says_count=says_count)
     assert list(store.chunks()) == all_chunks(len(appearances) + ends_at)
 
@@ -208,17 +223,32 @@ def test_chunks_come_while_the_function_runs(appearances: list[int]) -> None:
     store = ScriptedStore(appearances)
     chunks = store.chunks()
     assert [next(chunks) for _ in appearances] == all_chunks(len(appearances))
-    store.fetcher.function_ended(len(appearances))
+    store.end_writing(len(appearances))
     assert list(chunks) == []
 
 
 @settings(max_examples=40, deadline=None)
+@given(
+    appearances=appearances, fails_at=st.sets(st.integers(1, 30)), ends_at=st.integers(1, 15), says_count=st.booleans()
+)
+def test_an_outage_of_the_bucket_loses_no_chunk_whenever_it_comes(
+    appearances: list[int], fails_at: set[int], ends_at: int, says_count: bool
+) -> None:
+    store = ScriptedStore(
+        appearances + [0] * ends_at, fails_at=fails_at - {ends_at}, ends_at=ends_at, says_count=says_count
+    )
+    assert list(store.chunks()) == all_chunks(len(appearances) + ends_at)
+
+
+@settings(max_examples=40, deadline=None)
 @given(appearances=appearances.filter(bool), fails_at=st.integers(1, 10), ends_at=st.none() | st.integers(1, 10))
-def test_chunks_before_an_error_come_in_order_once_and_then_the_error(
+def test_chunks_before_a_permanent_error_come_in_order_once_and_then_the_error(
     appearances: list[int], fails_at: int, ends_at: int | None
 ) -> None:
-    store = ScriptedStore(appearances + [0] * fails_at, fails_at=fails_at, ends_at=ends_at)
+    store = ScriptedStore(
+        appearances + [0] * fails_at, fails_at={fails_at}, error=PipesStorageForbiddenError, ends_at=ends_at
+    )
     received: list[tuple[int, bytes]] = []
-    with pytest.raises(PipesStorageError, match="503"):
+    with pytest.raises(PipesStorageForbiddenError, match="no answer"):
         received.extend(store.chunks())
     assert received == all_chunks(store.chunks_read)

@@ -132,7 +132,7 @@ def response_of(body: bytes, headers: dict[str, str], *, status: int = 500) -> r
 
 
 def record(response: requests.Response) -> Attempt:
-    nobody = Identity(lambda: AnonymousCredentials())
+    nobody = Identity(AnonymousCredentials)
     return record_of(response, FunctionAuth(nobody, audience=None, log=logging.getLogger("test")))
 
 
