@@ -80,7 +80,8 @@ def _run_all(name: str, pair: Pair, emulator: Emulator) -> Iterator[Outcome | No
 
 
 def _run(pair: Pair, emulator: Emulator, case: Case) -> Outcome | None:
-    struck_once = replace(case, fault=replace(case.fault, minimum=1))  # the stock pair makes no second attempt
+    # the stock pair makes no second attempt
+    struck_once = replace(case, faults=tuple(replace(fault, minimum=min(fault.minimum, 1)) for fault in case.faults))
     try:
         with pair.running(emulator, BUCKET) as parts:
             return run_case(pair, parts, struck_once)

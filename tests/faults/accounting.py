@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition, Event
 
 from tests.faults.plan import Fault, FaultNotMetError, Request, Response
@@ -19,6 +19,7 @@ class RequestRecord:
         object_name: The object that it was about, if any.
         status: The status that its client was given, None if it got no answer.
         fault: The fault that struck it, if any.
+        body: Its body.
     """
 
     method: str
@@ -27,6 +28,7 @@ class RequestRecord:
     object_name: str | None
     status: int | None
     fault: Fault | None
+    body: bytes = field(repr=False)
 
 
 @dataclass

@@ -5,6 +5,7 @@ The function writes `opened`, four lines and `closed`, each as a chunk of its ow
 """
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Final, Literal
 
 from tests.faults import (
@@ -24,14 +25,18 @@ from tests.faults import (
     Action,
     Away,
     Delay,
+    DeliverLate,
     Duplicate,
     Fault,
     Match,
     ResetAfter,
     ResetBefore,
     Stall,
+    Status,
     StatusAfter,
     Truncate,
+    after,
+    platform_error,
     storage_error,
     storage_forbidden,
 )
@@ -43,32 +48,37 @@ LAST_CHUNK: Final = 6
 PLACES: Final = {"opened": FIRST_CHUNK, "first line": 2, "a middle line": MIDDLE_CHUNK, "closed": LAST_CHUNK}
 RUN_BOUND: Final = 60.0
 """Seconds within which every run must have ended."""
-SOON: Final = 45.0
-"""Seconds within which a run must have ended of which nothing but its messages tells: 50 would be its timeout."""
+LATE: Final = 150.0
+"""Seconds within which a run must have ended whose response never comes, although its session is closed."""
 
 Link = Literal["writer", "reader", "call"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A fault, where it strikes, and what must come of it.
+    """Some faults, where they strike, and what must come of it.
 
     Attributes:
-        link: The proxy in which the fault strikes.
-        fault: The fault.
+        link: The proxy in which the faults strike.
+        faults: The faults.
+        status: The HTTP status that the function itself returns.
         error: A text that the step's error must have, or None if the run must succeed.
         lines: How many of the function's lines must be shown.
-        executions: How often the user's code must have run.
-        kept: How many objects are left when a run has succeeded.
+        executions: How often the user's code must have run when all deliveries of the call have been answered.
+        late_executions: How often it must run when the call is delivered again after the verdict. Only a call that the
+            platform has rejected leaves its session open: nothing of it can be on its way.
+        kept: How many objects are left when a run has succeeded: the claim.
         bound: Seconds within which the run must have ended.
     """
 
     link: Link
-    fault: Fault
+    faults: tuple[Fault, ...]
+    status: int = 200
     error: str | None = None
     lines: int = len(LINES)
     executions: int = 1
-    kept: int = 0
+    late_executions: int = 0
+    kept: int = 1
     bound: float = RUN_BOUND
 
 
@@ -113,46 +123,119 @@ def chunk(match: Match, number: int) -> Match:
     return match.of(rf"/{number}\.json$")
 
 
+LOST_FIRST: dict[str, Action] = {
+    "reset, and started later": DeliverLate(0.6),
+    "reset, and started after the last attempt": DeliverLate(3600),
+    "503, and started later": DeliverLate(0.6, INSTANCE_DIED),
+    "503, and started after the last attempt": DeliverLate(3600, INSTANCE_DIED),
+    "reset after": ResetAfter(),
+    "504 although processed": StatusAfter(504),
+}
+"""What becomes of the first of several attempts."""
+
+OTHERS_GET: dict[str, Status] = {
+    "429, no instance": NO_INSTANCE_429,
+    "500, no instance": NO_INSTANCE_500,
+    "503": INSTANCE_DIED,
+    "403": NOT_INVOKER,
+    "404": platform_error(404, "Page not found"),
+}
+"""What the later attempts get while the first has the only instance."""
+
+OWN_STATUSES: Final = (302, 400, 401, 403, 404, 409, 418, 429, 500, 501, 502, 503, 504)
+
+
 def cases() -> dict[str, Case]:
     """Return every fault at every place where it can strike."""
+    return {**storage_cases(), **call_cases(), **cases_of_two_attempts(), **cases_of_own_statuses(), **cleanup_cases()}
+
+
+def storage_cases() -> dict[str, Case]:
+    """Return the faults of the bucket, for each side of it."""
     found: dict[str, Case] = {}
     for place, number in PLACES.items():
         for name, action in TRANSIENT_STORAGE.items():
-            found[f"upload of {place}: {name}"] = Case("writer", Fault(chunk(UPLOAD, number), action))
-            found[f"read of {place}: {name}"] = Case("reader", Fault(chunk(READ, number), action))
-        found[f"upload of {place}: a truncated answer"] = Case("writer", Fault(chunk(UPLOAD, number), Truncate(5)))
-        found[f"read of {place}: truncated"] = Case("reader", Fault(chunk(READ, number).answered(200), Truncate(5)))
+            found[f"upload of {place}: {name}"] = Case("writer", (Fault(chunk(UPLOAD, number), action),))
+            found[f"read of {place}: {name}"] = Case("reader", (Fault(chunk(READ, number), action),))
+        found[f"upload of {place}: a truncated answer"] = Case("writer", (Fault(chunk(UPLOAD, number), Truncate(5)),))
+        found[f"read of {place}: truncated"] = Case("reader", (Fault(chunk(READ, number).answered(200), Truncate(5)),))
         lines = max(number - 2, 0)  # those in the chunks before
+        is_claim = number == FIRST_CHUNK
         found[f"upload of {place}: 403"] = Case(
             "writer",
-            Fault(chunk(UPLOAD, number), storage_forbidden(), EVERY),
-            error="storage_forbidden" if number == FIRST_CHUNK else "could not be stored",
+            (Fault(chunk(UPLOAD, number), storage_forbidden(), EVERY),),
+            error="storage_forbidden" if is_claim else "could not be stored",
             lines=lines,
-            executions=0 if number == FIRST_CHUNK else 1,
+            executions=0 if is_claim else 1,
+            late_executions=1 if is_claim else 0,
         )
         found[f"read of {place}: 403"] = Case(
             "reader",
-            Fault(chunk(READ, number), storage_forbidden("storage.objects.get"), EVERY),
-            "permission denied",
-            lines,
+            (Fault(chunk(READ, number), storage_forbidden("storage.objects.get"), EVERY),),
+            error="permission denied",
+            lines=lines,
         )
-    for name, action in (CALL_NOT_PROCESSED | CALL_PROCESSED).items():
-        found[f"call: {name}"] = Case("call", Fault(CALL, action))
+    return found
+
+
+def call_cases() -> dict[str, Case]:
+    """Return the faults of the call, in its first attempt or in all."""
+    found = {
+        f"call: {name}": Case("call", (Fault(CALL, action),))
+        for name, action in (CALL_NOT_PROCESSED | CALL_PROCESSED).items()
+    }
     silent = Stall(3600, processed=True)  # a link that drops idle connections and tells neither side
-    found["call: silent for good although processed"] = Case("call", Fault(CALL, silent), bound=SOON)
+    found["call: silent for good although processed"] = Case("call", (Fault(CALL, silent),), bound=LATE)
     for name, action in {"401": UNAUTHENTICATED, "403": NOT_INVOKER}.items():
-        found[f"call: {name}"] = Case("call", Fault(CALL, action), "did not reach the function", lines=0, executions=0)
+        found[f"call: {name}"] = Case(
+            "call",
+            (Fault(CALL, action),),
+            error="did not reach the function",
+            lines=0,
+            executions=0,
+            late_executions=1,
+        )
     found["call: 429 in every attempt"] = Case(
-        "call", Fault(CALL, NO_INSTANCE_429, EVERY, minimum=3), "HTTP 429", lines=0, executions=0
+        "call", (Fault(CALL, NO_INSTANCE_429, EVERY, minimum=3),), error="HTTP 429", lines=0, executions=0
     )
+    return found
+
+
+def cases_of_two_attempts() -> dict[str, Case]:
+    """Return the cases in which the first attempt is lost and the later ones get something else."""
+    found: dict[str, Case] = {}
+    for (first_name, lost), (name, answer) in product(LOST_FIRST.items(), OTHERS_GET.items()):
+        faults = (Fault(CALL, lost), Fault(CALL, answer, after(1), minimum=0))
+        starts_too_late = isinstance(lost, DeliverLate) and (lost.seconds > RUN_BOUND or answer.code in {403, 404})
+        if starts_too_late:
+            case = Case("call", faults, error=f"HTTP {answer.code}", lines=0, executions=0)
+        else:
+            case = Case("call", faults)
+        found[f"attempts: {first_name}; then {name}"] = case
+    return found
+
+
+def cases_of_own_statuses() -> dict[str, Case]:
+    """Return the cases in which the function itself returns a status that is not 2xx, and its answer may be lost."""
+    found: dict[str, Case] = {}
+    for status in OWN_STATUSES:
+        for name, action in {"": Delay(0), ", lost": ResetAfter(), ", behind a proxy's 503": StatusAfter(503)}.items():
+            error = f"The function returned HTTP {status}, expected 2xx"
+            found[f"own status: {status}{name}"] = Case("call", (Fault(CALL, action),), status=status, error=error)
+    return found
+
+
+def cleanup_cases() -> dict[str, Case]:
+    """Return the faults of the cleanup."""
+    found: dict[str, Case] = {}
     for name, action in {
         "503": STORAGE_UNAVAILABLE,
         "reset before": ResetBefore(),
         "reset after": ResetAfter(),
     }.items():
-        found[f"cleanup: {name}"] = Case("reader", Fault(chunk(DELETE, MIDDLE_CHUNK), action))
+        found[f"cleanup: {name}"] = Case("reader", (Fault(chunk(DELETE, MIDDLE_CHUNK), action),))
     forbidden = storage_forbidden("storage.objects.delete")
-    found["cleanup: 403"] = Case("reader", Fault(DELETE, forbidden, EVERY), kept=LAST_CHUNK)
+    found["cleanup: 403"] = Case("reader", (Fault(DELETE, forbidden, EVERY),), kept=LAST_CHUNK)
     return found
 
 

@@ -60,8 +60,8 @@ class Pair(ABC):
     function: str
 
     @abstractmethod
-    def calling_asset(self, parts: Parts, key: str, lines: list[str]) -> AssetsDefinition:
-        """Return the asset `orders`, which lets the function write lines and remember them by a key."""
+    def calling_asset(self, parts: Parts, event: dict[str, Any]) -> AssetsDefinition:
+        """Return the asset `orders`, which lets the function write `lines`, remember them by `key`, return `status`."""
 
     def resources(self, parts: Parts, key: str) -> dict[str, Any]:
         """Return what the asset needs."""
@@ -86,8 +86,8 @@ class OurPair(Pair):
 
     function = "chunky"
 
-    def calling_asset(self, parts: Parts, key: str, lines: list[str]) -> AssetsDefinition:
-        definition: AssetsDefinition = calling_asset(parts.links["call"].url, {"lines": lines, "key": key})
+    def calling_asset(self, parts: Parts, event: dict[str, Any]) -> AssetsDefinition:
+        definition: AssetsDefinition = calling_asset(parts.links["call"].url, event)
         return definition
 
     def resources(self, parts: Parts, key: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class StockPair(Pair):
 
     function = "chunky_stock"
 
-    def calling_asset(self, parts: Parts, key: str, lines: list[str]) -> AssetsDefinition:
+    def calling_asset(self, parts: Parts, event: dict[str, Any]) -> AssetsDefinition:
         client = storage_client(parts.links["reader"].url)
 
         @asset
@@ -122,7 +122,6 @@ class StockPair(Pair):
                 context_injector=PipesEnvContextInjector(),
                 message_reader=PipesGCSMessageReader(bucket=parts.bucket, client=client, interval=STOCK_INTERVAL),
             ) as session:
-                event = {"lines": lines, "key": key}
                 response = requests.post(parts.links["call"].url, json={**event, **session.get_bootstrap_env_vars()})
                 response.raise_for_status()
             return PipesClientCompletedInvocation(session).get_materialize_result()

@@ -86,8 +86,11 @@ class Exchange(Protocol):
     def forward(self) -> Response:
         """Deliver the request upstream and wait for the answer."""
 
-    def deliver(self) -> "Future[Response]":
-        """Deliver the request upstream in another thread. The delivery goes on when the client has had its reply."""
+    def deliver(self, after: float = 0.0) -> "Future[Response]":
+        """Deliver the request upstream in another thread, so many seconds later, or when the plan is over.
+
+        The delivery goes on when the client has had its reply, and the plan ends after it.
+        """
 
     def wait(self, seconds: float) -> None:
         """Wait, but not longer than the plan is in force."""
@@ -323,6 +326,23 @@ class Duplicate(Action):
             return first.result() if self.answer == "first" else arrived.get().result()
         answers = {"first": exchange.forward(), "second": exchange.forward()}
         return answers[self.answer]
+
+
+@dataclass(frozen=True)
+class DeliverLate(Action):
+    """Answers at once, and delivers the request later: it waits in a queue, or for its instance to start.
+
+    Attributes:
+        seconds: How much later. The end of the plan ends the wait, and the request is delivered then.
+        answer: What the client gets, or None for a reset.
+    """
+
+    seconds: float
+    answer: Status | None = None
+
+    def play(self, exchange: Exchange) -> Reply:
+        exchange.deliver(after=self.seconds)
+        return self.answer.response if self.answer else HangUp.RESET
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPException
@@ -145,12 +145,18 @@ class _Exchange:
     plan: PlanInForce
     send: Callable[[Request], Response]
     pool: ThreadPoolExecutor
+    deliveries: "list[Future[Response]]"
 
     def forward(self) -> Response:
         return self.send(self.request)
 
-    def deliver(self) -> "Future[Response]":
-        return self.pool.submit(self.send, self.request)
+    def deliver(self, after: float = 0.0) -> "Future[Response]":
+        self.deliveries.append(self.pool.submit(self._send_after, after))
+        return self.deliveries[-1]
+
+    def _send_after(self, seconds: float) -> Response:
+        self.plan.over.wait(seconds)
+        return self.send(self.request)
 
     def wait(self, seconds: float) -> None:
         self.plan.over.wait(seconds)
@@ -181,6 +187,7 @@ class FaultProxy:
         self._sender = Preconditions(self._upstream) if enforce_preconditions else self._upstream
         self._uploads = ResumableUploads()
         self._plan = PlanInForce(faults)
+        self._deliveries: list[Future[Response]] = []
         self._pool = ThreadPoolExecutor(_PARALLEL_DELIVERIES, thread_name_prefix="fault-proxy-delivery")
         self._server = _Server(self._answer)
         self._thread = Thread(target=self._server.serve_forever, args=(0.02,), name="fault-proxy", daemon=True)
@@ -208,6 +215,7 @@ class FaultProxy:
             yield plan
         finally:
             plan.over.set()
+            wait(self._deliveries, JOIN_TIMEOUT)  # what is delivered late belongs to this plan
             self._plan = outer
         self._check(plan)
 
@@ -238,9 +246,11 @@ class FaultProxy:
 
     def _answer(self, received: Request) -> Reply:
         request, plan = self._uploads.identify(received), self._plan
-        reply, fault = self._reply(_Exchange(request, plan, self._send, self._pool))
+        reply, fault = self._reply(_Exchange(request, plan, self._send, self._pool, self._deliveries))
         status = reply.status if isinstance(reply, Response) else None
-        record = RequestRecord(request.method, kind_of(request), request.path, request.object_name, status, fault)
+        record = RequestRecord(
+            request.method, kind_of(request), request.path, request.object_name, status, fault, request.body
+        )
         self.requests.append(record)
         plan.requests.append(record)
         return reply

@@ -30,6 +30,7 @@ def test_a_fault_leaves_nothing_lost_doubled_wrongly_green_or_behind(parts: Part
     else:
         assert len(list(parts.admin.list_blobs(parts.bucket, prefix=outcome.key))) == case.kept
     assert outcome.record["started"] == case.executions
+    assert outcome.late_executions == case.late_executions
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("pipes ")] == []
 
 

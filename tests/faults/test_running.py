@@ -16,7 +16,7 @@ from tests.functions.record import Record
 RAN: Record = {"started": 1, "ended": 1, "raised": 0, "lines": LINES}
 NOT_RUN: Record = {"started": 0, "ended": 0, "raised": 0, "lines": []}
 TWICE: Record = {"started": 2, "ended": 1, "raised": 1, "lines": LINES}
-PASSES = Case("call", Fault(CALL, ResetBefore()))
+PASSES = Case("call", (Fault(CALL, ResetBefore()),))
 KEEPS_TWO_AWAY = replace(PASSES, error="an error", lines=2)
 GREEN = Outcome(PASSES, "key", green=True, error="", shown=LINES, record=RAN, seconds=1.0, hung=False)
 RED = replace(GREEN, green=False, error="an error")

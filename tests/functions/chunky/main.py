@@ -26,4 +26,4 @@ def write_lines(request: flask.Request, pipes: PipesContext) -> Any:
         for line in event["lines"]:
             pipes.log.info(line)
             record["lines"].append(line)
-    return {"done": True}
+    return {"done": True}, event["status"]

@@ -38,4 +38,4 @@ def write_lines(event: dict[str, Any]) -> Any:
             pipes.log.info(line)
             record["lines"].append(line)
             never.wait(PAUSE)
-    return {"done": True}
+    return {"done": True}, event["status"]
