@@ -1,6 +1,5 @@
 """The Pipes client: a Dagster resource that calls cloud functions."""
 
-import os
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from dagster import (
 from dagster_pipes import PipesExtras
 from gcf_pipes import PipesStorageError
 from gcf_pipes._protocol import TIMEOUT_HEADER, SessionLocation
-from gcf_pipes._storage import ObjectStore, create_client
+from gcf_pipes._storage import ObjectStore, create_client, uses_emulator
 from pydantic import PrivateAttr
 
 from dagster_gcf_pipes._auth import FunctionAuth
@@ -84,7 +83,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
     def get_storage_client(self) -> "storage.Client":
         """Create the Cloud Storage client; called once. By default it has the identity that calls the function."""
-        return create_client(None if "STORAGE_EMULATOR_HOST" in os.environ else self._identity().credentials())
+        return create_client(None if uses_emulator() else self._identity().credentials())
 
     def get_http_session(self) -> requests.Session:
         """Create the HTTP session of one attempt. By default TCP keepalive is on.

@@ -27,6 +27,7 @@ from gcf_pipes._errors import (
     PipesRequestError,
     PipesStorageError,
     PipesStorageForbiddenError,
+    PipesStorageRejectedError,
 )
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
@@ -48,6 +49,7 @@ __all__ = [
     "PipesRequestError",
     "PipesStorageError",
     "PipesStorageForbiddenError",
+    "PipesStorageRejectedError",
     "pipes_cancelled",
     "pipes_function",
     "pipes_traceparent",

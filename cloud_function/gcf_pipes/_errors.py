@@ -10,7 +10,8 @@
             ├── PipesBucketNotFoundError      400 bucket_not_found
             ├── PipesStorageForbiddenError    500 storage_forbidden: the function's identity lacks a permission
             ├── PipesCredentialsError         500 storage_credentials: there are no credentials, or Google refuses them
-            ├── PipesObjectExistsError        500 object_exists: what is created once exists with other content
+            ├── PipesStorageRejectedError     500 storage_rejected: a request is rejected for another reason
+            ├── PipesObjectExistsError        500 object_exists: what is created once exists already
             ├── PipesObjectTooLargeError      400 object_too_large: an object is larger than what is read of it
             └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session were not uploaded
 
@@ -97,8 +98,16 @@ class PipesCredentialsError(PipesStorageError):
     transient = False
 
 
+class PipesStorageRejectedError(PipesStorageError):
+    """The request will not succeed later either: Cloud Storage rejects it, or it is not Cloud Storage that answers."""
+
+    status = 500
+    code = "storage_rejected"
+    transient = False
+
+
 class PipesObjectExistsError(PipesStorageError):
-    """An object that may be created only once exists already, with other content."""
+    """An object that may be created only once exists already, with other content or with content that is unknown."""
 
     status = 500
     code = "object_exists"

@@ -1,37 +1,43 @@
 """The one place that talks to Cloud Storage, for both halves, and the one place that translates its errors.
 
-Every call passes `retry=` and `timeout=` explicitly: google-cloud-storage changed their defaults between 2.x and 3.x.
+Every call passes `retry=None` and a timeout explicitly: google-cloud-storage has several layers of retries, which
+differ between uploads, downloads and versions, and none of them bounds an operation as a whole. `ObjectStore` does.
 """
 
 import base64
 import functools
 import hashlib
+import http.client
 import io
 import os
 import re
+import ssl
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from gcf_pipes._deadline import Deadline
 from gcf_pipes._errors import (
     PipesBucketNotFoundError,
+    PipesCredentialsError,
     PipesObjectExistsError,
     PipesObjectTooLargeError,
     PipesStorageError,
     PipesStorageForbiddenError,
+    PipesStorageRejectedError,
 )
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
     from google.api_core.exceptions import GoogleAPICallError
-    from google.api_core.retry import Retry
     from google.auth.credentials import Credentials
     from google.cloud import storage
 
+_Result = TypeVar("_Result")
+
 CONTENT_TYPE: Final = "application/json"
-ATTEMPT_TIMEOUT: Final = (5.0, 30.0)
-"""Connect and read timeout of one attempt, in seconds."""
+TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+"""Source: https://cloud.google.com/storage/docs/retry-strategy#retryable."""
 _PERMISSIONS: Final = {
     "create": ("storage.objects.create", "roles/storage.objectCreator"),
     "list": ("storage.objects.list", "roles/storage.objectViewer"),
@@ -53,19 +59,39 @@ def import_library() -> None:
     from google.cloud import storage  # noqa: F401, PLC0415 - importing the package must not import a Google library
 
 
+def uses_emulator() -> bool:
+    """Whether `STORAGE_EMULATOR_HOST` names an emulator, which takes no credentials. Empty is as unset."""
+    return bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+
+
 def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
     """Create a Cloud Storage client with credentials, or the environment's own, or for `STORAGE_EMULATOR_HOST`.
 
-    google-cloud-storage 3.x fetches the bucket's metadata in the background, at first and after every 404, to
-    decorate its OpenTelemetry spans. Where those spans are off, that is twice the requests for nothing, and it asks for
-    `storage.buckets.get`, so it is switched off by the library's own variable unless the user has set either.
+    Raises:
+        PipesCredentialsError: There are no credentials, or they cannot be used.
     """
-    if "ENABLE_GCS_PYTHON_CLIENT_OTEL_TRACES" not in os.environ:
-        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
-    from google.cloud import storage  # noqa: PLC0415 - importing the package must not import a Google library
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+    from google.cloud import storage  # noqa: PLC0415
 
-    # a project is needed only to create and to list buckets
-    return storage.Client(project=None, credentials=credentials)
+    try:
+        # a project is needed only to create and to list buckets
+        client = storage.Client(project=None, credentials=credentials)
+    except (GoogleAuthError, ValueError, OSError) as error:
+        raise PipesCredentialsError(f"Cannot use Cloud Storage: {_no_credentials(error)}") from error
+    _fetch_no_bucket_metadata(client)
+    return client
+
+
+def _fetch_no_bucket_metadata(client: "storage.Client") -> None:
+    """Keep google-cloud-storage 3.x from asking for the bucket in the background.
+
+    It does so at first and after every 404, to decorate its OpenTelemetry spans. Where those are off, that is twice the
+    requests for nothing, and it asks for `storage.buckets.get`. The library's own switch is a variable of the whole
+    process's environment. This is the client's cache of what was fetched, and wherever the library uses it, it first
+    asks whether there is one.
+    """
+    if "ENABLE_GCS_PYTHON_CLIENT_OTEL_TRACES" not in os.environ and hasattr(client, "_bucket_metadata_cache"):
+        client._bucket_metadata_cache = None  # noqa: SLF001
 
 
 def client_getter(client: "storage.Client | None") -> "Callable[[], storage.Client]":
@@ -79,12 +105,18 @@ class ObjectStore:
     Args:
         bucket: The name of the bucket. It is not looked up: that would need `storage.buckets.get`.
         client: The client to use.
+
+    Raises:
+        PipesStorageRejectedError: No bucket can have that name.
     """
 
     def __init__(self, bucket: str, client: "storage.Client") -> None:
         self.bucket = bucket
         self._client = client
-        self._bucket = client.bucket(bucket)
+        try:
+            self._bucket = client.bucket(bucket)
+        except (ValueError, LookupError) as error:  # a LookupError if it is empty
+            raise PipesStorageRejectedError(f"Expected the name of a bucket, got {bucket!r}.") from error
 
     def create(self, key: str, data: bytes, *, timeout: float) -> None:
         """Create an object that must not exist yet, and retry transient errors for at most `timeout` seconds.
@@ -93,30 +125,27 @@ class ObjectStore:
         acknowledgement was lost is recognised by the content it left behind.
 
         Raises:
-            PipesObjectExistsError: The object exists with other content.
+            PipesObjectExistsError: The object exists with other content, or with content that cannot be compared.
             PipesBucketNotFoundError: The bucket does not exist.
             PipesStorageForbiddenError: `storage.objects.create` is missing.
-            PipesStorageError: Anything else went wrong until the timeout had passed.
+            PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
-        from google.api_core.exceptions import PreconditionFailed  # noqa: PLC0415 - as in create_client
+        from google.api_core.exceptions import PreconditionFailed  # noqa: PLC0415 - as in import_library
 
-        blob = self._bucket.blob(key)
-        with self._translated_errors("create", key):
+        def attempt(remaining: float) -> None:
+            blob = self._bucket.blob(key)
             try:
                 blob.upload_from_string(
-                    data,
-                    content_type=CONTENT_TYPE,
-                    if_generation_match=0,
-                    retry=_retry(timeout),
-                    timeout=ATTEMPT_TIMEOUT,
+                    data, content_type=CONTENT_TYPE, if_generation_match=0, retry=None, timeout=remaining
                 )
             except PreconditionFailed as error:
-                blob.reload(retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
-                if blob.md5_hash != _md5(data):
+                if self._stored_md5(blob, remaining) != _md5(data):
                     raise PipesObjectExistsError(
-                        f"Expected to create gs://{self.bucket}/{key}, but it exists with other content: "
+                        f"Expected to create {self._uri(key)}, but it exists with other content: "
                         "another call has written to this session."
                     ) from error
+
+        self._operate("create", key, timeout, attempt)
 
     def read(self, key: str, *, max_bytes: int, timeout: float) -> bytes | None:
         """Read an object with a single GET, or return None if it does not exist.
@@ -124,76 +153,131 @@ class ObjectStore:
         Raises:
             PipesObjectTooLargeError: The object has more than `max_bytes` bytes; no more of it is read.
             PipesStorageForbiddenError: `storage.objects.get` is missing.
-            PipesStorageError: Anything else went wrong until `timeout` seconds had passed.
+            PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in create_client
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in import_library
 
-        content = _BoundedBuffer(max_bytes, f"gs://{self.bucket}/{key}")
-        with self._translated_errors("read", key):
+        def attempt(remaining: float) -> bytes | None:
+            content = _BoundedBuffer(max_bytes, self._uri(key))
             try:
-                self._bucket.blob(key).download_to_file(content, retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
+                self._bucket.blob(key).download_to_file(content, retry=None, timeout=remaining)
             except NotFound:
                 return None
-        return content.getvalue()
+            return content.getvalue()
+
+        return self._operate("read", key, timeout, attempt)
 
     def list_keys(self, prefix: str, *, timeout: float) -> list[str]:
         """List the names of the objects that start with a prefix.
 
         Raises:
             PipesStorageForbiddenError: `storage.objects.list` is missing.
-            PipesStorageError: Anything else went wrong until `timeout` seconds had passed.
+            PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
-        with self._translated_errors("list", prefix):
-            blobs = self._client.list_blobs(self._bucket, prefix=prefix, retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
+
+        def attempt(remaining: float) -> list[str]:
+            blobs = self._client.list_blobs(self._bucket, prefix=prefix, retry=None, timeout=remaining)
             return [blob.name for blob in blobs]
 
+        return self._operate("list", prefix, timeout, attempt)
+
     def delete(self, keys: Sequence[str], *, timeout: float) -> None:
-        """Delete objects, several at a time. One that does not exist is none to delete.
+        """Delete objects, several at a time, within `timeout` seconds. One that does not exist is none to delete.
+
+        The first error ends it: what befalls one object mostly befalls all.
 
         Raises:
             PipesStorageForbiddenError: `storage.objects.delete` is missing.
-            PipesStorageError: Anything else went wrong with an object until `timeout` seconds had passed.
+            PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
-        with ThreadPoolExecutor(PARALLEL_DELETES) as pool:
-            for deletion in [pool.submit(self._delete, key, timeout) for key in keys]:
-                deletion.result()
+        deadline = Deadline(timeout)
+        shares = [keys[start::PARALLEL_DELETES] for start in range(min(PARALLEL_DELETES, len(keys)))]
+        with self._translated_errors("delete", f"{next(iter(keys), '')} and others", timeout):
+            deadline.run([functools.partial(self._delete, share, deadline) for share in shares])
 
-    def _delete(self, key: str, timeout: float) -> None:
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in create_client
+    def _delete(self, keys: Sequence[str], deadline: Deadline) -> None:
+        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in import_library
 
-        with self._translated_errors("delete", key), suppress(NotFound):
-            self._bucket.blob(key).delete(retry=_retry(timeout), timeout=ATTEMPT_TIMEOUT)
+        def attempt(blob: "storage.Blob", remaining: float) -> None:
+            with suppress(NotFound):
+                blob.delete(retry=None, timeout=remaining)
+
+        for key in keys:
+            self._retried("delete", key, deadline, functools.partial(attempt, self._bucket.blob(key)))
+
+    def _stored_md5(self, blob: "storage.Blob", timeout: float) -> str:
+        """Return the hash of an object that was there a moment ago."""
+        from google.api_core.exceptions import Forbidden, NotFound, Unauthorized  # noqa: PLC0415 - as in import_library
+
+        try:
+            blob.reload(retry=None, timeout=timeout)
+        except NotFound as error:
+            raise PipesObjectExistsError(
+                f"Expected to create {self._uri(blob.name)}, but it existed, and was deleted a moment later: "
+                "another call has written to this session."
+            ) from error
+        except (Forbidden, Unauthorized) as error:
+            raise PipesObjectExistsError(
+                f"Expected to create {self._uri(blob.name)}, but it exists. Whether another call has written to this "
+                f"session is unknown, because this identity may not read it. Cloud Storage says: {_answer(error)} "
+                f"{self._grant('read', _answer(error))}"
+            ) from error
+        return str(blob.md5_hash)
+
+    def _operate(self, action: str, key: str, timeout: float, attempt: Callable[[float], _Result]) -> _Result:
+        """Make attempts until one succeeds, an error is not transient, or `timeout` seconds have passed."""
+        deadline = Deadline(timeout)
+        with self._translated_errors(action, key, timeout):
+            return deadline.run([lambda: self._retried(action, key, deadline, attempt)])[0]
+
+    def _retried(self, action: str, key: str, deadline: Deadline, attempt: Callable[[float], _Result]) -> _Result:
+        from google.api_core.retry import exponential_sleep_generator  # noqa: PLC0415 - as in import_library
+
+        delays = exponential_sleep_generator(initial=0.2, maximum=5.0, multiplier=2.0)
+        while True:
+            try:
+                with self._translated_errors(action, key, deadline.timeout):
+                    return attempt(deadline.remaining)
+            except PipesStorageError as error:
+                if not error.transient or not deadline.sleep(next(delays)):
+                    raise
 
     @contextmanager
-    def _translated_errors(self, action: str, key: str) -> Iterator[None]:
-        import requests  # noqa: PLC0415
-        from google.api_core import exceptions  # noqa: PLC0415
+    def _translated_errors(self, action: str, key: str, timeout: float) -> Iterator[None]:
+        from google.api_core import exceptions  # noqa: PLC0415 - as in import_library
         from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
 
-        where = f"gs://{self.bucket}/{key}"
         try:
             yield
         except exceptions.NotFound as error:
             raise PipesBucketNotFoundError(
-                f"Cannot {action} {where}: the bucket {self.bucket!r} does not exist. "
+                f"Cannot {action} {self._uri(key)}: the bucket {self.bucket!r} does not exist. "
                 "Check the bucket's name in the Dagster resource, and that it was created: "
                 f"`gcloud storage buckets create gs://{self.bucket} --location=REGION`."
             ) from error
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
-            permission, role = _PERMISSIONS[action]
             raise PipesStorageForbiddenError(
-                f"Cannot {action} {where}: permission denied. Cloud Storage says: {_said(error)} "
-                f"Grant this identity `{permission}` on the bucket {self.bucket!r}, for instance with `{role}`: "
-                f"`gcloud storage buckets add-iam-policy-binding gs://{self.bucket} "
-                f"--member={_member(_said(error))} --role={role}`."
+                f"Cannot {action} {self._uri(key)}: permission denied. Cloud Storage says: {_answer(error)} "
+                f"{self._grant(action, _answer(error))}"
             ) from error
-        except (
-            exceptions.GoogleAPICallError,
-            exceptions.RetryError,
-            GoogleAuthError,
-            requests.RequestException,
-        ) as error:
-            raise PipesStorageError(f"Cannot {action} {where}: {error}") from error
+        except _library_errors() as error:
+            cannot = f"Cannot {action} {self._uri(key)}"
+            if _is_transient(error):
+                raise PipesStorageError(f"{cannot} within {timeout:g} s: {_text(error)}") from error
+            if isinstance(error, GoogleAuthError):
+                raise PipesCredentialsError(f"{cannot}: {_no_credentials(error)}") from error
+            raise PipesStorageRejectedError(f"{cannot}: {_text(error)}") from error
+
+    def _grant(self, action: str, text: str) -> str:
+        permission, role = _PERMISSIONS[action]
+        return (
+            f"Grant this identity `{permission}` on the bucket {self.bucket!r}, for instance with `{role}`: "
+            f"`gcloud storage buckets add-iam-policy-binding gs://{self.bucket} "
+            f"--member={_member(text)} --role={role}`."
+        )
+
+    def _uri(self, key: str) -> str:
+        return f"gs://{self.bucket}/{key}"
 
 
 class _BoundedBuffer(io.BytesIO):
@@ -210,12 +294,109 @@ class _BoundedBuffer(io.BytesIO):
         return super().write(data)
 
 
-def _said(error: "GoogleAPICallError") -> str:
+@functools.cache
+def _media_errors() -> tuple[Any, Any]:
+    """What uploads and downloads raise of their own: a wrong answer, and a content that is not what was sent."""
+    try:
+        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # noqa: PLC0415 - since 3.0
+    except ImportError:
+        from google.resumable_media import DataCorruption, InvalidResponse  # noqa: PLC0415
+    return InvalidResponse, DataCorruption
+
+
+@functools.cache
+def _library_errors() -> tuple[type[Exception], ...]:
+    """All that google-cloud-storage and the libraries beneath it raise. Those of requests are `OSError`s.
+
+    What is no URL, no name or no JSON is a `ValueError` in all of them.
+    """
+    import urllib3  # noqa: PLC0415 - as in import_library
+    from google.api_core.exceptions import GoogleAPIError  # noqa: PLC0415
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+
+    others = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+    return (GoogleAPIError, GoogleAuthError, *_media_errors(), *others)
+
+
+@functools.cache
+def _transient_errors() -> tuple[type[Exception], ...]:
+    """Those errors after which the same request may succeed, whatever they say."""
+    import requests  # noqa: PLC0415 - as in import_library
+    import urllib3  # noqa: PLC0415
+    from google.auth.exceptions import TransportError  # noqa: PLC0415
+
+    _, data_corruption = _media_errors()
+    of_requests = (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+        requests.exceptions.ContentDecodingError,
+    )
+    of_urllib3 = (
+        urllib3.exceptions.DecodeError,
+        urllib3.exceptions.PoolError,
+        urllib3.exceptions.ProtocolError,
+        urllib3.exceptions.SSLError,
+        urllib3.exceptions.TimeoutError,
+    )
+    of_python = (ConnectionError, TimeoutError, http.client.HTTPException)
+    return (data_corruption, TransportError, *of_requests, *of_urllib3, *of_python)
+
+
+def _is_transient(error: Exception) -> bool:
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+        return False
+    if (status := _status(error)) is not None:
+        return status in TRANSIENT_STATUSES
+    if isinstance(error, GoogleAuthError) and error.retryable:  # so it marks answers, not that none came
+        return True
+    return isinstance(error, _transient_errors()) or isinstance(error.__cause__, _transient_errors())
+
+
+def _status(error: Any) -> int | None:
+    """Return the HTTP status that an error stands for."""
+    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415 - as in import_library
+
+    invalid_response, _ = _media_errors()
+    if isinstance(error, invalid_response):
+        return int(error.response.status_code)
+    return error.code if isinstance(error, GoogleAPICallError) else None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, the one that it was raised from, and so on."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _answer(error: "GoogleAPICallError") -> str:
     """Return what Cloud Storage says in an error; an upload's or download's has the whole response as its message."""
     try:
         return str(error.response.json()["error"]["message"])
     except (AttributeError, ValueError, LookupError, TypeError):  # there is no response, or it is no JSON
         return str(error.message).strip()
+
+
+def _text(error: BaseException) -> str:
+    """Return an error's text. Of google-auth's only the strings: the responses among them may hold a token."""
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+
+    if not isinstance(error, GoogleAuthError):
+        return str(error) or type(error).__name__
+    texts = [_text(arg) if isinstance(arg, Exception) else arg for arg in error.args]
+    return " ".join(text for text in texts if isinstance(text, str)) or type(error).__name__
+
+
+def _no_credentials(error: BaseException) -> str:
+    return (
+        f"there are no credentials that Google accepts. google-auth says: {_text(error).strip().rstrip('.')}. "
+        "Deploy the function with a service account that exists and is enabled. On another machine log in with "
+        "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the path of a key file; for "
+        "an emulator set STORAGE_EMULATOR_HOST."
+    )
 
 
 def _member(message: str) -> str:
@@ -225,13 +406,6 @@ def _member(message: str) -> str:
         return "MEMBER"
     kind = "serviceAccount" if email[0].endswith(".gserviceaccount.com") else "user"
     return f"{kind}:{email[0]}"
-
-
-def _retry(timeout: float) -> "Retry":
-    from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415 - as in create_client
-
-    retry: Retry = DEFAULT_RETRY.with_delay(initial=0.2, maximum=5.0, multiplier=2.0).with_timeout(timeout)
-    return retry
 
 
 def _md5(data: bytes) -> str:
