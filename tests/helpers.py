@@ -103,7 +103,7 @@ def stored_sessions(storage_client: storage.Client, bucket: str) -> dict[str, li
     sessions: dict[str, list[dict[str, Any]]] = {}
     for chunk in sorted(chunks, key=lambda chunk: int(chunk.stem)):
         content = storage_client.bucket(bucket).blob(str(chunk)).download_as_bytes()
-        sessions.setdefault(str(chunk.parent), []).extend(map(json.loads, content.splitlines()))
+        sessions.setdefault(str(chunk.parent), []).extend(map(json.loads, filter(None, content.splitlines())))
     return sessions
 
 

@@ -71,9 +71,9 @@ def _bounded(
         later[link] = kept = _exception(_cut(full["message"]), stack=_cut_stack(full["stack"]), name=full["name"])
         queue.extend((kept, earlier_link, earlier) for earlier_link, earlier in links(node))
     if queue:
-        later, link, _node = queue[0]
+        last, *_ = queue[0]
         count = sum(1 for _ in _all([node for *_, node in queue], links))
-        later[link] = _exception(f"{count:,} earlier exceptions are left out. See the function's log.\n")
+        last["message"] += f"{count:,} earlier exceptions are left out. See the function's log.\n"
     return top["cause"] or top
 
 

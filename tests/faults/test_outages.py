@@ -1,0 +1,199 @@
+"""What a function does while Cloud Storage is away, slow or closed to it: its own uploads, and the cancel marker."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import requests
+from gcf_pipes import (
+    PipesCancelledError,
+    PipesCloudStorageMessageWriter,
+    PipesCloudStorageMessageWriterChannel,
+    PipesDeadlineExceededError,
+    PipesMessagesNotStoredError,
+)
+from gcf_pipes._cancellation import RunDeadline
+from gcf_pipes._messages import make_message
+from google.cloud import storage
+
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from local_stack.memory import MIB, memory_of_workers
+from tests.conftest import FUNCTIONS
+from tests.faults import EVERY, READ, UPLOAD, Away, Fault, FaultProxy, Stall, after, first, storage_forbidden
+from tests.faults.pairs import storage_client as storage_of
+from tests.faults.plan import STORAGE_UNAVAILABLE, Action
+from tests.helpers import bootstrap, stored_sessions, summarize, wait_until
+
+FOR_EVER = 3600.0
+MARKER = READ.of("/cancel$")
+
+
+@pytest.fixture
+def proxy(emulator: Emulator) -> Iterator[FaultProxy]:
+    """A proxy between the function and its bucket."""
+    with FaultProxy(emulator.url, enforce_preconditions=not emulator.honours_preconditions) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied_client(proxy: FaultProxy) -> Iterator[storage.Client]:
+    with closing(storage_of(proxy.url)) as client:
+        yield client
+
+
+@pytest.fixture
+def function(proxy: FaultProxy) -> Iterator[FunctionServer]:
+    with run_function(FUNCTIONS / "endings" / "main.py", emulator_url=proxy.url, threads=4) as server:
+        yield server
+
+
+@pytest.fixture
+def fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gcf_pipes._cancellation.POLL_INTERVAL", 0.2)
+
+
+def call(
+    function: FunctionServer, bucket: str, *, prefix: str = "session", timeout: int | None = None, **event: object
+) -> requests.Response:
+    headers = {"Dagster-Pipes-Timeout": str(timeout)} if timeout else {}
+    keys = bootstrap(bucket, prefix, include_stdio=True)
+    return requests.post(function.url, json={**event, **keys}, headers=headers, timeout=120)
+
+
+def write_until_refused(channel: PipesCloudStorageMessageWriterChannel) -> None:
+    while True:
+        channel.write_message(make_message("report_custom_message", {"payload": "x" * 100_000}))
+
+
+# ------------------------------------------------------------------------------------------------------------- uploads
+
+
+def test_an_outage_that_is_longer_than_any_timeout_costs_only_time(
+    function: FunctionServer, proxy: FaultProxy, bucket: str, storage_client: storage.Client
+) -> None:
+    with proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Away(8.0))):
+        response = call(function, bucket, mode="levels", timeout=60)
+    assert (response.status_code, response.headers["Dagster-Pipes-Chunk-Count"]) == (200, "2")
+    assert summarize(stored_sessions(storage_client, bucket)["session"])[-2:] == ["at 60", "closed"]
+
+
+@pytest.mark.parametrize("fault", [STORAGE_UNAVAILABLE, Stall(FOR_EVER)])
+def test_the_last_flush_ends_with_the_runs_deadline(
+    function: FunctionServer, proxy: FaultProxy, bucket: str, fault: Action
+) -> None:
+    started = time.monotonic()
+    with proxy.planned(Fault(UPLOAD, fault, after(1))):
+        response = call(function, bucket, mode="levels", timeout=3)
+        assert time.monotonic() - started < 10
+    assert response.status_code == 500
+    assert "9 Pipes messages could not be stored after chunk 1" in response.json()["error"]["message"]
+
+
+def test_a_pipes_call_waits_for_room_until_the_runs_deadline(
+    proxy: FaultProxy, proxied_client: storage.Client, bucket: str
+) -> None:
+    writer = PipesCloudStorageMessageWriter(proxied_client, upload_timeout=1)
+    params = {"bucket": bucket, "key_prefix": uuid.uuid4().hex}
+    with proxy.planned(Fault(UPLOAD, STORAGE_UNAVAILABLE, after(1))):
+        channel = writer.open_channel(params, RunDeadline(3))
+        with pytest.raises(PipesDeadlineExceededError, match="ran out of time after 3 s"):
+            write_until_refused(channel)
+        with pytest.raises(PipesMessagesNotStoredError):
+            channel.close()
+
+
+def test_a_pipes_call_waits_for_room_until_the_run_is_cancelled(
+    proxy: FaultProxy, proxied_client: storage.Client, bucket: str, storage_client: storage.Client, fast_polls: None
+) -> None:
+    writer = PipesCloudStorageMessageWriter(proxied_client, upload_timeout=1)
+    storage_client.bucket(bucket).blob("session/cancel").upload_from_string(b"")
+    with proxy.planned(Fault(UPLOAD, STORAGE_UNAVAILABLE, after(1))):
+        channel = writer.open_channel({"bucket": bucket, "key_prefix": "session"}, RunDeadline())
+        with pytest.raises(PipesCancelledError):
+            write_until_refused(channel)
+        with pytest.raises(PipesMessagesNotStoredError):
+            channel.close()
+
+
+# -------------------------------------------------------------------------------------------------------------- output
+
+
+def test_output_that_does_not_fit_is_dropped_counted_and_reported(
+    function: FunctionServer, proxy: FaultProxy, bucket: str, storage_client: storage.Client
+) -> None:
+    with proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Away(6.0))):
+        assert call(function, bucket, mode="prints_much", mib=20).status_code == 200
+    messages = stored_sessions(storage_client, bucket)["session"]
+    printed = len([message for message in messages if message["method"] == "log_external_stream"])
+    warning, closed = messages[-2:]
+    text = f"[pipes] {20 * 1024 - printed:,} pieces of the function's output were dropped here"
+    assert warning["params"]["level"] == "WARNING"
+    assert warning["params"]["message"].startswith(text)
+    assert closed["method"] == "closed"
+    function.child.wait_for_output(text)
+
+
+def test_after_an_upload_has_failed_for_good_no_output_is_kept(
+    function: FunctionServer, proxy: FaultProxy, bucket: str
+) -> None:
+    call(function, bucket, mode="prints_much", mib=10, prefix="before")
+    before = memory_of_workers("VmHWM", function.child.process.pid)
+    with proxy.planned(Fault(UPLOAD, storage_forbidden(), after(1))):
+        response = call(function, bucket, mode="prints_much", mib=60)
+    assert response.json()["error"]["code"] == "messages_not_stored"
+    assert memory_of_workers("VmHWM", function.child.process.pid) - before < 40 * MIB
+
+
+# -------------------------------------------------------------------------------------------------------- cancel marker
+
+
+def open_session(client: storage.Client, bucket: str) -> PipesCloudStorageMessageWriterChannel:
+    channel = PipesCloudStorageMessageWriter(client).open_channel(
+        {"bucket": bucket, "key_prefix": "session"}, RunDeadline()
+    )
+    channel.write_message(make_message("opened", {"extras": {}}))
+    return channel
+
+
+@pytest.mark.parametrize("fault", [storage_forbidden("storage.objects.get"), Stall(0.1), STORAGE_UNAVAILABLE])
+def test_an_error_while_polling_for_the_marker_does_not_end_the_polling(
+    proxy: FaultProxy,
+    proxied_client: storage.Client,
+    bucket: str,
+    storage_client: storage.Client,
+    fast_polls: None,
+    caplog: pytest.LogCaptureFixture,
+    fault: Action,
+) -> None:
+    with proxy.planned(Fault(MARKER, fault, first(8))) as plan:
+        channel = open_session(proxied_client, bucket)
+        storage_client.bucket(bucket).blob("session/cancel").upload_from_string(b"")
+        wait_until(lambda: channel.cancelled)
+        plan.wait_until_met(timeout=10)
+    with pytest.raises(PipesCancelledError):
+        channel.write_message(make_message("report_custom_message", {"payload": 1}))
+    channel.close()
+    warnings = [record for record in caplog.records if "cannot tell whether Dagster" in record.message]
+    assert len(warnings) == 1
+
+
+def test_a_read_of_the_marker_that_stalls_delays_neither_uploads_nor_the_end(
+    proxy: FaultProxy, proxied_client: storage.Client, bucket: str, storage_client: storage.Client, fast_polls: None
+) -> None:
+    with proxy.planned(Fault(MARKER, Stall(FOR_EVER), EVERY)) as plan:
+        channel = open_session(proxied_client, bucket)
+        plan.wait_until_met(timeout=10)
+        started = time.monotonic()
+        channel.write_message(make_message("report_custom_message", {"payload": 1}))
+        wait_until(lambda: channel.chunk_count == 2)
+        channel.write_message(make_message("closed", {}))
+        channel.close()
+        assert time.monotonic() - started < 5
+    assert summarize(stored_sessions(storage_client, bucket)["session"]) == [
+        "opened",
+        "report_custom_message",
+        "closed",
+    ]

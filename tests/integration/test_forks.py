@@ -1,0 +1,45 @@
+"""A function that forks: the session is its parent's, and nothing hangs or is lost without an error."""
+
+from collections.abc import Iterator
+
+import pytest
+from google.cloud import storage
+
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
+from tests.helpers import summarize
+from tests.integration.test_outcomes import Caller
+
+
+@pytest.fixture(scope="module")
+def function(emulator: Emulator) -> Iterator[FunctionServer]:
+    with run_function(FUNCTIONS / "endings" / "main.py", emulator_url=emulator.url, threads=4) as server:
+        yield server
+
+
+@pytest.fixture
+def caller(function: FunctionServer, bucket: str, storage_client: storage.Client) -> Caller:
+    return Caller(function.url, bucket, storage_client)
+
+
+@pytest.mark.parametrize("include_stdio", [False, True])
+def test_a_pipes_call_in_a_forked_child_is_refused_at_once(caller: Caller, include_stdio: bool) -> None:
+    child = caller.call("pipes_call_in_child", include_stdio=include_stdio).json()["child"]
+    assert child.startswith("Cannot send the Pipes message `log` from a forked child process")
+    assert summarize(caller.messages()) == ["opened", "from the parent", "closed"]
+
+
+@pytest.mark.parametrize(("how", "code"), [("returns", 0), ("exits", 3), ("raises", 1), ("closes", 0)])
+@pytest.mark.parametrize("include_stdio", [False, True])
+def test_a_child_that_leaves_the_functions_code_leaves_the_session_to_its_parent(
+    caller: Caller, how: str, code: int, include_stdio: bool
+) -> None:
+    assert caller.call("child_ends", how=how, include_stdio=include_stdio).json() == {"code": code}
+    assert summarize(caller.messages()) == ["opened", "from the parent", "closed"]
+
+
+def test_children_that_print_much_do_not_hang_whatever_the_parents_threads_do(caller: Caller) -> None:
+    response = caller.call("children_print", children=6, include_stdio=True)
+    assert response.json() == {"ended": [True] * 6}
+    assert caller.exception() is None

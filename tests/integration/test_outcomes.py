@@ -1,0 +1,236 @@
+"""How a session ends: `closed` comes last, always, and tells the truth about what the function's code did."""
+
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+from gcf_pipes._protocol import MAX_CHUNK_BYTES, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
+from google.cloud import storage
+
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
+from tests.helpers import bootstrap, stored_sessions, summarize, wait_until
+
+COUNT = "Dagster-Pipes-Chunk-Count"
+
+
+@pytest.fixture(scope="module")
+def function(emulator: Emulator) -> Iterator[FunctionServer]:
+    with run_function(FUNCTIONS / "endings" / "main.py", emulator_url=emulator.url, threads=4) as server:
+        yield server
+
+
+class Caller:
+    """Calls the function as Dagster does, and gives what it has stored."""
+
+    def __init__(self, url: str, bucket: str, storage_client: storage.Client) -> None:
+        self._url = url
+        self._bucket = bucket
+        self._storage_client = storage_client
+
+    def call(self, mode: str, *, include_stdio: bool = False, **event: Any) -> requests.Response:
+        self.prefix = uuid.uuid4().hex
+        keys = bootstrap(self._bucket, self.prefix, include_stdio=include_stdio)
+        return requests.post(self._url, json={"mode": mode, **event, **keys}, timeout=60)
+
+    def messages(self, prefix: str | None = None) -> list[dict[str, Any]]:
+        return stored_sessions(self._storage_client, self._bucket)[prefix or self.prefix]
+
+    def exception(self) -> Any:
+        """What `closed`, the last of the messages, says."""
+        *others, last = self.messages()
+        assert last["method"] == "closed"
+        assert not [message for message in others if message["method"] == "closed"]
+        return last["params"].get("exception")
+
+    def chunks(self) -> dict[int, bytes]:
+        blobs = self._storage_client.list_blobs(self._bucket, prefix=f"{self.prefix}/")
+        return {int(blob.name.split("/")[-1].removesuffix(".json")): blob.download_as_bytes() for blob in blobs}
+
+
+@pytest.fixture
+def caller(function: FunctionServer, bucket: str, storage_client: storage.Client) -> Caller:
+    return Caller(function.url, bucket, storage_client)
+
+
+# -------------------------------------------------------------------------------------------------------------- status
+
+
+@pytest.mark.parametrize("status", [100 + 201, 400, 404, 429, 500, 502, 503, 504])
+def test_a_status_that_is_not_2xx_is_told_and_the_response_unchanged(
+    caller: Caller, function: FunctionServer, status: int
+) -> None:
+    response = caller.call("answers", status=status, body="no rows today", include_stdio=True)
+    assert (response.status_code, response.text, response.headers[COUNT]) == (status, "no rows today", "2")
+    expected = f"PipesResponseStatusError: The function returned HTTP {status}, expected 2xx. Its body: no rows today\n"
+    name = "PipesResponseStatusError"
+    assert caller.exception() == {"message": expected, "name": name, "stack": [], "cause": None, "context": None}
+    assert summarize(caller.messages()) == ["opened", f"closed with {name}"]
+    assert name not in function.child.output
+
+
+def test_of_a_large_body_the_start_is_told(caller: Caller) -> None:
+    caller.call("answers", status=503, body=f"{'ü' * 1000}rest")
+    assert caller.exception()["message"].endswith(f"Its body: {'ü' * 1000}\n")
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_a_2xx_is_a_success(caller: Caller, status: int) -> None:
+    assert caller.call("answers", status=status, body="").status_code == status
+    assert caller.exception() is None
+
+
+def test_a_function_that_has_closed_its_context_itself_still_tells_its_outcome(caller: Caller) -> None:
+    assert caller.call("closes_then_raises").status_code == 500
+    assert caller.exception()["name"] == "ValueError"
+    assert caller.call("closes_then_answers", status=503, body="").status_code == 503
+    assert caller.exception()["message"].endswith("returned HTTP 503, expected 2xx. Its body is empty.\n")
+    assert caller.call("closes_then_answers", status=200, body="").status_code == 200
+    assert caller.exception() is None
+    assert caller.call("closes_with_an_exception").json() == {"handled": True}
+    assert "the key inside of with" in caller.exception()["message"]
+
+
+# ---------------------------------------------------------------------------------------------------------- exceptions
+
+
+@pytest.mark.parametrize(
+    "name", ["CancelledError", "KeyboardInterrupt", "GeneratorExit", "SystemExit", "BaseException"]
+)
+def test_what_is_no_exception_is_told_and_hurts_no_other_request(
+    caller: Caller, function: FunctionServer, bucket: str, storage_client: storage.Client, name: str
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        other = Caller(function.url, bucket, storage_client)
+        waiting = pool.submit(lambda: other.call("waits", seconds=2))
+        wait_until(lambda: len(stored_sessions(storage_client, bucket)) == 1)
+        response = caller.call("raises_base", name=name)
+        assert (response.status_code, response.headers[COUNT]) == (500, "2")
+        assert caller.exception()["name"] == name
+        assert waiting.result().json() == {"waited": True}
+    assert other.exception() is None
+    assert "Worker exiting" not in function.child.output
+
+
+@pytest.mark.parametrize("count", [1, 20, 21, 150, 1200])
+def test_of_chained_exceptions_the_last_ones_are_told(caller: Caller, count: int) -> None:
+    assert caller.call("chains", count=count).status_code == 500
+    exception, texts = caller.exception(), []
+    while exception:
+        texts.append(exception["message"])
+        exception = exception["cause"] or exception["context"]
+    kept = min(count, MAX_EXCEPTION_CHAIN)
+    expected = [f"ValueError: number {number}\n" for number in range(count - 1, count - 1 - kept, -1)]
+    if count > kept:
+        expected[-1] += f"{count - kept:,} earlier exceptions are left out. See the function's log.\n"
+    assert texts == expected
+
+
+def test_an_exception_whose_text_cannot_be_had_is_told(caller: Caller) -> None:
+    assert caller.call("has_no_text").status_code == 500
+    assert caller.exception()["name"] == "UnprintableError"
+
+
+def test_of_a_long_text_the_start_and_the_end_are_told(caller: Caller) -> None:
+    assert caller.call("has_much_text").status_code == 500
+    text = caller.exception()["message"]
+    assert text.startswith("ValueError: the start")
+    assert text.endswith("the end\n")
+    assert len(text) <= MAX_EXCEPTION_CHARACTERS
+
+
+def test_a_large_stack_is_told_in_part(caller: Caller) -> None:
+    assert caller.call("recurses").status_code == 500
+    exception = caller.exception()
+    assert exception["name"] == "RecursionError"
+    stack = "".join(exception["stack"])
+    assert "in main" in stack
+    assert "in even" in stack
+    assert len(stack) <= MAX_EXCEPTION_CHARACTERS
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no exception groups")
+@pytest.mark.parametrize("levels", [1, 3, 2000])
+def test_an_exception_group_is_told(caller: Caller, levels: int) -> None:
+    assert caller.call("raises_group", levels=levels).status_code == 500
+    exception = caller.exception()
+    assert exception["name"] == "ExceptionGroup"
+    assert "  ValueError: the leaf\n" in exception["message"] or levels == 2000
+
+
+# ------------------------------------------------------------------------------------------------------------- sealing
+
+
+@pytest.mark.parametrize("pause", [0, 0.001, 0.05])
+def test_a_thread_that_still_writes_neither_delays_the_end_nor_comes_after_it(caller: Caller, pause: float) -> None:
+    key = uuid.uuid4().hex
+    started = time.monotonic()
+    response = caller.call("leaves_a_thread", key=key, pause=pause, include_stdio=True)
+    assert response.json() == {"returned": True}
+    assert time.monotonic() - started < 15
+    prefix = caller.prefix
+    wait_until(lambda: caller.call("asked", key=key).json()["noted"] is not None)
+    assert "Cannot send message after pipes context is closed." in caller.call("asked", key=key).text
+    messages = caller.messages(prefix)
+    assert [number for number, m in enumerate(messages) if m["method"] == "closed"] == [len(messages) - 1]
+    assert messages[-1]["params"] == {}
+
+
+# -------------------------------------------------------------------------------------------------------------- limits
+
+
+def test_a_message_that_is_nested_too_deep_is_refused(caller: Caller) -> None:
+    for depth in (MAX_JSON_DEPTH - 1, 900, 100_000):
+        refused = caller.call("reports", depth=depth).json()["refused"]
+        assert f"`report_custom_message` to be nested at most {MAX_JSON_DEPTH} levels deep" in refused
+        assert caller.exception() is None
+    assert caller.call("reports", depth=MAX_JSON_DEPTH - 2).json() == {"refused": None}
+
+
+def test_a_message_that_is_too_large_is_refused(caller: Caller) -> None:
+    refused = caller.call("reports", size=MAX_CHUNK_BYTES).json()["refused"]
+    assert "Pipes message `report_custom_message` to have at most 67,108,864 bytes, got 67,1" in refused
+    assert caller.exception() is None
+
+
+def test_a_level_that_is_not_a_standard_one_is_sent_as_the_one_below(caller: Caller) -> None:
+    assert caller.call("levels").status_code == 200
+    logged = {m["params"]["message"]: m["params"]["level"] for m in caller.messages() if m["method"] == "log"}
+    assert logged == {
+        "at 5": "DEBUG",
+        "at 10": "DEBUG",
+        "at 19": "DEBUG",
+        "at 20": "INFO",
+        "at 25": "INFO",
+        "at 30": "WARNING",
+        "at 45": "ERROR",
+        "at 60": "CRITICAL",
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------- heartbeats
+
+
+def test_a_silent_function_writes_heartbeats_that_the_count_includes(caller: Caller) -> None:
+    response = caller.call("waits", seconds=2.2)
+    chunks = caller.chunks()
+    beats = [number for number, content in chunks.items() if content == b"\n"]
+    assert len(beats) in {3, 4}  # each half a second
+    assert response.headers[COUNT] == str(len(chunks)) == str(2 + len(beats))
+    assert sorted(chunks) == list(range(1, len(chunks) + 1))
+    opened, closed = caller.messages()
+    assert opened["params"]["extras"]["heartbeat_interval"] == 0.5
+    assert closed["method"] == "closed"
+    time.sleep(0.7)  # longer than the interval: there would be another one
+    assert caller.chunks() == chunks
+
+
+def test_a_short_function_writes_two_chunks(caller: Caller) -> None:
+    assert caller.call("ok").headers[COUNT] == "2"
+    assert sorted(caller.chunks()) == [1, 2]
