@@ -262,8 +262,7 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         self, params: PipesParams, *, timeout: float | None = None
     ) -> Iterator[PipesCloudStorageMessageWriterChannel]:
         """Open a session's channel for a run that may take `timeout` seconds; as `open` does it otherwise."""
-        location = _location(params)
-        self._admission.check(location.bucket, location.prefix, "messages")
+        location = self.locate(params)
         store = ObjectStore(location.bucket, self._get_client())
         channel = PipesCloudStorageMessageWriterChannel(
             store,
@@ -280,6 +279,16 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             yield channel
         finally:
             channel.close()
+
+    def locate(self, params: PipesParams) -> SessionLocation:
+        """Return where a session keeps its objects.
+
+        Raises:
+            PipesRequestError: A param is missing or of the wrong type, or names a place that a call may not name.
+        """
+        location = _location(params)
+        self._admission.check(location.bucket, location.prefix, "messages")
+        return location
 
     def get_opened_extras(self) -> PipesExtras:
         """What `opened` tells Dagster; the id makes each delivery's first chunk unlike any other's."""
