@@ -8,15 +8,25 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import PipesContextInjector
 from dagster_pipes import PipesContextData, PipesDefaultContextLoader, PipesParams, encode_param
-from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM, DEFAULT_KEY_PREFIX, MAX_PARAMS_BYTES, SessionLocation
+from gcf_pipes._bounded_json import has_more_marks
+from gcf_pipes._protocol import (
+    BUCKET_PARAM,
+    CONTEXT_KEY_PARAM,
+    DEFAULT_KEY_PREFIX,
+    MAX_CONTEXT_BYTES,
+    MAX_CONTEXT_MARKS,
+    MAX_INLINE_CONTEXT_BYTES,
+    SessionLocation,
+)
 from gcf_pipes._storage import ObjectStore, client_getter
 
 from dagster_gcf_pipes._contexts import with_assets
+from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
 if TYPE_CHECKING:
     from google.cloud import storage
 
-DEFAULT_INLINE_CONTEXT_LIMIT: Final = 8 * 1024 * 1024
+DEFAULT_INLINE_CONTEXT_LIMIT: Final = MAX_INLINE_CONTEXT_BYTES
 UPLOAD_TIMEOUT: Final = 60.0
 """Seconds for which the upload of the context is retried."""
 
@@ -41,8 +51,8 @@ class PipesCloudFunctionEventContextInjector(PipesContextInjector):
         client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when it
             is first needed.
         inline_context_limit: The largest context that travels in the event, in bytes as encoded for it (compressed
-            with zlib, then base64). Default 8 MiB, a quarter of the largest request. What has more than 32 MiB as JSON
-            never travels in the event, however well it compresses: the function would refuse it.
+            with zlib, then base64). Default 2 MiB. What has more than 2 MiB as JSON never travels in the event, however
+            well it compresses: it must fit the smallest function.
     """
 
     def __init__(
@@ -63,6 +73,7 @@ class PipesCloudFunctionEventContextInjector(PipesContextInjector):
         """Yield the params from which the function loads the context of a new session.
 
         Raises:
+            PipesCloudFunctionRequestError: The context is larger than the function accepts.
             PipesStorageError: The context is too large for the event and could not be uploaded.
         """
         prefix = f"{self._key_prefix}/{context_data['run_id']}/{uuid.uuid4().hex}"
@@ -108,22 +119,37 @@ class InjectorSession(PipesContextInjector):
         """Yield the params from which the function loads the context.
 
         Raises:
+            PipesCloudFunctionRequestError: The context is larger than the function accepts.
             PipesStorageError: The context is too large for the event and could not be uploaded.
         """
         context_data = with_assets(context_data, self._checked_assets)
+        data = json.dumps(context_data).encode("ascii")
+        _check_size(data)
         params: PipesParams = {PipesDefaultContextLoader.DIRECT_KEY: context_data}
-        yield params if self._fits_inline(params) else self._upload(context_data)
+        yield params if self._fits_inline(params) else self._upload(data)
 
     def no_messages_debug_text(self) -> str:
         """Tell how the context was injected, and what should load it."""
         return _DEBUG_TEXT
 
     def _fits_inline(self, params: PipesParams) -> bool:
-        return len(encode_param(params)) <= self._inline_context_limit and len(json.dumps(params)) <= MAX_PARAMS_BYTES
+        encoded, limit = encode_param(params), self._inline_context_limit
+        return len(encoded) <= limit and len(json.dumps(params)) <= MAX_INLINE_CONTEXT_BYTES
 
-    def _upload(self, context_data: PipesContextData) -> PipesParams:
+    def _upload(self, data: bytes) -> PipesParams:
         key = self._location.context_key
         store = ObjectStore(self._location.bucket, self._get_client())
-        store.create(key, json.dumps(context_data).encode("ascii"), timeout=UPLOAD_TIMEOUT)
+        store.create(key, data, timeout=UPLOAD_TIMEOUT)
         self.object_keys.append(key)
         return {BUCKET_PARAM: self._location.bucket, CONTEXT_KEY_PARAM: key}
+
+
+def _check_size(data: bytes) -> None:
+    """Refuse what the function would refuse."""
+    if len(data) > MAX_CONTEXT_BYTES or has_more_marks(data, MAX_CONTEXT_MARKS):
+        raise PipesCloudFunctionRequestError(
+            f"The Pipes context has {len(data):,} bytes of JSON. The function accepts {MAX_CONTEXT_BYTES:,}, and "
+            f"{MAX_CONTEXT_MARKS:,} opening brackets, commas, colons and strings in it. Most of a context is `extras`: "
+            "put large input into a bucket and pass its URI in `event` or `extras`.",
+            allow_retries=False,
+        )

@@ -146,7 +146,7 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
         default=DEFAULT_INLINE_CONTEXT_LIMIT,
         description=(
             "The largest Pipes context that travels in the request, in bytes as encoded for it; "
-            "a larger one goes through the bucket. Default 8 MiB."
+            "a larger one goes through the bucket. Default 2 MiB."
         ),
     )
     cleanup: CleanupPolicy = Field(

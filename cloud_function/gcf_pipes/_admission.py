@@ -29,10 +29,24 @@ class Admission:
 
     @classmethod
     def from_environment(cls) -> "Admission":
-        """Read `GCF_PIPES_BUCKETS`, names separated by commas, and `GCF_PIPES_KEY_PREFIX`; empty is as unset."""
-        names = [name.strip() for name in os.environ.get(BUCKETS_VARIABLE, "").split(",")]
-        key_prefix = os.environ.get(KEY_PREFIX_VARIABLE, "").strip().strip("/")
-        return cls(frozenset(filter(None, names)) or None, key_prefix or None)
+        """Read `GCF_PIPES_BUCKETS`, names separated by commas, and `GCF_PIPES_KEY_PREFIX`; empty is as unset.
+
+        Raises:
+            ValueError: A variable is set, and names no bucket or no prefix: it does not admit any.
+        """
+        buckets, key_prefix = (os.environ.get(name, "").strip() for name in (BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE))
+        names = frozenset(filter(None, map(str.strip, buckets.split(","))))
+        if buckets and not (names and all(map(_BUCKET_NAME.fullmatch, names))):
+            raise ValueError(
+                f"Expected {BUCKETS_VARIABLE} to be names of buckets, separated by commas, got {buckets!r}. "
+                "Set it to the bucket of your Dagster resource, without gs://, or unset it."
+            )
+        if key_prefix and not _is_plain(key_prefix.strip("/")):
+            raise ValueError(
+                f"Expected {KEY_PREFIX_VARIABLE} to be plain names with single slashes between them, "
+                f"got {key_prefix!r}. Set it to `key_prefix` of your Dagster resource, or unset it."
+            )
+        return cls(names or None, key_prefix.strip("/") or None)
 
     def check(self, bucket: str, key: str, where: str) -> None:
         """Refuse a place that a call may not name, without telling which it may.
@@ -54,7 +68,7 @@ class Admission:
             )
         if len(key.encode("utf-8", errors="replace")) > MAX_KEY_BYTES:
             raise PipesRequestError(f"Expected the key in the {where} params to have at most {MAX_KEY_BYTES} bytes.")
-        if not key.isprintable() or (key and {"", ".", ".."} & set(key.split("/"))):
+        if key and not _is_plain(key):
             raise PipesRequestError(
                 f"Expected the key in the {where} params to be plain names with single slashes between them, "
                 f"got {key[:100]!r}."
@@ -64,3 +78,7 @@ class Admission:
                 f"Expected the key in the {where} params to be below the prefix that this function accepts. Let "
                 f"`key_prefix` of the Dagster resource and {KEY_PREFIX_VARIABLE} in the function's environment agree."
             )
+
+
+def _is_plain(key: str) -> bool:
+    return key.isprintable() and not {"", ".", ".."} & set(key.split("/"))

@@ -1,6 +1,5 @@
 """Loads the Pipes context: from the request itself, or from the bucket when it was too large for the request."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -8,19 +7,23 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from dagster_pipes import PipesContextData, PipesContextLoader, PipesDefaultContextLoader, PipesParams
 
 from gcf_pipes._admission import Admission
+from gcf_pipes._bounded_json import parse_json
 from gcf_pipes._errors import PipesRequestError
 from gcf_pipes._params_loader import get_param
-from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM
-from gcf_pipes._shape import ShapeError, check_shape
+from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM, MAX_CONTEXT_BYTES, MAX_CONTEXT_MARKS
+from gcf_pipes._shape import ShapeError, check_shape, with_missing_fields
 from gcf_pipes._storage import ObjectStore, client_getter
 
 if TYPE_CHECKING:
     from google.cloud import storage
 
-MAX_CONTEXT_BYTES: Final = 128 * 1024 * 1024
-"""The largest context that is read from the bucket, in bytes."""
 READ_TIMEOUT: Final = 30.0
 """Seconds for which reading the context object is retried."""
+_REQUIRED_FIELDS: Final = frozenset({"run_id", "retry_number", "extras"})
+"""The others may be missing, as in the JSON Schema of Pipes, and are None then.
+
+Source: https://github.com/dagster-io/community-integrations (PipesContext.schema.json in libraries/pipes).
+"""
 
 
 class PipesCloudFunctionContextLoader(PipesContextLoader):
@@ -61,19 +64,18 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
         if data is None:
             raise PipesRequestError(f"Expected the context at gs://{bucket}/{key}, but there is no such object.")
         try:
-            return json.loads(data.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
+            return parse_json(data, max_marks=MAX_CONTEXT_MARKS)
+        except ValueError as error:
             raise PipesRequestError(
                 f"Expected JSON in UTF-8 at gs://{bucket}/{key}, got something else: {error}"
             ) from error
 
 
-def _validated(data: object) -> PipesContextData:
+def _validated(data: Any) -> PipesContextData:
+    if isinstance(data, dict) and data.get("extras", {}) is None:  # as the JSON Schema has it, and `PipesContext` not
+        data = {**data, "extras": {}}
     try:
-        check_shape(data, PipesContextData, "the Pipes context")
+        check_shape(data, PipesContextData, "the Pipes context", required=_REQUIRED_FIELDS)
     except ShapeError as error:
         raise PipesRequestError(str(error)) from error
-    context = cast("PipesContextData", data)
-    if context["retry_number"] < 0:
-        raise PipesRequestError("Expected 'retry_number' in the Pipes context to be 0 or more, got a negative number.")
-    return context
+    return cast("PipesContextData", with_missing_fields(data, PipesContextData))

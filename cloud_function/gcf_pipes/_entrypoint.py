@@ -119,7 +119,9 @@ def pipes_function(
                 try:
                     _check_method(request)
                     request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived))
-                    pipes = PipesContext(PipesCloudFunctionParamsLoader(request.get_data()), loader, request_writer)
+                    params = PipesCloudFunctionParamsLoader(request.get_data())
+                    writer.locate(params.load_messages_params())  # small: what names a wrong place is parsed no further
+                    pipes = PipesContext(params, loader, request_writer)
                 except GcfPipesError as error:
                     return _refusal(error)
                 _send_chunk_count_with_response(request_writer)

@@ -362,8 +362,7 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         Raises:
             PipesRequestError: As `open` raises it.
         """
-        location = _location(params)
-        self._admission.check(location.bucket, location.prefix, "messages")
+        location = self.locate(params)
         return PipesCloudStorageMessageWriterChannel(
             ObjectStore(location.bucket, self._get_client()),
             location,
@@ -376,6 +375,16 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             upload_timeout=self._upload_timeout,
             heartbeat_interval=self._heartbeat_interval,
         )
+
+    def locate(self, params: PipesParams) -> SessionLocation:
+        """Return where a session keeps its objects.
+
+        Raises:
+            PipesRequestError: A param is missing or of the wrong type, or names a place that a call may not name.
+        """
+        location = _location(params)
+        self._admission.check(location.bucket, location.prefix, "messages")
+        return location
 
     def get_opened_extras(self) -> PipesExtras:
         """What `opened` tells Dagster; the id makes each delivery's first chunk unlike any other's."""

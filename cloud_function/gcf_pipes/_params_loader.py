@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,8 +15,15 @@ from dagster_pipes import (
     PipesParamsLoader,
 )
 
+from gcf_pipes._bounded_json import parse_json
 from gcf_pipes._errors import PipesRequestError
-from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_PARAMS_BYTES
+from gcf_pipes._protocol import (
+    BOOTSTRAP_KEYS,
+    MAX_CONTEXT_MARKS,
+    MAX_EVENT_MARKS,
+    MAX_INLINE_CONTEXT_BYTES,
+    MAX_MESSAGES_PARAMS_BYTES,
+)
 from gcf_pipes._shape import json_type
 
 MOST_NAMED_KEYS: Final = 20
@@ -34,7 +40,7 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
         body: The body of the request, as it came.
 
     Raises:
-        PipesRequestError: The body is not a JSON object.
+        PipesRequestError: The body is not a JSON object, or has too many parts.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -48,19 +54,19 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
         """Load the params of the context loader.
 
         Raises:
-            PipesRequestError: The key is missing, or its value is not an encoded JSON object.
+            PipesRequestError: The key is missing, or its value is not an encoded JSON object, or too large.
         """
-        return self._load(DAGSTER_PIPES_CONTEXT_ENV_VAR)
+        return self._load(DAGSTER_PIPES_CONTEXT_ENV_VAR, MAX_INLINE_CONTEXT_BYTES)
 
     def load_messages_params(self) -> PipesParams:
         """Load the params of the message writer.
 
         Raises:
-            PipesRequestError: The key is missing, or its value is not an encoded JSON object.
+            PipesRequestError: The key is missing, or its value is not an encoded JSON object, or too large.
         """
-        return self._load(DAGSTER_PIPES_MESSAGES_ENV_VAR)
+        return self._load(DAGSTER_PIPES_MESSAGES_ENV_VAR, MAX_MESSAGES_PARAMS_BYTES)
 
-    def _load(self, key: str) -> PipesParams:
+    def _load(self, key: str, max_bytes: int) -> PipesParams:
         if key not in self._event:
             names = [name[:MOST_SHOWN] for name in sorted(self._event)[:MOST_NAMED_KEYS]]
             raise PipesRequestError(
@@ -72,8 +78,9 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
         if not isinstance(encoded, str):
             raise PipesRequestError(f"Expected {key!r} to be a string, got {json_type(encoded)}.")
         try:
-            params = json.loads(_decompress(base64.b64decode(encoded, validate=True)).decode("utf-8"))
-        except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
+            data = _decompress(base64.b64decode(encoded, validate=True), max_bytes)
+            params = parse_json(data, max_marks=MAX_CONTEXT_MARKS)
+        except (binascii.Error, zlib.error, ValueError) as error:
             raise PipesRequestError(
                 f"Expected {key!r} to be JSON in UTF-8, compressed with zlib and encoded with base64, "
                 f"as `get_bootstrap_env_vars()` encodes it, but it cannot be decoded: {error}"
@@ -116,8 +123,8 @@ def _excerpt(value: object) -> str:
 
 def _parse_object(body: bytes) -> Mapping[str, Any]:
     try:
-        event = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        event = parse_json(body, max_marks=MAX_EVENT_MARKS)
+    except ValueError as error:
         raise PipesRequestError(
             f"Expected the request body to be a JSON object in UTF-8, got {len(body)} bytes that are not: {error}"
         ) from error
@@ -126,12 +133,12 @@ def _parse_object(body: bytes) -> Mapping[str, Any]:
     return event
 
 
-def _decompress(data: bytes) -> bytes:
-    """Decompress no more than `MAX_PARAMS_BYTES`: a thousandth of it may be enough to say so."""
+def _decompress(data: bytes, max_bytes: int) -> bytes:
+    """Decompress no more than that: a thousandth of it may be enough to say so."""
     decompressor = zlib.decompressobj()
-    decompressed = decompressor.decompress(data, MAX_PARAMS_BYTES)
+    decompressed = decompressor.decompress(data, max_bytes)
     if decompressor.unconsumed_tail:
-        raise ValueError(f"it is larger than {MAX_PARAMS_BYTES:,} bytes")
+        raise ValueError(f"it is larger than {max_bytes:,} bytes")
     if not decompressor.eof:
         raise ValueError("it is incomplete")
     return decompressed

@@ -83,11 +83,33 @@ MAX_EXCEPTION_CHAIN: Final = 20
 MAX_EXCEPTION_CHARACTERS: Final = 32 * 1024
 """Characters of each exception's message, and of its stack, in `closed`."""
 
-MAX_PARAMS_BYTES: Final = MAX_REQUEST_BYTES
-"""The largest decompressed value of a bootstrap key, in bytes: compression lets nobody send more than a request holds.
+MAX_MESSAGES_PARAMS_BYTES: Final = 8 * 1024
+"""The largest decompressed messages params, in bytes: a bucket, a prefix of at most 1,000 bytes, and a few flags."""
 
-A larger context goes through the bucket. Parsed, hostile JSON takes about thirty times its size in memory.
+MAX_INLINE_CONTEXT_BYTES: Final = 2 * 1024 * 1024
+"""The largest decompressed context params of a request, in bytes. A larger context goes through the bucket.
+
+Compression makes such a context of 2 kB, and whoever may call the function may send one, so it must fit the smallest
+instance, which has 128 MiB. The runtime with its libraries takes 70 to 85 MiB of them; the worst JSON of this size
+takes 40 MiB while it is parsed: eight times its size if it is one long text with an emoji (Python then takes four bytes
+for each character, in the JSON and in its value), and 22 MiB for its structure (`MAX_CONTEXT_MARKS`).
 """
+
+MAX_CONTEXT_BYTES: Final = 32 * 1024 * 1024
+"""The largest context that is read from the bucket, in bytes.
+
+Only a place that `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` admit is read, so that this is mostly the user's own
+choice: a plain text of this size takes 64 MiB while it is parsed, which the platform's default of 256 MiB holds.
+"""
+
+MAX_CONTEXT_MARKS: Final = 250_000
+"""The most structure of a context: opening brackets, commas, colons and strings together.
+
+Parsed, each takes at most 90 bytes, so that all take 22 MiB: as much as an asset step of 5,000 assets has.
+"""
+
+MAX_EVENT_MARKS: Final = 1_000_000
+"""The most structure of a request body, counted as in a context. Parsed, it takes 90 MiB, where 32 MiB took 1.3 GiB."""
 
 
 class OpenedExtras(TypedDict, total=False):

@@ -1,7 +1,7 @@
 """Compares JSON with a type, so that what `dagster_pipes` says of a payload in its TypedDicts is said only there."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -23,7 +23,9 @@ class ShapeError(ValueError):
     """A JSON value is not of the type that it should be."""
 
 
-def check_shape(value: object, type_: Any, where: str, path: str = "") -> None:
+def check_shape(
+    value: object, type_: Any, where: str, path: str = "", *, required: Container[str] | None = None
+) -> None:
     """Refuse a JSON value that is not of a type. A TypedDict may have more keys than it says: a later version's.
 
     Args:
@@ -31,18 +33,28 @@ def check_shape(value: object, type_: Any, where: str, path: str = "") -> None:
         type_: A TypedDict, or one of the types that such a one may have inside.
         where: What the value belongs to, for the error text.
         path: The value's own place in there, such as `partition_time_window.start`.
+        required: The places of the fields that must be there. Default: what each TypedDict itself requires.
 
     Raises:
         ShapeError: It is not of that type; the text names the place, what was expected and what came.
     """
-    members = get_args(type_) if get_origin(type_) in {Union, UnionType} else (type_,)
-    member = next((member for member in members if _may_be(value, member)), None)
+    member = _member(value, type_)
     if member is None:
-        expected = " or ".join(_KINDS[_origin(member)][1] for member in members)
+        expected = " or ".join(_KINDS[_origin(member)][1] for member in _members(type_))
         subject = f"{path!r} in {where}" if path else where
         raise ShapeError(f"Expected {subject} to be {expected}, got {json_type(value)}.")
-    for part, part_type, part_path in _parts(value, member, path):
-        check_shape(part, part_type, where, part_path)
+    for part, part_type, part_path in _parts(value, member, path, required):
+        check_shape(part, part_type, where, part_path, required=required)
+
+
+def with_missing_fields(value: Any, type_: Any) -> Any:
+    """Return a value of a type with None for each field of a TypedDict that is missing, at any depth."""
+    member = _member(value, type_)
+    if is_typeddict(member):
+        return {**value, **{name: with_missing_fields(value.get(name), part) for name, part in _fields(member).items()}}
+    if _origin(member) is Mapping:
+        return {key: with_missing_fields(part, get_args(member)[1]) for key, part in value.items()}
+    return value
 
 
 def json_type(value: object) -> str:
@@ -55,6 +67,14 @@ def json_type(value: object) -> str:
     return names.get(type(value), "an object")
 
 
+def _members(type_: Any) -> tuple[Any, ...]:
+    return get_args(type_) if get_origin(type_) in {Union, UnionType} else (type_,)
+
+
+def _member(value: object, type_: Any) -> Any:
+    return next((member for member in _members(type_) if _may_be(value, member)), None)
+
+
 def _origin(type_: Any) -> Any:
     return Mapping if is_typeddict(type_) else get_origin(type_) or type_
 
@@ -64,12 +84,13 @@ def _may_be(value: object, type_: Any) -> bool:
     return kind is None or type(value) is kind[0]
 
 
-def _parts(value: Any, type_: Any, path: str) -> Iterator[tuple[object, Any, str]]:
+def _parts(value: Any, type_: Any, path: str, required: Container[str] | None) -> Iterator[tuple[object, Any, str]]:
     """Yield what is inside a value of that type: each part, its type and its place."""
     if is_typeddict(type_):
         for name, part_type in _fields(type_).items():
-            if name in value or name in type_.__required_keys__:
-                yield value.get(name, _NOTHING), part_type, f"{path}.{name}" if path else name
+            part_path = f"{path}.{name}" if path else name
+            if name in value or (name in type_.__required_keys__ if required is None else part_path in required):
+                yield value.get(name, _NOTHING), part_type, part_path
     elif _origin(type_) is Mapping:
         for key, part in value.items():
             yield part, get_args(type_)[1], f"{path}[{key:.{_MOST_SHOWN}}]"

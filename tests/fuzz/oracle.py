@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from gcf_pipes._admission import MAX_KEY_BYTES
-from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_PARAMS_BYTES
+from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_INLINE_CONTEXT_BYTES, MAX_MESSAGES_PARAMS_BYTES
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,12 @@ def _mapping(test: Test) -> Test:
     return lambda value: type(value) is dict and all(map(test, value.values()))
 
 
-def _fields(**tests: Test) -> Test:
-    """Each of these must be there, and others may be."""
+def _fields(*required: str, **tests: Test) -> Test:
+    """Those that are required must be there, and others may be."""
     return lambda value: (
-        type(value) is dict and all(name in value and test(value[name]) for name, test in tests.items())
+        type(value) is dict
+        and all(name in value for name in required)
+        and all(test(value[name]) for name, test in tests.items() if name in value)
     )
 
 
@@ -96,10 +98,10 @@ _CONTEXT: Final[Mapping[str, Test]] = {
     "partition_time_window": _or_null(_is_range),
     "run_id": _is_string,
     "job_name": _or_null(_is_string),
-    "retry_number": lambda value: type(value) is int and value >= 0,
-    "extras": _is(dict),
+    "retry_number": _is(int),
+    "extras": _or_null(_is(dict)),
 }
-_is_context = _fields(**_CONTEXT)
+_is_context = _fields("run_id", "retry_number", "extras", **_CONTEXT)
 _is_stdio_choice = _or_null(_is(bool))
 
 NAMES: Final = (
@@ -120,7 +122,8 @@ def read_call(request: Request) -> Call | None:
     event = json_or_none(request.body)
     if request.method != "POST" or not _is_timeout(request.headers) or not isinstance(event, dict):
         return None
-    context, messages = (_params(event.get(key)) for key in BOOTSTRAP_KEYS)
+    limits = (MAX_INLINE_CONTEXT_BYTES, MAX_MESSAGES_PARAMS_BYTES)
+    context, messages = (_params(event.get(key), limit) for key, limit in zip(BOOTSTRAP_KEYS, limits, strict=True))
     if context is None or messages is None or not _is_context(context.get("data")) or not _is_accepted(messages):
         return None
     return Call(context["data"], messages["key_prefix"])
@@ -142,17 +145,17 @@ def json_or_none(data: bytes) -> Any:
         return None
 
 
-def decode_or_none(value: Any) -> Any:
-    """Decode as `dagster_pipes.decode_param` does; None if that is not possible, or larger than a request."""
+def decode_or_none(value: Any, max_bytes: int = MAX_INLINE_CONTEXT_BYTES) -> Any:
+    """Decode as `dagster_pipes.decode_param` does; None if that is not possible, or too large."""
     try:
         data = zlib.decompress(base64.b64decode(value, validate=True))
     except (TypeError, ValueError, binascii.Error, zlib.error):
         return None
-    return json_or_none(data) if len(data) <= MAX_PARAMS_BYTES else None
+    return json_or_none(data) if len(data) <= max_bytes else None
 
 
-def _params(value: Any) -> dict[str, Any] | None:
-    params = decode_or_none(value) if isinstance(value, str) else None
+def _params(value: Any, max_bytes: int) -> dict[str, Any] | None:
+    params = decode_or_none(value, max_bytes) if isinstance(value, str) else None
     if not isinstance(params, dict) or params.get("__dagster_pipes_version", "0.1") != "0.1":
         return None
     return params

@@ -25,7 +25,7 @@ def guarded_storage(google: Google, emulator: Emulator, bucket: str, monkeypatch
     """Cloud Storage by its real name, for the process of Dagster; the bucket is there already."""
     guarded = GuardedStorage(google.accounts, emulator.url)
     google.network.serve("storage.googleapis.com", guarded.app())
-    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "")  # as unset
     return guarded
 
 

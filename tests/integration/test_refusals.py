@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 from dagster_pipes import encode_param
-from gcf_pipes._protocol import MAX_PARAMS_BYTES
+from gcf_pipes._protocol import MAX_INLINE_CONTEXT_BYTES
 from google.cloud import storage
 
 from local_stack.emulators import Emulator
@@ -21,13 +21,13 @@ BODIES: list[tuple[str, bytes, str]] = [
     ("no body", b"", "got 0 bytes that are not: "),
     ("not JSON", b"table=orders", "got 12 bytes that are not: "),
     ("an array", b"[1, 2]", "got an array"),
-    ("no keys of Pipes", b'{"mode": "ok"}', "key 'DAGSTER_PIPES_CONTEXT', but it has ['mode']"),
+    ("no keys of Pipes", b'{"mode": "ok"}', "key 'DAGSTER_PIPES_MESSAGES', but it has ['mode']"),
     (
         "a key of a wrong type",
-        b'{"DAGSTER_PIPES_CONTEXT": 1}',
-        "'DAGSTER_PIPES_CONTEXT' to be a string, got a number",
+        b'{"DAGSTER_PIPES_MESSAGES": 1}',
+        "'DAGSTER_PIPES_MESSAGES' to be a string, got a number",
     ),
-    ("a key that is not encoded", b'{"DAGSTER_PIPES_CONTEXT": "x"}', "compressed with zlib and encoded with base64"),
+    ("a key that is not encoded", b'{"DAGSTER_PIPES_MESSAGES": "x"}', "compressed with zlib and encoded with base64"),
 ]
 
 
@@ -57,7 +57,7 @@ def test_a_get_gets_a_clear_400(function: FunctionServer) -> None:
         (
             "DAGSTER_PIPES_CONTEXT",
             {"data": {"run_id": "r"}},
-            "Expected 'asset_keys' in the Pipes context to be an array or null, got nothing",
+            "Expected 'retry_number' in the Pipes context to be a whole number, got nothing",
         ),
         ("DAGSTER_PIPES_CONTEXT", {"path": "/etc/passwd"}, "'bucket' in the context params"),
     ],
@@ -133,8 +133,8 @@ def test_a_function_that_is_not_configured_says_so_in_its_log(function: Function
 
 
 def test_a_context_that_is_too_large_when_decompressed_is_refused(function: FunctionServer, bucket: str) -> None:
-    bomb = base64.b64encode(zlib.compress(b" " * (MAX_PARAMS_BYTES + 1))).decode("ascii")
+    bomb = base64.b64encode(zlib.compress(b" " * (MAX_INLINE_CONTEXT_BYTES + 1))).decode("ascii")
     body = {"mode": "ok", **bootstrap(bucket, "prefix"), "DAGSTER_PIPES_CONTEXT": bomb}
     response = requests.post(function.url, json=body, timeout=60)
     assert response.status_code == 400
-    assert "it is larger than 33,554,432 bytes" in response.json()["error"]["message"]
+    assert "it is larger than 2,097,152 bytes" in response.json()["error"]["message"]

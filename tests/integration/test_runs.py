@@ -20,7 +20,7 @@ from dagster import (
     multi_asset,
     op,
 )
-from gcf_pipes._protocol import MAX_PARAMS_BYTES
+from gcf_pipes._protocol import MAX_CONTEXT_BYTES
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
@@ -115,12 +115,12 @@ def test_a_large_context_travels_through_the_bucket_and_is_cleaned_up(
     assert list(storage_client.list_blobs(bucket)) == []
 
 
-def test_a_context_that_compresses_well_travels_through_the_bucket_when_it_is_larger_than_a_request(
+def test_a_context_that_compresses_well_travels_through_the_bucket_when_it_is_large(
     function: FunctionServer, client: PipesCloudFunctionClient
 ) -> None:
     """The function decompresses no more than that of what a caller sends."""
     invocations: list[PipesCloudFunctionCompletedInvocation] = []
-    extras = {"blob": "x" * MAX_PARAMS_BYTES}
+    extras = {"blob": "x" * (MAX_CONTEXT_BYTES - 10_000)}
     asset = calling_asset(function.url, {"mode": "echo"}, extras=extras, on_invocation=invocations.append)
     run(asset, client)
     assert invocations[0].response.json()["extras_size"] == len(str(extras))

@@ -64,3 +64,18 @@ def test_is_read_from_the_environment(
     monkeypatch.setenv("GCF_PIPES_BUCKETS", buckets)
     monkeypatch.setenv("GCF_PIPES_KEY_PREFIX", key_prefix)
     assert Admission.from_environment() == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *[("GCF_PIPES_BUCKETS", value) for value in (",", " , ,", "gs://lake", "lake, gs://pond", "Lake", "lake pond")],
+        *[("GCF_PIPES_KEY_PREFIX", value) for value in ("/", " // ", "a//b", "..", "a/../b", "a\nb")],
+    ],
+)
+def test_variable_that_names_nothing_is_refused_and_does_not_admit_all(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=f"Expected {variable} to be .* or unset it"):
+        Admission.from_environment()

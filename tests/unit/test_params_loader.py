@@ -172,7 +172,7 @@ def test_small_body_that_is_large_when_decompressed_takes_no_memory() -> None:
     """It has 260 kB, and parsed it would take 3.8 GB; the test itself takes 128 MiB before it measures."""
     output = subprocess.run([sys.executable, "-c", BOMB], check=True, capture_output=True, text=True).stdout
     assert "'DAGSTER_PIPES_CONTEXT' to be JSON in UTF-8" in output
-    assert "it is larger than 33,554,432 bytes" in output
+    assert "it is larger than 2,097,152 bytes" in output
     assert output.endswith("more at the peak: 0\n")
 
 

@@ -1,0 +1,1 @@
+"""Our side of Cloud Storage, against an emulator behind a fault proxy, and against servers that misbehave."""

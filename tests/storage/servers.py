@@ -1,0 +1,55 @@
+"""Servers that misbehave below HTTP."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Event, Thread
+
+
+@contextmanager
+def full_listener() -> Iterator[str]:
+    """Yield the URL of a port on which no connection is established any more: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with suppress(BlockingIOError):
+                waiting.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def trickling_server(head: bytes) -> Iterator[str]:
+    """Yield the URL of a server that answers each connection with some bytes, and then one more every so often."""
+    over = Event()
+
+    def trickle(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(head)
+            while not over.wait(0.1):
+                connection.sendall(b"x")
+
+    with _accepting(trickle) as url:
+        yield url
+        over.set()
+
+
+@contextmanager
+def _accepting(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with suppress(OSError):  # the listener is closed
+                while True:
+                    connection, _ = listener.accept()
+                    Thread(target=serve, args=(connection,), daemon=True).start()
+
+        thread = Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()

@@ -1,0 +1,346 @@
+"""Errors of Google's libraries and of those beneath them: each comes out as ours, and says what to do."""
+
+import http.client
+import http.server
+import importlib.util
+import inspect
+import json
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Thread
+from types import ModuleType
+from typing import Any
+
+import google.api_core.exceptions
+import google.auth.exceptions
+import pytest
+import requests
+import trustme
+import urllib3.exceptions
+from dagster_pipes import decode_param, encode_param
+from gcf_pipes import (
+    PipesBucketNotFoundError,
+    PipesCredentialsError,
+    PipesObjectExistsError,
+    PipesStorageError,
+    PipesStorageForbiddenError,
+    PipesStorageRejectedError,
+)
+from gcf_pipes._storage import ObjectStore, create_client
+from google.auth.credentials import Credentials
+from google.auth.exceptions import RefreshError, TransportError
+from google.cloud import storage
+
+from local_stack.emulators import Emulator
+from local_stack.functions import run_function
+from tests.conftest import FUNCTIONS
+from tests.faults import (
+    DELETE,
+    EVERY,
+    LIST,
+    METADATA,
+    READ,
+    STORAGE_PRECONDITION_FAILED,
+    STORAGE_UNAVAILABLE,
+    UPLOAD,
+    Fault,
+    FaultProxy,
+    Status,
+    Truncate,
+    after,
+    storage_error,
+    storage_forbidden,
+)
+from tests.faults.pairs import storage_client
+from tests.helpers import bootstrap
+
+KEY = "some/1.json"
+CORRUPT = Status(200, b"not what was stored", (("X-Goog-Hash", "crc32c=AAAAAA==,md5=AAAAAAAAAAAAAAAAAAAAAA=="),))
+STORAGE_3 = importlib.util.find_spec("google.cloud.storage.exceptions") is not None
+NOT_RAISED = {
+    "InvalidPathError",  # of the transfer manager
+    "AsyncRestUnsupportedParameterError",  # of the asynchronous transport
+    "MessageDefect",  # `http.client`'s and `email`'s, which urllib3's module has imported
+    "NotImplementedError",
+}
+
+
+@contextmanager
+def store_at(url: str, bucket: str = "some-bucket") -> Iterator[ObjectStore]:
+    with closing(storage_client(url)) as client:
+        yield ObjectStore(bucket, client)
+
+
+def store_that_raises(error: Exception) -> ObjectStore:
+    """A store whose credentials, which google-auth asks before each request, raise an error."""
+
+    class Broken(Credentials):
+        def before_request(self, *args: Any) -> None:
+            raise error
+
+        def refresh(self, request: Any) -> None: ...
+
+    credentials = Broken()  # type: ignore[no-untyped-call]  # google-auth has few types
+    return ObjectStore(
+        "some-bucket", storage.Client("local", credentials, client_options={"api_endpoint": "http://[::1]:9"})
+    )
+
+
+# --------------------------------------------------------------------------------------------------- what is translated
+
+
+def error_classes(*modules: ModuleType) -> list[type[Exception]]:
+    classes = [value for module in modules for value in vars(module).values() if inspect.isclass(value)]
+    errors = {cls for cls in classes if issubclass(cls, Exception) and not issubclass(cls, Warning)}
+    if STORAGE_3:  # it has exceptions of its own, with those of the library that it has replaced as their bases
+        errors = {cls for cls in errors if not cls.__module__.startswith("google.resumable_media")}
+    return sorted((cls for cls in errors if cls.__name__ not in NOT_RAISED), key=str)
+
+
+LIBRARIES = error_classes(
+    google.api_core.exceptions,
+    google.auth.exceptions,
+    importlib.import_module("google.cloud.storage.exceptions" if STORAGE_3 else "google.resumable_media"),
+    requests.exceptions,
+    urllib3.exceptions,
+    http.client,
+    ssl,
+)
+
+
+def instance_of(cls: type[Exception]) -> Exception:
+    error = cls.__new__(cls, "what it says")
+    if hasattr(error, "__dict__"):
+        response = requests.Response()
+        response.status_code = 400
+        attributes: dict[str, Any] = {
+            "_errors": [],
+            "_details": [],
+            "_response": None,
+            "_retryable": False,
+            "_cause": None,
+        }
+        vars(error).update(attributes, message="what it says", response=response, length=b"", expected=1)
+        vars(error)["partial"] = b"" if cls is http.client.IncompleteRead else 0
+    return error
+
+
+@pytest.mark.parametrize("cls", LIBRARIES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_every_exception_of_every_library_comes_out_as_ours(cls: type[Exception]) -> None:
+    store = store_that_raises(instance_of(cls))
+    with pytest.raises(PipesStorageError) as caught:
+        store.list_keys("x", timeout=0.05)
+    assert isinstance(caught.value.__cause__, cls)
+
+
+def test_a_200_that_is_not_of_cloud_storage_is_final(emulator: Emulator, bucket: str) -> None:
+    page = Status(200, b"<html>Log in to the guest network</html>", (("Content-Type", "text/html"),))
+    faults = [Fault(LIST, page), Fault(UPLOAD, page)]
+    with FaultProxy(emulator.url, faults) as proxy, store_at(proxy.url, bucket) as store:
+        with pytest.raises(PipesStorageRejectedError):
+            store.list_keys("", timeout=5)
+        with pytest.raises(PipesStorageRejectedError):
+            store.create(KEY, b"{}", timeout=5)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://a..b", "http://[::1", "ftp://127.0.0.1", "http://127.0.0.1:99999", "127.0.0.1:80", "http://", "http://*"],
+)
+def test_an_endpoint_that_is_no_url_is_final(url: str) -> None:
+    with store_at(url) as store, pytest.raises(PipesStorageRejectedError):
+        store.read(KEY, max_bytes=10, timeout=5)
+
+
+@pytest.mark.parametrize("bucket", ["", "-x-", "_"])
+def test_a_name_that_no_bucket_can_have_is_final(bucket: str) -> None:
+    with pytest.raises(PipesStorageRejectedError, match="Expected the name of a bucket"), store_at("http://x", bucket):
+        pass
+
+
+@pytest.mark.parametrize("key", ["\ud800", "a/\udfff.json"])
+def test_a_key_that_is_no_unicode_is_final(emulator: Emulator, bucket: str, key: str) -> None:
+    """An upload sends it as JSON, which can escape it; Cloud Storage itself refuses it then."""
+    with store_at(emulator.url, bucket) as store:
+        for operate in (
+            lambda: store.read(key, max_bytes=10, timeout=5),
+            lambda: store.list_keys(key, timeout=5),
+            lambda: store.delete([key], timeout=5),
+        ):
+            with pytest.raises(PipesStorageRejectedError):
+                operate()
+
+
+def test_a_certificate_that_is_not_trusted_is_final() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        url = f"https://127.0.0.1:{server.server_port}"
+        with store_at(url) as store, pytest.raises(PipesStorageRejectedError, match="certificate"):
+            store.read(KEY, max_bytes=10, timeout=20)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("code", [400, 404, 405, 409, 411, 412, 413, 416, 501])
+def test_an_answer_that_no_retry_changes_is_final(emulator: Emulator, bucket: str, code: int) -> None:
+    faults = [Fault(LIST, storage_error(code, "reason", "no"), at=EVERY)]
+    with FaultProxy(emulator.url, faults) as proxy, store_at(proxy.url, bucket) as store:
+        with pytest.raises(PipesStorageError) as caught:
+            store.list_keys("", timeout=20)
+        assert not caught.value.transient
+        assert len(proxy.requests) == 1
+
+
+# ------------------------------------------------------------------------------------------------- what is tried again
+
+
+@pytest.mark.parametrize("action", [CORRUPT, Truncate(10), STORAGE_UNAVAILABLE], ids=repr)
+def test_a_download_that_goes_wrong_twice_is_read_as_it_is(emulator: Emulator, bucket: str, action: Any) -> None:
+    """Nothing of a failed download is left in what is returned."""
+    data = b"x" * 100_000
+    faults = [Fault(READ, action, at={1, 2}, minimum=2)]
+    with FaultProxy(emulator.url, faults) as proxy, store_at(proxy.url, bucket) as store:
+        store.create(KEY, data, timeout=10)
+        assert store.read(KEY, max_bytes=len(data), timeout=20) == data
+
+
+def test_a_download_that_stays_corrupt_is_a_storage_error(emulator: Emulator, bucket: str) -> None:
+    with FaultProxy(emulator.url, [Fault(READ, CORRUPT, at=EVERY)]) as proxy, store_at(proxy.url, bucket) as store:
+        with pytest.raises(PipesStorageError, match="within 1 s: Checksum mismatch") as caught:
+            store.read(KEY, max_bytes=100, timeout=1)
+        assert caught.value.transient
+
+
+def test_a_run_survives_a_download_that_is_corrupt_once(emulator: Emulator, bucket: str) -> None:
+    """As `read` does it, so do the chunk reader and the function's context loader."""
+    context = decode_param(bootstrap(bucket, "some", extras={"rows": 3})["DAGSTER_PIPES_CONTEXT"])["data"]
+    with store_at(emulator.url, bucket) as store:
+        store.create("some/context.json", json.dumps(context).encode(), timeout=10)
+    params = encode_param({"bucket": bucket, "key": "some/context.json"})
+    body = {"mode": "echo", **bootstrap(bucket, "some"), "DAGSTER_PIPES_CONTEXT": params}
+    with (
+        FaultProxy(emulator.url, [Fault(READ, CORRUPT)]) as proxy,
+        run_function(FUNCTIONS / "modes" / "main.py", emulator_url=proxy.url) as function,
+    ):
+        assert requests.post(function.url, json=body, timeout=30).json()["extras"] == {"rows": 3}
+
+
+# ------------------------------------------------------------------------------------------------ what is said of a 412
+
+
+def test_an_object_that_may_not_be_read_exists(emulator: Emulator, bucket: str) -> None:
+    faults = [
+        Fault(UPLOAD, STORAGE_PRECONDITION_FAILED),
+        Fault(METADATA, storage_forbidden("storage.objects.get")),
+    ]
+    with (
+        FaultProxy(emulator.url, faults) as proxy,
+        store_at(proxy.url, bucket) as store,
+        pytest.raises(PipesObjectExistsError, match="but it exists") as caught,
+    ):
+        store.create(KEY, b"{}", timeout=5)
+    assert "`storage.objects.get` and `storage.objects.list`" in str(caught.value)
+    assert "storage.objects.create" not in str(caught.value)
+
+
+def test_an_object_that_is_deleted_meanwhile_has_existed(emulator: Emulator, bucket: str) -> None:
+    with (
+        FaultProxy(emulator.url, [Fault(UPLOAD, STORAGE_PRECONDITION_FAILED)]) as proxy,
+        store_at(proxy.url, bucket) as store,
+        pytest.raises(PipesObjectExistsError, match="it existed, and was deleted"),
+    ):
+        store.create(KEY, b"{}", timeout=5)
+
+
+def test_a_comparison_that_fails_for_a_moment_is_made_again(emulator: Emulator, bucket: str) -> None:
+    faults = [
+        Fault(UPLOAD, STORAGE_PRECONDITION_FAILED, at=after(1)),
+        Fault(METADATA, STORAGE_UNAVAILABLE, at={1, 2}, minimum=2),
+    ]
+    with FaultProxy(emulator.url, faults) as proxy, store_at(proxy.url, bucket) as store:
+        store.create(KEY, b"{}", timeout=10)
+        store.create(KEY, b"{}", timeout=10)
+        with pytest.raises(PipesObjectExistsError, match="other content"):
+            store.create(KEY, b"[]", timeout=10)
+
+
+def test_a_deletion_that_is_forbidden_ends_at_once(emulator: Emulator, bucket: str) -> None:
+    faults = [Fault(DELETE, storage_forbidden("storage.objects.delete"), at=EVERY)]
+    with FaultProxy(emulator.url, faults) as proxy, store_at(proxy.url, bucket) as store:
+        with pytest.raises(PipesStorageForbiddenError, match="objectUser"):
+            store.delete([f"a/{number}" for number in range(1000)], timeout=20)
+        assert len(proxy.requests) < 100
+
+
+def test_a_bucket_that_does_not_exist_is_named(emulator: Emulator) -> None:
+    with store_at(emulator.url, "not-there") as store, pytest.raises(PipesBucketNotFoundError, match="'not-there'"):
+        store.create(KEY, b"{}", timeout=5)
+
+
+# -------------------------------------------------------------------------------------------------- credentials, client
+
+
+def test_credentials_that_google_refuses_are_told_without_their_token() -> None:
+    error = RefreshError("invalid_grant: Bad Request", {"access_token": "secret"})
+    with pytest.raises(PipesCredentialsError) as caught:
+        store_that_raises(error).create(KEY, b"{}", timeout=20)
+    assert "google-auth says: invalid_grant: Bad Request." in str(caught.value)
+    assert "gcloud auth application-default login" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [TransportError("away"), RefreshError("internal_failure", retryable=True)], ids=repr)
+def test_a_token_that_cannot_be_fetched_for_a_moment_is_transient(error: Exception) -> None:
+    with pytest.raises(PipesStorageError) as caught:
+        store_that_raises(error).create(KEY, b"{}", timeout=0.5)
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "{}", '{"type": "service_account"}'])
+def test_a_client_without_usable_credentials_is_not_created(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_file = tmp_path / "key.json"
+    if content is not None:
+        key_file.write_text(content)
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key_file))
+    with pytest.raises(PipesCredentialsError, match=r"google-auth says: .*key\.json"):
+        create_client()
+
+
+def test_a_function_without_credentials_says_so_and_is_not_called_again(bucket: str, tmp_path: Path) -> None:
+    env = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "missing.json")}
+    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url="", env=env) as function:
+        response = requests.post(function.url, json={"mode": "ok", **bootstrap(bucket, "some")}, timeout=30)
+    assert response.status_code == 500
+    assert response.headers["Dagster-Pipes-Error"] == "storage_credentials"
+    assert "missing.json" in response.json()["error"]["message"]
+
+
+def test_a_client_asks_for_objects_alone_and_leaves_the_environment_as_it_is(
+    emulator: Emulator, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """google-cloud-storage 3.x asks for the bucket in the background, at first and after every 404."""
+    with FaultProxy(emulator.url) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        before = dict(os.environ)
+        with closing(create_client()) as client:
+            store = ObjectStore(bucket, client)
+            for number in range(20):
+                assert store.read(f"a/{number}.json", max_bytes=10, timeout=5) is None
+            store.create(KEY, b"{}", timeout=5)
+            store.list_keys("a/", timeout=5)
+        assert dict(os.environ) == before
+        assert [request.kind for request in proxy.requests] == ["read"] * 20 + ["upload", "list"]
