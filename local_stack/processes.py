@@ -141,8 +141,10 @@ def _pump(child: ChildProcess, ready: re.Pattern[str], settled: Event, on_line: 
 
 def _stop(process: "subprocess.Popen[str]", stop_signal: signal.Signals, timeout: float) -> None:
     process.send_signal(stop_signal)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it, its own children too
-    process.wait()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout)
+    finally:  # after an interruption too
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it, its own children too
+        process.wait()
