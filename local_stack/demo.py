@@ -1,112 +1,40 @@
-"""Runs the example assets once against the local stack, and shows what arrives, and when: `just demo`."""
+"""Runs the example's assets once on the local stack: `just demo`."""
 
-import logging
 import os
-import re
+import signal
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
-from statistics import median
 
-from dagster import (
-    AssetKey,
-    DagsterInstance,
-    Definitions,
-    ExecuteInProcessResult,
-    InitLoggerContext,
-    logger,
-)
-from tabulate import tabulate
+from local_stack.processes import python_command, run_process
+from local_stack.stack import exit_on_signals, run_stack
 
-from examples.definitions import defs
-from local_stack.stack import exit_on_sigterm, run_stack
-
-RUNS = (("customers", None), ("monthly_weather", "2012-01-01"), ("monthly_weather", "2015-07-01"))
-_CREATED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z")
-"""The time at which the example's function created a line; it puts it in front."""
-
-
-class EventPrinter(logging.Handler):
-    """Prints each event as it reaches Dagster, and notes how long the function's lines took to arrive."""
-
-    def __init__(self, title: str) -> None:
-        super().__init__(logging.INFO)
-        self.delays: list[float] = []
-        self._title = title
-        self._started = time.monotonic()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a line."""
-        message = str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
-        if created := _CREATED.match(message):
-            self.delays.append(time.time() - datetime.fromisoformat(f"{created[1]}+00:00").timestamp())
-        print(f"  {time.monotonic() - self._started:5.2f} s  {record.levelname:<7}  {message}", flush=True)
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> int:
-    """Run the demo and return its exit code: 0 if every asset was materialized."""
-    exit_on_sigterm()
-    with tempfile.TemporaryDirectory() as directory, run_stack(Path(directory) / "lake") as stack:
-        os.environ.update(stack.environment)
+    """Run the demo and return its exit code: 0 if every asset was materialized, 130 after Ctrl-C."""
+    exit_on_signals()
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            return _run(Path(directory))
+    except KeyboardInterrupt:
+        print("\nEverything is stopped.")
+        return INTERRUPTED
+
+
+def _run(directory: Path) -> int:
+    with run_stack(directory / "lake") as stack:
         print(f"emulator: {stack.emulator.name} at {stack.emulator.url}")
-        print(f"function: functions-framework on gunicorn at {stack.function.url}")
-        rows = [_materialize(asset, partition) for asset, partition in RUNS]
-        print(f"\n{tabulate(rows, headers='keys')}\n")
-    succeeded = all(row["outcome"] == "success" for row in rows)
-    print("All assets were materialized." if succeeded else "Not all assets were materialized: see above.")
-    return 0 if succeeded else 1
-
-
-def _materialize(asset: str, partition: str | None) -> dict[str, str]:
-    """Materialize an asset and return its row of the summary."""
-    print(f"\n{asset} {partition or ''}")
-    printer = EventPrinter(asset)
-    with DagsterInstance.ephemeral() as instance:
-        result = (
-            _definitions(printer)
-            .resolve_implicit_global_asset_job_def()
-            .execute_in_process(
-                instance=instance,
-                asset_selection=[AssetKey(asset)],
-                partition_key=partition,
-                run_config={"loggers": {"printer": {}}},
-                raise_on_error=False,
-            )
-        )
-    return _summarize(asset, partition, result, printer.delays)
-
-
-def _definitions(printer: EventPrinter) -> Definitions:
-    @logger
-    def printing(_: InitLoggerContext) -> logging.Logger:
-        lines = logging.Logger("demo", logging.INFO)
-        lines.addHandler(printer)
-        return lines
-
-    return Definitions.merge(defs, Definitions(loggers={"printer": printing}))
-
-
-def _summarize(
-    asset: str, partition: str | None, result: ExecuteInProcessResult, delays: Sequence[float]
-) -> dict[str, str]:
-    metadata: dict[str, object] = {}
-    for materialization in result.asset_materializations_for_node(asset):
-        metadata = {key: value.value for key, value in materialization.metadata.items()}
-    checks = result.get_asset_check_evaluations()
-    return {
-        "asset": asset,
-        "partition": partition or "-",
-        "outcome": "success" if result.success else "failure",
-        "rows": str(metadata.get("rows", "-")),
-        "version": str(metadata.get("table_version", "-")),
-        "location": str(metadata.get("location", "-")),
-        "checks": f"{sum(check.passed for check in checks)} of {len(checks)} passed" if checks else "-",
-        "messages": str(metadata.get("messages", "-")),
-        "created to arrived": f"{median(delays):.3f} s median, {max(delays):.3f} s max" if delays else "-",
-    }
+        print(f"function: functions-framework on gunicorn at {stack.function.url}", flush=True)
+        with run_process(
+            python_command("-m", "local_stack.example_runs"),
+            ready=r"^(\w+) $",
+            env={**stack.environment, "TMPDIR": os.fspath(directory)},
+            on_line=lambda line: print(line, end="", flush=True),
+            stop_signal=signal.SIGKILL,  # Dagster takes another signal for the end of one run, and starts the next
+        ) as runs:
+            return runs.process.wait()
 
 
 if __name__ == "__main__":

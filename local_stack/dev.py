@@ -9,7 +9,7 @@ from pathlib import Path
 
 from local_stack.emulators import free_port
 from local_stack.processes import python_command, run_process, wait_until_listening
-from local_stack.stack import exit_on_sigterm, run_stack
+from local_stack.stack import exit_on_signals, run_stack
 
 HOME = Path(__file__).parent.parent / ".local_stack"
 """Where the Delta tables and Dagster's own storage are; they stay when the stack stops."""
@@ -17,7 +17,7 @@ HOME = Path(__file__).parent.parent / ".local_stack"
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM, then stop everything, and return 0."""
-    exit_on_sigterm()
+    exit_on_signals()
     dagster_home = HOME / "dagster_home"
     dagster_home.mkdir(parents=True, exist_ok=True)
     command = python_command("-m", "dagster", "dev", "-m", "examples.definitions", "-h", "127.0.0.1")

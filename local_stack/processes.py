@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Thread, current_thread, main_thread
 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
@@ -80,27 +80,46 @@ def run_process(
     Raises:
         ProcessError: The process ended, or did not become ready in time.
     """
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its children in order
-    )
-    child = ChildProcess(process)
-    settled = Event()
-    pump = Thread(target=_pump, args=(child, re.compile(ready), settled, on_line), daemon=True)
-    pump.start()
-    try:
+    with ExitStack() as stack:
+        with _signals_held_back():  # until what stops the process is in place
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its children in order
+            )
+            child = ChildProcess(process)
+            settled = Event()
+            pump = Thread(target=_pump, args=(child, re.compile(ready), settled, on_line), daemon=True)
+            pump.start()
+            stack.callback(pump.join, STOP_TIMEOUT)
+            stack.callback(_stop, process, stop_signal, stop_timeout)
         if not settled.wait(START_TIMEOUT) or not child.ready:
             raise ProcessError(f"Expected {command[0]} to print {ready!r}, but it printed:\n{child.output}")
         yield child
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Handle a signal that comes in the block at its end."""
+    if current_thread() is not main_thread():
+        yield  # signals are handled in the main thread alone
+        return
+    came: list[int] = []
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for each in handlers:
+        signal.signal(each, lambda signum, _: came.append(signum))
+    try:
+        yield
     finally:
-        _stop(process, stop_signal, stop_timeout)
-        pump.join(STOP_TIMEOUT)
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    for signum in came:
+        signal.raise_signal(signum)
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -141,8 +160,10 @@ def _pump(child: ChildProcess, ready: re.Pattern[str], settled: Event, on_line: 
 
 def _stop(process: "subprocess.Popen[str]", stop_signal: signal.Signals, timeout: float) -> None:
     process.send_signal(stop_signal)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it, its own children too
-    process.wait()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout)
+    finally:  # after an interruption too
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it, its own children too
+        process.wait()

@@ -60,13 +60,16 @@ def run_stack(lake: Path, on_line: Callable[[str], None] = lambda _: None) -> It
         yield LocalStack(emulator, function, environment)
 
 
-def exit_on_sigterm() -> None:
-    """Make SIGTERM end this process as Ctrl-C does, through the blocks that stop its children."""
+def exit_on_signals() -> None:
+    """Make Ctrl-C and SIGTERM end this process through the blocks that stop its children, which no second one ends."""
 
     def stop(signum: int, _: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + signum)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
 
-    signal.signal(signal.SIGTERM, stop)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
 
 
 def _upload_input(emulator: Emulator) -> str:

@@ -44,6 +44,32 @@ def test_the_demo_materializes_every_asset_and_leaves_nothing_running() -> None:
     assert processes_marked(mark) == []
 
 
+@pytest.mark.parametrize(("stop_signal", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", [r"(^emulator: )", r"( opened dagster pipes)", r"( generated 1000 of )"])
+def test_a_demo_that_is_stopped_ends_at_once_and_leaves_nothing_running(
+    moment: str, stop_signal: signal.Signals, code: int
+) -> None:
+    mark = uuid.uuid4().hex
+    command = python_command("-m", "local_stack.demo")
+    with run_process(command, ready=moment, env={MARK: mark}, stop_signal=stop_signal, stop_timeout=30) as demo:
+        pass
+    assert demo.process.returncode == code
+    assert "All assets were materialized" not in demo.output
+    assert "monthly_weather" not in demo.output
+    assert processes_marked(mark) == []
+
+
+def test_a_second_ctrl_c_does_not_keep_the_first_from_stopping_everything() -> None:
+    mark = uuid.uuid4().hex
+    command = python_command("-m", "local_stack.demo")
+    with run_process(command, ready=r"( opened dagster pipes)", env={MARK: mark}, stop_signal=signal.SIGINT) as demo:
+        demo.process.send_signal(signal.SIGINT)
+        while demo.process.poll() is None:
+            demo.process.send_signal(signal.SIGINT)
+    assert demo.process.returncode == 130
+    assert processes_marked(mark) == []
+
+
 @pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
 def test_dev_serves_dagster_until_it_is_stopped_and_leaves_nothing_running(stop_signal: signal.Signals) -> None:
     mark = uuid.uuid4().hex

@@ -20,7 +20,7 @@ from typing import Final
 from tabulate import tabulate
 
 from local_stack.emulators import Emulator, available_emulators, run_emulator
-from local_stack.stack import exit_on_sigterm
+from local_stack.stack import exit_on_signals
 from tests.faults.matrix import CASES, LINES, RUN_BOUND, Case
 from tests.faults.pairs import OURS, STOCK, Pair, storage_client
 from tests.faults.plan import FaultNotMetError
@@ -57,7 +57,7 @@ attempts of a call than by default. Both: a fresh function for each plan."""
 
 def main() -> int:
     """Print the table; return the exit status: 1 if our pair lost, doubled or hid anything, hung, or missed a plan."""
-    exit_on_sigterm()
+    exit_on_signals()
     warnings.simplefilter("ignore")
     started = time.monotonic()
     with run_emulator(available_emulators()[0]) as emulator:

@@ -5,14 +5,14 @@ import time
 
 from tabulate import tabulate
 
-from local_stack.stack import exit_on_sigterm
+from local_stack.stack import exit_on_signals
 from tests.soak.soak import soak
 from tests.soak.summary import Summary
 
 
 def main() -> int:
     """Return the exit status: 1 if anything was lost, doubled, wrongly green or red, or hung."""
-    exit_on_sigterm()
+    exit_on_signals()
     minutes = float(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns()
     print(f"seed {seed}", flush=True)
