@@ -44,7 +44,7 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
         """
         if self._response is None:
             raise PipesCloudFunctionCallError(
-                "The function succeeded, as its messages say, but the call of it was lost before its response came. "
+                "The function succeeded, but the connection broke before its response arrived. "
                 "Pass results on as messages, such as `pipes.report_custom_message`, where they matter."
             )
         return self._response

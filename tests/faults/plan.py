@@ -305,6 +305,22 @@ class Delay(Action):
 
 
 @dataclass(frozen=True)
+class DelayAnswer(Action):
+    """Forwards, waits, and then answers: a large response on a slow line.
+
+    Attributes:
+        seconds: How long it waits. The end of the plan ends the wait.
+    """
+
+    seconds: float
+
+    def play(self, exchange: Exchange) -> Response:
+        response = exchange.forward()
+        exchange.wait(self.seconds)
+        return response
+
+
+@dataclass(frozen=True)
 class Duplicate(Action):
     """Delivers the request twice.
 

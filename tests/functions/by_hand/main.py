@@ -1,0 +1,43 @@
+"""A function without our runtime: it opens a Pipes session by hand, with our writer, and answers as it likes."""
+
+import threading
+from typing import Any
+
+import flask
+from dagster_pipes import PipesContext, PipesMappingParamsLoader, open_dagster_pipes
+from gcf_pipes import PipesCloudFunctionContextLoader, PipesCloudStorageMessageWriter
+
+never = threading.Event()
+
+
+def main(request: flask.Request) -> Any:
+    event = request.get_json()
+    context = open_dagster_pipes(
+        params_loader=PipesMappingParamsLoader(event),
+        context_loader=PipesCloudFunctionContextLoader(),
+        message_writer=PipesCloudStorageMessageWriter(flush_interval=0, heartbeat_interval=0.5),
+    )
+    PipesContext._instance = None  # noqa: SLF001 - `open_dagster_pipes` keeps one context for the whole process
+    return MODES[event["mode"]](context, event)
+
+
+def answers(context: PipesContext, event: dict[str, Any]) -> Any:
+    """Report what was done, close the session, and answer with a status."""
+    with context as pipes:
+        pipes.log.info("a line")
+        pipes.report_asset_materialization(metadata={"rows": 3})
+    return "chosen by the function", event["status"]
+
+
+def writes_on(context: PipesContext, event: dict[str, Any]) -> Any:
+    """Answer, and write on for ever."""
+
+    def write() -> None:
+        while not never.wait(0.1):
+            context.log.info("still here")
+
+    threading.Thread(target=write, daemon=True).start()
+    return "not done", event["status"]
+
+
+MODES = {"answers": answers, "writes_on": writes_on}
