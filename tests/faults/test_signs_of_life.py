@@ -1,0 +1,178 @@
+"""A function that died is known to be dead soon; one that lives is never given up, however silent and remote it is."""
+
+from collections.abc import Iterator
+
+import pytest
+from dagster import ExecuteInProcessResult
+from gcf_pipes._protocol import HEARTBEAT_INTERVAL
+from google.cloud import storage
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes._reader_session import MAX_SILENT_HEARTBEATS
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
+from tests.faults import (
+    CALL,
+    EVERY,
+    INSTANCE_DIED,
+    READ,
+    Action,
+    Away,
+    DeliverLate,
+    Fault,
+    FaultProxy,
+    ResetAfter,
+    Stall,
+    StatusAfter,
+    after,
+)
+from tests.faults.pairs import ProxiedClient
+from tests.helpers import calling_asset, run, step_error
+
+DEAD_WITHIN = 20.0
+"""Seconds of a call whose function dies after at most two, with a heartbeat each 0.5 s, on a busy machine."""
+
+
+@pytest.fixture
+def heartbeats(emulator: Emulator) -> Iterator[FunctionServer]:
+    with run_function(FUNCTIONS / "heartbeats" / "main.py", emulator_url=emulator.url) as server:
+        yield server
+
+
+@pytest.fixture
+def link(heartbeats: FunctionServer) -> Iterator[FaultProxy]:
+    """A proxy between Dagster and the function."""
+    with FaultProxy(heartbeats.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def storage_link(emulator: Emulator) -> Iterator[FaultProxy]:
+    """A proxy between Dagster and its bucket."""
+    with FaultProxy(emulator.url) as proxy:
+        yield proxy
+
+
+def duration(result: ExecuteInProcessResult) -> float:
+    """Seconds that the call of a failed step took."""
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    failure = event.step_failure_data.user_failure_data
+    assert failure is not None
+    seconds = failure.metadata["cloud_function/duration_seconds"].value
+    assert isinstance(seconds, float)
+    return seconds
+
+
+def test_by_default_a_function_that_is_silent_for_half_a_minute_is_dead() -> None:
+    assert MAX_SILENT_HEARTBEATS * HEARTBEAT_INTERVAL == 30
+
+
+@pytest.mark.parametrize("how", ["exits", "is killed"])
+def test_a_function_that_dies_fails_the_step_soon_with_all_its_stored_messages(
+    heartbeats: FunctionServer, bucket: str, how: str
+) -> None:
+    """Its timeout is an hour, as it is by default."""
+    event = {"mode": "dies", "how": how, "seconds": 1.5}
+    result, lines = run(calling_asset(heartbeats.url, event), PipesCloudFunctionClient(bucket=bucket))
+    error = step_error(result)
+    assert lines == ["before"]
+    assert "The function has given no sign of life for" in error
+    assert "but it did not close its Pipes session" in error
+    assert duration(result) < DEAD_WITHIN
+
+
+@pytest.mark.parametrize(
+    "fault", [StatusAfter(503, INSTANCE_DIED.body), ResetAfter()], ids=["503 of the platform", "reset"]
+)
+def test_a_function_whose_death_a_proxy_tells_fails_the_step_soon(link: FaultProxy, bucket: str, fault: Action) -> None:
+    event = {"mode": "dies", "how": "stops", "seconds": 0.5}
+    within = type(fault)(**{**vars(fault), "within": 2.0})
+    with link.planned(Fault(CALL, within)):
+        result, lines = run(calling_asset(link.url, event), PipesCloudFunctionClient(bucket=bucket))
+    assert lines == ["before"]
+    assert "The function has given no sign of life for" in step_error(result)
+    assert duration(result) < DEAD_WITHIN
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [ResetAfter(within=0.3), StatusAfter(503, within=0.3), DeliverLate(1.0), DeliverLate(1.0, INSTANCE_DIED)],
+    ids=["reset", "503", "reset, and started later", "503, and started later"],
+)
+def test_a_living_function_whose_call_was_lost_is_followed_through_its_silence(
+    link: FaultProxy, bucket: str, fault: Action
+) -> None:
+    """It is silent for eight times as long as a dead one would be given."""
+    client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.5)
+    with link.planned(Fault(CALL, fault)):
+        result, lines = run(calling_asset(link.url, {"mode": "waits", "seconds": 12}), client)
+    assert result.success
+    assert lines == ["before", "after"]
+
+
+def test_a_bucket_that_cannot_be_read_for_long_costs_only_time_and_is_no_silence(
+    heartbeats: FunctionServer, storage_link: FaultProxy, bucket: str
+) -> None:
+    client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url)
+    with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Away(14.0))):
+        result, lines = run(calling_asset(heartbeats.url, {"mode": "waits", "seconds": 4}), client)
+    assert result.success
+    assert lines == ["before", "after"]
+
+
+@pytest.mark.parametrize("fault", [Away(14.0), Stall(12.0)], ids=["away", "stalls"])
+def test_a_bucket_that_cannot_be_read_while_a_lost_call_is_followed_costs_only_time(
+    link: FaultProxy, storage_link: FaultProxy, bucket: str, fault: Action
+) -> None:
+    client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url)
+    with (
+        link.planned(Fault(CALL, ResetAfter(within=0.3))),
+        storage_link.planned(Fault(READ.of(r"/[3-9]\.json$"), fault)),
+    ):
+        result, lines = run(calling_asset(link.url, {"mode": "waits", "seconds": 5}), client)
+    assert result.success
+    assert lines == ["before", "after"]
+
+
+def test_a_bucket_that_never_comes_back_ends_the_step_at_the_function_s_deadline(
+    heartbeats: FunctionServer, storage_link: FaultProxy, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dagster_gcf_pipes._reader_session.MIN_DRAIN_DEADLINE", 1.0)  # else the test takes a minute
+    monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", 1.0)
+    client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url, function_timeout=5)
+    with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Away(3600), EVERY)):
+        result, _ = run(calling_asset(heartbeats.url, {"mode": "waits", "seconds": 1}), client)
+    assert "The function's messages could not be read and handled to their end: Cannot read gs://" in step_error(result)
+
+
+def test_an_idle_function_costs_few_requests(
+    heartbeats: FunctionServer, storage_link: FaultProxy, bucket: str, storage_client: storage.Client
+) -> None:
+    """A heartbeat does not make the reader poll as if messages came: one poll each 1.5 s, and one more for each."""
+    client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url, cleanup="never")
+    result, _ = run(calling_asset(heartbeats.url, {"mode": "waits", "seconds": 10}), client)
+    assert result.success
+    chunks = len(list(storage_client.list_blobs(bucket)))
+    found = [request for request in storage_link.requests if request.kind == "read" and request.status == 200]
+    missed = [request for request in storage_link.requests if request.kind == "read" and request.status == 404]
+    assert len(found) == chunks
+    assert chunks >= 15
+    assert len(missed) < 25
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_call_that_is_given_up_closes_its_session_to_deliveries_that_come_late(
+    emulator: Emulator, link: FaultProxy, bucket: str, storage_client: storage.Client, attempts: int
+) -> None:
+    """`late` is delivered when the plan ends, after the verdict."""
+    if not emulator.honours_preconditions:
+        pytest.skip(f"{emulator.name} ignores `if_generation_match`, on which the claim rests")
+    client = PipesCloudFunctionClient(bucket=bucket, max_attempts=attempts, retry_delay=0.1)
+    late = Fault(CALL, DeliverLate(3600))
+    with link.planned(late, Fault(CALL, DeliverLate(3600, INSTANCE_DIED), after(1), minimum=0)):
+        result, lines = run(calling_asset(link.url, {"mode": "waits", "seconds": 0}), client)
+    assert "Your code has not run, and will not run for this call" in step_error(result)
+    assert lines == []
+    names = sorted(blob.name.rpartition("/")[2] for blob in storage_client.list_blobs(bucket))
+    assert names == ["1.json", "cancel"]

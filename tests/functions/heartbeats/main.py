@@ -1,0 +1,44 @@
+"""A function that gives a sign of life every half second, and is silent otherwise."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import flask
+from dagster_pipes import PipesContext
+from gcf_pipes import PipesCloudStorageMessageWriter, pipes_function
+
+WRITER = PipesCloudStorageMessageWriter(flush_interval=0.05, heartbeat_interval=0.5)
+
+never = threading.Event()
+
+
+def waits(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Say nothing for some seconds."""
+    pipes.log.info("before")
+    never.wait(event["seconds"])
+    pipes.log.info("after")
+    return {"waited": True}
+
+
+def dies(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """End as a process does that runs out of memory, when what it has logged is stored."""
+    pipes.log.info("before")
+    never.wait(event["seconds"])
+    HOW[event["how"]]()
+
+
+HOW: dict[str, Callable[[], None]] = {
+    "exits": lambda: os._exit(1),
+    "is killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stops": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+}
+MODES = {"waits": waits, "dies": dies}
+
+
+@pipes_function(message_writer=WRITER)
+def main(request: flask.Request, pipes: PipesContext) -> Any:
+    event = request.get_json()
+    return MODES[event["mode"]](pipes, event)
