@@ -62,7 +62,7 @@ MIN_FLUSH_TIMEOUT: Final = 2.0
 """Seconds that an upload has in any case, also when the run's deadline has passed."""
 RETRY_PAUSE: Final = 1.0
 """Seconds between two operations that upload the same chunk; within one, google-cloud-storage retries."""
-JOIN_RESERVE: Final = 0.5
+JOIN_RESERVE: Final = 1.0
 """Seconds for which the last flush is awaited after its end, so that it can say itself why it failed."""
 
 HEARTBEAT_CHUNK: Final = Chunk(HEARTBEAT, message_count=0)
