@@ -123,20 +123,12 @@ def pipes_function(
                 except GcfPipesError as error:
                     return _refusal(error)
                 _send_chunk_count_with_response(request_writer)
-                labels = begin_run_logs(pipes, execution)
-                forwarding = _forwarding(pipes, request_writer, labels)
                 with current_request(CurrentRequest(execution, request_writer.channel)):
-                    return _run(function, request, pipes, request_writer, forwarding)
+                    return _run(function, request, pipes, request_writer)
 
         return handle
 
     return decorate(function) if function else decorate
-
-
-def _forwarding(
-    pipes: PipesContext, writer: "_RequestMessageWriter", labels: dict[str, str]
-) -> AbstractContextManager[None]:
-    return ForwardedOutput(pipes.log_external_stream, labels) if writer.forwards_output else nullcontext()
 
 
 def _run(
@@ -144,11 +136,10 @@ def _run(
     request: "flask.Request",
     pipes: PipesContext,
     writer: "_RequestMessageWriter",
-    forwarding: AbstractContextManager[None],
 ) -> "ResponseReturnValue":
     try:
         try:
-            with closing(pipes), forwarding, _parent_only():  # nothing is forwarded any more when the session closes
+            with closing(pipes), writer.forwarding(pipes), _parent_only():
                 response = _complete_response(function(request, pipes))
         except BaseException as error:
             writer.close(describe_exception(error))
@@ -164,7 +155,6 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
     """Opens a channel of the process's writer for one request, and closes it with the outcome of the function."""
 
     channel: PipesCloudStorageMessageWriterChannel
-    forwards_output: bool
 
     def __init__(self, writer: PipesCloudStorageMessageWriter, execution: Execution, deadline: RunDeadline) -> None:
         self._writer = writer
@@ -174,13 +164,18 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
     @contextmanager
     def open(self, params: PipesParams) -> Iterator["_UserChannel"]:
         self.channel = self._writer.open_channel(params, self._deadline)
-        self.forwards_output = bool(params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY))
+        self._forwards_output = bool(params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY))
         self._user_channel = _UserChannel(self.channel)
         yield self._user_channel
 
     def get_opened_extras(self) -> PipesExtras:
         request = OpenedExtras(closes_with_request=True)
         return {**self._writer.get_opened_extras(), **self._execution.opened_extras, **request}
+
+    def forwarding(self, pipes: PipesContext) -> AbstractContextManager[None]:
+        """Label what is logged with the run, and forward the function's output if Dagster asks for it."""
+        labels = begin_run_logs(pipes, self._execution)
+        return ForwardedOutput(pipes.log_external_stream, labels) if self._forwards_output else nullcontext()
 
     def close(self, exception: PipesException | None) -> None:
         """Tell Dagster the outcome, and store what is left.
@@ -328,5 +323,5 @@ def _complete_response(result: "ResponseReturnValue | None") -> "flask.Response"
 def _status_exception(response: "flask.Response") -> PipesException | None:
     if response.status_code in range(200, 300):
         return None
-    body = response.get_data().decode("utf-8", errors="replace")
+    body = response.get_data()[: 4 * MAX_BODY_SHOWN].decode("utf-8", errors="replace")  # 4 bytes a character at most
     return describe_status(response.status_code, body[:MAX_BODY_SHOWN])

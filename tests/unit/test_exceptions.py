@@ -15,7 +15,7 @@ def raised(error: BaseException, *, cause: BaseException | None = None, context:
 
 def plain() -> BaseException:
     try:
-        return {}["key"]
+        raise AssertionError(dict[str, str]()["key"])
     except KeyError as error:
         return error
 

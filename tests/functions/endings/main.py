@@ -141,6 +141,19 @@ def levels(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {}
 
 
+def loops(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Make Pipes calls until one fails."""
+    while True:
+        pipes.log.info("still here")
+        never.wait(0.05)
+
+
+def bridges_logging(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Send all that is logged to Dagster, for good, and print so many MiB."""
+    logging.getLogger("gcf_pipes").addHandler(pipes.log.handlers[0])
+    return prints_much(pipes, event)
+
+
 def prints_much(pipes: PipesContext, event: dict[str, Any]) -> Any:
     """Print so many MiB."""
     line = "p" * 1023
@@ -250,6 +263,8 @@ MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
         leaves_a_thread,
         reports,
         levels,
+        loops,
+        bridges_logging,
         prints_much,
         logs_json,
         pipes_call_in_child,

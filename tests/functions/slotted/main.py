@@ -20,7 +20,7 @@ class SlottedStream:
     def flush(self) -> None: ...
 
 
-sys.stdout = SlottedStream()  # type: ignore[assignment] # it is what this function is for
+sys.stdout = SlottedStream()
 
 
 @pipes_function
