@@ -73,8 +73,16 @@ def pipes_function(
 
     The decorated function takes a `flask.Request` and a `dagster_pipes.PipesContext` and returns what a Flask view may
     return; None becomes an empty 204. It is called once a request, after the session has been claimed; its messages
-    are stored before the response leaves. What it raises is reported to Dagster and then raised again, so that
-    functions-framework logs it and answers as it always does.
+    are stored before the response leaves.
+
+    Dagster is told how the function ended when it has ended, also if it closes its context itself. What it raises is
+    reported and raised again, so that functions-framework logs it and answers as it always does. What is no `Exception`
+    (`KeyboardInterrupt`, `asyncio.CancelledError`, ...) is answered with a 500 too, and does not end the server. A
+    response that is not 2xx is reported as an exception, and reaches the caller unchanged. Threads that go on after the
+    function has ended can send nothing more: their Pipes calls raise `DagsterPipesError`.
+
+    A forked child process cannot make Pipes calls: they raise `DagsterPipesError`. What it prints stays with the
+    function, and a child that leaves the function's code ends.
 
     A call that is refused before the function runs gets the status and code of the error, see `gcf_pipes`, as
     `{"error": {"code": ..., "message": ...}}`, and the same text in the function's log.
@@ -86,7 +94,8 @@ def pipes_function(
     If Dagster asks for it (`forward_logs` of the resource), what the function prints also reaches Dagster: `print`,
     stdlib logging, warnings, and the traceback of what it raises. That is the output of the request's own thread and of
     what runs in a copy of its context: asyncio tasks do, threads do by `contextvars.copy_context().run`. Child
-    processes and what writes to the file descriptors is not seen.
+    processes and what writes to the file descriptors is not seen. `print` never waits and never fails: what is printed
+    faster than it can be stored is dropped, and a warning says how much that was.
 
     Usable bare or with arguments:
 
@@ -100,6 +109,9 @@ def pipes_function(
         function: The function to decorate.
         context_loader: Loads the context. Default: from the request or, if the request names one, from a bucket.
         message_writer: Writes the messages. Default: `PipesCloudStorageMessageWriter()`.
+
+    Raises:
+        TypeError: The function does not take two arguments, or is an `async def`.
     """
     _warn_if_any_bucket_may_be_named()
     process = Process()
@@ -184,8 +196,10 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
             PipesMessagesNotStoredError: Messages could not be stored.
         """
         exception = exception or self._user_channel.exception
-        self.channel.write_message(make_message("closed", {"exception": exception} if exception else {}))
-        self.channel.close()
+        try:
+            self.channel.write_message(make_message("closed", {"exception": exception} if exception else {}))
+        finally:
+            self.channel.close()
 
 
 class _UserChannel(PipesMessageWriterChannel):
@@ -234,14 +248,17 @@ def _parent_only() -> Iterator[None]:
 
 
 def _exit(error: BaseException | None) -> NoReturn:
-    """End this process as Python ends one with that error, but without the handlers that the parent has set up."""
-    code = error.code if isinstance(error, SystemExit) else error and format_exception(error)
-    if code is not None and not isinstance(code, int):
-        sys.stderr.write(f"{code}\n")
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code or 0)
+    """End this process as Python ends one with that error, but without the handlers that its parent has set up."""
+    status = 1 if error else 0
+    try:
+        if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+            status = error.code or 0
+        elif error:
+            sys.stderr.write(f"{error.code}\n" if isinstance(error, SystemExit) else format_exception(error))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 def _check_signature(function: object) -> None:

@@ -60,6 +60,11 @@ def closes_with_an_exception(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {"handled": True}
 
 
+def closes_with_a_description(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    pipes.close(event["exception"])
+    return {}
+
+
 def closes_then_answers(pipes: PipesContext, event: dict[str, Any]) -> Any:
     pipes.close()
     return answers(pipes, event)
@@ -255,6 +260,7 @@ MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
         closes_then_raises,
         closes_with_an_exception,
         closes_then_answers,
+        closes_with_a_description,
         chains,
         has_no_text,
         has_much_text,
