@@ -3,8 +3,11 @@
 import logging
 import math
 import time
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Final
+
+from dagster_pipes import DagsterPipesError
 
 from gcf_pipes._errors import PipesCancelledError, PipesDeadlineExceededError
 from gcf_pipes._protocol import SessionLocation
@@ -64,7 +67,8 @@ class Cancellation:
 
     def _poll_until_stopped(self) -> None:
         while not self._cancelled and not self._stopped.wait(POLL_INTERVAL):
-            self._poll()
+            with suppress(DagsterPipesError):  # a logging handler of the user's may send our warning to this session
+                self._poll()
 
     def _poll(self) -> None:
         try:

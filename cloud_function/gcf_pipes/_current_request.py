@@ -38,7 +38,8 @@ def current_request(request: CurrentRequest) -> Iterator[None]:
 def pipes_cancelled() -> bool:
     """Whether Dagster has terminated the run of the current request; for a long loop that makes no Pipes calls.
 
-    A thread that the function starts sees it if it runs in a copy of the context (`contextvars.copy_context`).
+    A thread that the function starts sees it if it runs in a copy of the context (`contextvars.copy_context`); a forked
+    child process sees what was known when it was forked.
     """
     request = _current.get(None)
     return request is not None and request.channel.cancelled

@@ -73,8 +73,16 @@ def pipes_function(
 
     The decorated function takes a `flask.Request` and a `dagster_pipes.PipesContext` and returns what a Flask view may
     return; None becomes an empty 204. It is called once a request, after the session has been claimed; its messages
-    are stored before the response leaves. What it raises is reported to Dagster and then raised again, so that
-    functions-framework logs it and answers as it always does.
+    are stored before the response leaves.
+
+    Dagster is told how the function ended when it has ended, also if it closes its context itself. What it raises is
+    reported and raised again, so that functions-framework logs it and answers as it always does. What is no `Exception`
+    (`KeyboardInterrupt`, `asyncio.CancelledError`, ...) is answered with a 500 too, and does not end the server. A
+    response that is not 2xx is reported as an exception, and reaches the caller unchanged. Threads that go on after the
+    function has ended can send nothing more: their Pipes calls raise `DagsterPipesError`.
+
+    A forked child process cannot make Pipes calls: they raise `DagsterPipesError`. What it prints stays with the
+    function, and a child that leaves the function's code ends.
 
     A call that is refused before the function runs gets the status and code of the error, see `gcf_pipes`, as
     `{"error": {"code": ..., "message": ...}}`, and the same text in the function's log.
@@ -86,7 +94,8 @@ def pipes_function(
     If Dagster asks for it (`forward_logs` of the resource), what the function prints also reaches Dagster: `print`,
     stdlib logging, warnings, and the traceback of what it raises. That is the output of the request's own thread and of
     what runs in a copy of its context: asyncio tasks do, threads do by `contextvars.copy_context().run`. Child
-    processes and what writes to the file descriptors is not seen.
+    processes and what writes to the file descriptors is not seen. `print` never waits and never fails: what is printed
+    faster than it can be stored is dropped, and a warning says how much that was.
 
     Usable bare or with arguments:
 
@@ -100,6 +109,9 @@ def pipes_function(
         function: The function to decorate.
         context_loader: Loads the context. Default: from the request or, if the request names one, from a bucket.
         message_writer: Writes the messages. Default: `PipesCloudStorageMessageWriter()`.
+
+    Raises:
+        TypeError: The function does not take two arguments, or is an `async def`.
     """
     _warn_if_any_bucket_may_be_named()
     process = Process()
@@ -125,20 +137,12 @@ def pipes_function(
                 except GcfPipesError as error:
                     return _refusal(error)
                 _send_chunk_count_with_response(request_writer)
-                labels = begin_run_logs(pipes, execution)
-                forwarding = _forwarding(pipes, request_writer, labels)
                 with current_request(CurrentRequest(execution, request_writer.channel)):
-                    return _run(function, request, pipes, request_writer, forwarding)
+                    return _run(function, request, pipes, request_writer)
 
         return handle
 
     return decorate(function) if function else decorate
-
-
-def _forwarding(
-    pipes: PipesContext, writer: "_RequestMessageWriter", labels: dict[str, str]
-) -> AbstractContextManager[None]:
-    return ForwardedOutput(pipes.log_external_stream, labels) if writer.forwards_output else nullcontext()
 
 
 def _run(
@@ -146,11 +150,10 @@ def _run(
     request: "flask.Request",
     pipes: PipesContext,
     writer: "_RequestMessageWriter",
-    forwarding: AbstractContextManager[None],
 ) -> "ResponseReturnValue":
     try:
         try:
-            with closing(pipes), forwarding, _parent_only():  # nothing is forwarded any more when the session closes
+            with closing(pipes), writer.forwarding(pipes), _parent_only():
                 response = _complete_response(function(request, pipes))
         except BaseException as error:
             writer.close(describe_exception(error))
@@ -166,7 +169,6 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
     """Opens a channel of the process's writer for one request, and closes it with the outcome of the function."""
 
     channel: PipesCloudStorageMessageWriterChannel
-    forwards_output: bool
 
     def __init__(self, writer: PipesCloudStorageMessageWriter, execution: Execution, deadline: RunDeadline) -> None:
         self._writer = writer
@@ -176,13 +178,18 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
     @contextmanager
     def open(self, params: PipesParams) -> Iterator["_UserChannel"]:
         self.channel = self._writer.open_channel(params, self._deadline)
-        self.forwards_output = bool(params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY))
+        self._forwards_output = bool(params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY))
         self._user_channel = _UserChannel(self.channel)
         yield self._user_channel
 
     def get_opened_extras(self) -> PipesExtras:
         request = OpenedExtras(closes_with_request=True)
         return {**self._writer.get_opened_extras(), **self._execution.opened_extras, **request}
+
+    def forwarding(self, pipes: PipesContext) -> AbstractContextManager[None]:
+        """Label what is logged with the run, and forward the function's output if Dagster asks for it."""
+        labels = begin_run_logs(pipes, self._execution)
+        return ForwardedOutput(pipes.log_external_stream, labels) if self._forwards_output else nullcontext()
 
     def close(self, exception: PipesException | None) -> None:
         """Tell Dagster the outcome, and store what is left.
@@ -191,8 +198,10 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
             PipesMessagesNotStoredError: Messages could not be stored.
         """
         exception = exception or self._user_channel.exception
-        self.channel.write_message(make_message("closed", {"exception": exception} if exception else {}))
-        self.channel.close()
+        try:
+            self.channel.write_message(make_message("closed", {"exception": exception} if exception else {}))
+        finally:
+            self.channel.close()
 
 
 class _UserChannel(PipesMessageWriterChannel):
@@ -241,14 +250,17 @@ def _parent_only() -> Iterator[None]:
 
 
 def _exit(error: BaseException | None) -> NoReturn:
-    """End this process as Python ends one with that error, but without the handlers that the parent has set up."""
-    code = error.code if isinstance(error, SystemExit) else error and format_exception(error)
-    if code is not None and not isinstance(code, int):
-        sys.stderr.write(f"{code}\n")
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code or 0)
+    """End this process as Python ends one with that error, but without the handlers that its parent has set up."""
+    status = 1 if error else 0
+    try:
+        if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+            status = error.code or 0
+        elif error:
+            sys.stderr.write(f"{error.code}\n" if isinstance(error, SystemExit) else format_exception(error))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 def _check_signature(function: object) -> None:
@@ -330,5 +342,5 @@ def _complete_response(result: "ResponseReturnValue | None") -> "flask.Response"
 def _status_exception(response: "flask.Response") -> PipesException | None:
     if response.status_code in range(200, 300):
         return None
-    body = response.get_data().decode("utf-8", errors="replace")
+    body = response.get_data()[: 4 * MAX_BODY_SHOWN].decode("utf-8", errors="replace")  # 4 bytes a character at most
     return describe_status(response.status_code, body[:MAX_BODY_SHOWN])

@@ -42,8 +42,8 @@ def describe_status(status: int, body: str) -> PipesException:
 
 
 def bound_exception(exception: PipesException) -> PipesException:
-    """Return a description within bounds, of one that others have made."""
-    return _bounded(exception, _links_of_description, lambda description: description)
+    """Return a description within bounds, of one that others have made; a field that it lacks is empty."""
+    return _bounded(exception, _links_of_description, _complete)
 
 
 def _traceback(error: BaseException) -> TracebackException:
@@ -92,10 +92,15 @@ def _links(error: TracebackException) -> Iterator[tuple[_Link, TracebackExceptio
 
 
 def _links_of_description(exception: PipesException) -> Iterator[tuple[_Link, PipesException]]:
-    if exception["cause"]:
-        yield "cause", exception["cause"]
-    if exception["context"]:
-        yield "context", exception["context"]
+    if cause := exception.get("cause"):
+        yield "cause", cause
+    if context := exception.get("context"):
+        yield "context", context
+
+
+def _complete(exception: PipesException) -> PipesException:
+    stack = [*exception.get("stack", ())]
+    return _exception(exception.get("message", ""), stack=stack, name=exception.get("name"))
 
 
 def _describe(error: TracebackException) -> PipesException:

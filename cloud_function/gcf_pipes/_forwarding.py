@@ -113,11 +113,11 @@ class ForwardedOutput:
         return held[:end]
 
     def _forward(self, stream_name: str, lines: str) -> None:
-        text = _printable(self._unstructured(lines))
+        text = self._unstructured(lines)
         # what could not be stored, the session raises when it is closed; the user's code may have closed it itself
         with suppress(DagsterPipesError):
             for start in range(0, len(text), MAX_TEXT):
-                self._send(stream_name, text[start : start + MAX_TEXT])
+                self._send(stream_name, _printable(text[start : start + MAX_TEXT]))
 
     def _unstructured(self, lines: str) -> str:
         """The message of a log line that is structured with the request's labels; what the user printed as it is."""

@@ -7,7 +7,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Final, TypedDict
 
@@ -39,6 +39,7 @@ from gcf_pipes._protocol import (
     HEARTBEAT,
     HEARTBEAT_INTERVAL,
     KEY_PREFIX_PARAM,
+    MAX_CHUNK_BYTES,
     OpenedExtras,
     SessionLocation,
 )
@@ -60,9 +61,11 @@ DEFAULT_UPLOAD_TIMEOUT: Final = 30.0
 
 MIN_FLUSH_TIMEOUT: Final = 2.0
 """Seconds that an upload has in any case, also when the run's deadline has passed."""
+FIRST_UPLOAD_TIMEOUT: Final = 10.0
+"""Seconds after which an upload that stalls is started again: a heartbeat must not be late by three intervals."""
 RETRY_PAUSE: Final = 1.0
 """Seconds between two operations that upload the same chunk; within one, google-cloud-storage retries."""
-JOIN_RESERVE: Final = 0.5
+JOIN_RESERVE: Final = 1.0
 """Seconds for which the last flush is awaited after its end, so that it can say itself why it failed."""
 
 HEARTBEAT_CHUNK: Final = Chunk(HEARTBEAT, message_count=0)
@@ -197,7 +200,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
 
     def _claim(self, line: bytes) -> None:
         try:
-            self._store.create(self._next_key(), line, timeout=self._operation_timeout())
+            self._store.create(self._next_key(), line, timeout=self._within_deadline(self._upload_timeout))
         except PipesObjectExistsError as error:
             raise PipesDuplicateCallError(
                 f"Another delivery of this call has claimed the session at {self._location.uri}; "
@@ -205,7 +208,6 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             ) from error
         self._chunk_count = 1
         self._uploader.start()
-        self._cancellation.start()
 
     def _write(self, line: bytes, method: str) -> None:
         if method == "closed":
@@ -224,18 +226,20 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
 
     def _seal(self, closed: bytes) -> None:
         dropped = self._buffer.seal()
-        if dropped and not self._failure:
-            text = (
-                f"[pipes] {dropped:,} pieces of the function's output were dropped here: it printed faster than they "
-                "could be stored. The function's own log has them."
-            )
-            _logger.warning(text)
-            self._buffer.finish(encode_message(make_message("log", {"message": text, "level": "WARNING"})), closed)
-        else:
+        if not dropped or self._failure:
             self._buffer.finish(closed)
+            return
+        text = (
+            f"[pipes] {dropped:,} pieces of the function's output were dropped here: it printed faster than they could "
+            "be stored. The function's own log has them."
+        )
+        self._buffer.finish(encode_message(make_message("log", {"message": text, "level": "WARNING"})), closed)
+        with suppress(DagsterPipesError):  # a logging handler of the user's may send it to this session
+            _logger.warning(text)
 
     def _upload_chunks(self) -> None:
         try:
+            self._cancellation.start()
             while (chunk := self._buffer.take(self._heartbeat_interval)) or not self._buffer.drained:
                 self._upload(chunk or HEARTBEAT_CHUNK)
         except Exception as error:  # noqa: BLE001 - re-raised, as the cause, in the request's own thread
@@ -243,9 +247,10 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
 
     def _upload(self, chunk: Chunk) -> None:
         self._in_upload = chunk.message_count
+        timeout = min(FIRST_UPLOAD_TIMEOUT, self._upload_timeout)
         while not self._failure:
             try:
-                self._store.create(self._next_key(), chunk.data, timeout=self._operation_timeout())
+                self._store.create(self._next_key(), chunk.data, timeout=self._within_deadline(timeout))
             except PipesStorageError as error:
                 if not error.transient or time.monotonic() >= self._give_up_at:
                     raise
@@ -253,13 +258,14 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
                 self._chunk_count += 1
                 self._in_upload = 0
                 return
+            timeout *= 2  # a large chunk may need it
             time.sleep(RETRY_PAUSE)
 
     def _next_key(self) -> str:
         return self._location.chunk_key(self._chunk_count + 1)
 
-    def _operation_timeout(self) -> float:
-        return min(self._upload_timeout, max(self._give_up_at - time.monotonic(), MIN_FLUSH_TIMEOUT))
+    def _within_deadline(self, timeout: float) -> float:
+        return min(timeout, max(self._give_up_at - time.monotonic(), MIN_FLUSH_TIMEOUT))
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -291,18 +297,18 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when
             the first session opens.
         flush_interval: Seconds that a message waits for others before its chunk is uploaded, at most 5. Default 0.2.
-        max_chunk_bytes: Size at which a chunk is uploaded without waiting, in bytes. Default 1 MiB.
+        max_chunk_bytes: Size at which a chunk is uploaded without waiting, in bytes, at most 64 MiB. Default 1 MiB.
         max_buffer_bytes: Size of the messages that may wait for their upload, in bytes. Default 8 MiB.
         upload_timeout: Seconds that the first upload, which claims the session, may take with its retries, and that the
-            last flush may take if the run's deadline is not known. Other uploads are retried until the run's deadline,
-            each attempt within this time. Default 30.
+            last flush may take if the run's deadline is not known. Other uploads are retried until the run's deadline.
+            Default 30.
         heartbeat_interval: Seconds without a chunk after which a heartbeat is written, so that Dagster knows that the
             function lives. Default 10.
         admission: The buckets and the prefix that a call may name. Defaults to what the environment variables
             `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
 
     Raises:
-        ValueError: `flush_interval` or `heartbeat_interval` is out of its range.
+        ValueError: `flush_interval`, `heartbeat_interval` or `max_chunk_bytes` is out of its range.
     """
 
     def __init__(
@@ -318,6 +324,8 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
     ) -> None:
         if not 0 <= flush_interval <= MAX_FLUSH_INTERVAL:
             raise ValueError(f"Expected `flush_interval` to be 0 to {MAX_FLUSH_INTERVAL:g} s, got {flush_interval!r}.")
+        if not 0 < max_chunk_bytes <= MAX_CHUNK_BYTES:
+            raise ValueError(f"Expected `max_chunk_bytes` to be 1 to {MAX_CHUNK_BYTES:,}, got {max_chunk_bytes!r}.")
         if not heartbeat_interval > 0:
             raise ValueError(f"Expected `heartbeat_interval` to be more than 0 s, got {heartbeat_interval!r}.")
         self._admission = admission or Admission.from_environment()

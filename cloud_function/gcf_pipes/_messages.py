@@ -54,7 +54,7 @@ def _is_deeper(value: object, levels: int) -> bool:
     """Whether a value has more levels of arrays and objects; it may contain itself."""
     if not isinstance(value, (dict, list, tuple)):
         return False
-    parts = list(value.values() if isinstance(value, dict) else value)
+    parts = list(value.values()) if isinstance(value, dict) else value  # as json does: another thread may add a key
     return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
 
 

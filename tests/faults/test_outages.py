@@ -1,5 +1,6 @@
 """What a function does while Cloud Storage is away, slow or closed to it: its own uploads, and the cancel marker."""
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.memory import MIB, memory_of_workers
 from tests.conftest import FUNCTIONS
-from tests.faults import EVERY, READ, UPLOAD, Away, Fault, FaultProxy, Stall, after, first, storage_forbidden
+from tests.faults import EVERY, READ, UPLOAD, Away, Delay, Fault, FaultProxy, Stall, after, first, storage_forbidden
 from tests.faults.pairs import storage_client as storage_of
 from tests.faults.plan import STORAGE_UNAVAILABLE, Action
 from tests.helpers import bootstrap, stored_sessions, summarize, wait_until
@@ -118,6 +119,16 @@ def test_a_pipes_call_waits_for_room_until_the_run_is_cancelled(
             channel.close()
 
 
+def test_the_runs_deadline_counts_from_the_arrival_of_its_request(
+    function: FunctionServer, proxy: FaultProxy, bucket: str, storage_client: storage.Client
+) -> None:
+    with proxy.planned(Fault(UPLOAD.of(r"/1\.json$"), Delay(3.0))):
+        assert call(function, bucket, mode="loops", timeout=5).status_code == 500
+    closed = stored_sessions(storage_client, bucket)["session"][-1]
+    text = closed["params"]["exception"]["message"]
+    assert re.search(r"PipesDeadlineExceededError: The function ran out of time after [45] s", text)
+
+
 # -------------------------------------------------------------------------------------------------------------- output
 
 
@@ -134,6 +145,14 @@ def test_output_that_does_not_fit_is_dropped_counted_and_reported(
     assert warning["params"]["message"].startswith(text)
     assert closed["method"] == "closed"
     function.child.wait_for_output(text)
+
+
+def test_a_handler_that_sends_our_own_warnings_to_the_session_does_no_harm(
+    function: FunctionServer, proxy: FaultProxy, bucket: str, storage_client: storage.Client
+) -> None:
+    with proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Away(3.0))):
+        assert call(function, bucket, mode="bridges_logging", mib=20).status_code == 200
+    assert stored_sessions(storage_client, bucket)["session"][-1]["params"] == {}
 
 
 def test_after_an_upload_has_failed_for_good_no_output_is_kept(

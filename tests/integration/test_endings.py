@@ -20,7 +20,7 @@ from google.cloud import storage
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.functions import FunctionServer
 from local_stack.processes import python_command, run_process
-from tests.helpers import bootstrap, calling_asset, run, step_error
+from tests.helpers import bootstrap, calling_asset, run, step_error, stored_sessions, summarize, wait_until
 
 TERMINATED = """
 import os, sys
@@ -110,3 +110,23 @@ def test_a_flush_interval_that_sigkill_would_overtake_is_refused(flush_interval:
 def test_a_heartbeat_interval_that_is_no_interval_is_refused(heartbeat_interval: float) -> None:
     with pytest.raises(ValueError, match="Expected `heartbeat_interval` to be more than 0 s, got"):
         PipesCloudStorageMessageWriter(heartbeat_interval=heartbeat_interval)
+
+
+def test_a_writer_alone_writes_heartbeats_until_it_is_closed(bucket: str, storage_client: storage.Client) -> None:
+    writer = PipesCloudStorageMessageWriter(storage_client, heartbeat_interval=0.1)
+    opened = writer.get_opened_payload()
+    assert opened["extras"]["heartbeat_interval"] == 0.1
+    with writer.open({"bucket": bucket, "key_prefix": "session"}) as channel:
+        channel.write_message(make_message("opened", opened))
+        wait_until(lambda: channel.chunk_count >= 4)
+        channel.write_message(make_message("closed", {}))
+    count = channel.chunk_count
+    blobs = [storage_client.bucket(bucket).blob(f"session/{number}.json") for number in range(2, count)]
+    assert {blob.download_as_bytes() for blob in blobs} == {b"\n"}
+    assert summarize(stored_sessions(storage_client, bucket)["session"]) == ["opened", "closed"]
+
+
+@pytest.mark.parametrize("max_chunk_bytes", [0, -1, 64 * 1024 * 1024 + 1])
+def test_a_chunk_that_the_reader_would_not_take_is_refused(max_chunk_bytes: int) -> None:
+    with pytest.raises(ValueError, match="Expected `max_chunk_bytes` to be 1 to 67,108,864, got"):
+        PipesCloudStorageMessageWriter(max_chunk_bytes=max_chunk_bytes)

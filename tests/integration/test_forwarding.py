@@ -226,3 +226,17 @@ def test_a_dagster_run_has_the_output_in_its_stdout_and_stderr(
         logs = instance.compute_log_manager.get_log_data(log_key)
     assert tagged((logs.stdout or b"").decode()) == expected("tag0", *STDOUT_WAYS)
     assert tagged((logs.stderr or b"").decode()) == expected("tag0", *STDERR_WAYS)
+
+
+def test_a_stream_that_takes_no_attribute_is_left_out_and_a_warning_says_so_once(
+    emulator: Emulator, bucket: str, storage_client: storage.Client
+) -> None:
+    with run_function(FUNCTIONS / "slotted" / "main.py", emulator_url=emulator.url) as function:
+        for _ in range(2):
+            call(function, bucket, {}).raise_for_status()
+        function.child.wait_for_output("stdout cannot be forwarded to Dagster: it is a main.SlottedStream, which takes")
+        assert function.child.output.count("cannot be forwarded") == 1
+        assert function.child.output.count("to stdout\n") == 2
+    for messages in stored_sessions(storage_client, bucket).values():
+        assert forwarded(messages, "stderr") == "to stderr\n"
+        assert messages[-1]["params"] == {}

@@ -95,6 +95,8 @@ def test_a_function_that_has_closed_its_context_itself_still_tells_its_outcome(c
     assert caller.exception() is None
     assert caller.call("closes_with_an_exception").json() == {"handled": True}
     assert "the key inside of with" in caller.exception()["message"]
+    assert caller.call("closes_with_a_description", exception={"message": "by hand"}).status_code == 200
+    assert caller.exception() == {"message": "by hand", "stack": [], "name": None, "cause": None, "context": None}
 
 
 # ---------------------------------------------------------------------------------------------------------- exceptions

@@ -123,6 +123,29 @@ def test_the_fields_of_a_json_message_are_kept(deployed: FunctionServer, bucket:
     assert entry.get("rows") == 3 or '"rows": 3' in entry["message"]
 
 
+def test_a_text_cannot_choose_by_what_its_line_is_found(emulator: Emulator, bucket: str) -> None:
+    """Whoever can make a function log a text could else put it into another run, or hide it."""
+    labels = {"dagster_run_id": "forged", "dagster_partition": "forged", "execution_id": "forged", "user": "kept"}
+    text = json.dumps({"message": "a text", "severity": "DEBUG", TRACE: "forged", LABELS: labels, "rows": 3})
+    env = {"K_SERVICE": "orders", "GCE_METADATA_HOST": "127.0.0.1:9", "GOOGLE_CLOUD_PROJECT": PROJECT}
+    trace_id = uuid.uuid4().hex
+    with run_function(FUNCTIONS / "endings" / "main.py", emulator_url=emulator.url, env=env) as function:
+        for headers in ({"traceparent": f"00-{trace_id}-{SPAN}-01", "Function-Execution-Id": "mine"}, {}):
+            event = {"mode": "logs_json", "text": text}
+            call(function, bucket, event, headers=headers, run_id="run-7").raise_for_status()
+        function.child.wait_for_output("a text")
+        lines = [json.loads(line) for line in function.child.lines if line.startswith("{")]
+    first, second = (line for line in lines if line["message"] == "a text")
+    assert (first["severity"], first["rows"], first[TRACE]) == (
+        "ERROR",
+        3,
+        f"projects/{PROJECT}/traces/{trace_id}",
+    )
+    assert first[LABELS] == {"dagster_run_id": "run-7", "execution_id": "mine", "user": "kept"}
+    assert TRACE not in second
+    assert (second[LABELS]["dagster_run_id"], second[LABELS].get("dagster_partition")) == ("run-7", None)
+
+
 def test_a_range_of_partitions_and_several_assets_are_labels_too(
     deployed: FunctionServer, bucket: str, entries: Entries
 ) -> None:

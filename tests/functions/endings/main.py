@@ -60,6 +60,11 @@ def closes_with_an_exception(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {"handled": True}
 
 
+def closes_with_a_description(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    pipes.close(event["exception"])
+    return {}
+
+
 def closes_then_answers(pipes: PipesContext, event: dict[str, Any]) -> Any:
     pipes.close()
     return answers(pipes, event)
@@ -139,6 +144,19 @@ def levels(pipes: PipesContext, event: dict[str, Any]) -> Any:
     for level in (5, 10, 19, 20, 25, 30, 45, 60):
         pipes.log.log(level, f"at {level}")
     return {}
+
+
+def loops(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Make Pipes calls until one fails."""
+    while True:
+        pipes.log.info("still here")
+        never.wait(0.05)
+
+
+def bridges_logging(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Send all that is logged to Dagster, for good, and print so many MiB."""
+    logging.getLogger("gcf_pipes").addHandler(pipes.log.handlers[0])
+    return prints_much(pipes, event)
 
 
 def prints_much(pipes: PipesContext, event: dict[str, Any]) -> Any:
@@ -242,6 +260,7 @@ MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
         closes_then_raises,
         closes_with_an_exception,
         closes_then_answers,
+        closes_with_a_description,
         chains,
         has_no_text,
         has_much_text,
@@ -250,6 +269,8 @@ MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
         leaves_a_thread,
         reports,
         levels,
+        loops,
+        bridges_logging,
         prints_much,
         logs_json,
         pipes_call_in_child,

@@ -1,0 +1,78 @@
+"""How an exception is described: as `dagster_pipes` does it where that is possible."""
+
+from traceback import TracebackException
+from typing import Any
+
+import dagster_pipes
+import pytest
+from gcf_pipes._exceptions import bound_exception, describe_exception, format_exception
+
+
+def raised(error: BaseException, *, cause: BaseException | None = None, context: BaseException | None = None) -> Any:
+    error.__cause__, error.__context__ = cause, context
+    return error
+
+
+def plain() -> BaseException:
+    try:
+        raise AssertionError(dict[str, str]()["key"])
+    except KeyError as error:
+        return error
+
+
+def chained() -> BaseException:
+    try:
+        try:
+            raise plain()
+        except KeyError as error:
+            raise ValueError("two\nlines") from error
+    except ValueError as error:
+        return error
+
+
+def looped() -> BaseException:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__context__ = second, first
+    return first
+
+
+def in_code_that_is_no_code() -> BaseException:
+    try:
+        compile("for for", "file", "exec")
+    except SyntaxError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(),
+        plain(),
+        chained(),
+        looped(),
+        in_code_that_is_no_code(),
+        raised(ValueError("both"), cause=plain(), context=chained()),
+        raised(KeyboardInterrupt("stop"), context=ValueError("context")),
+    ],
+)
+def test_an_exception_is_described_as_dagster_pipes_does_it(error: BaseException) -> None:
+    traceback = TracebackException(type(error), error, error.__traceback__)
+    described = dagster_pipes._pipes_exc_from_tb(traceback)  # noqa: SLF001 - it is what PipesContext uses
+    assert describe_exception(error) == described
+    assert bound_exception(described) == described
+
+
+class BrokenMeta(type):
+    __module__ = property(lambda cls: 1 / 0)
+
+
+class BrokenError(Exception, metaclass=BrokenMeta):
+    pass
+
+
+def test_an_exception_that_python_cannot_describe_is_described_by_its_name() -> None:
+    text = "BrokenError, which Python cannot describe because of ZeroDivisionError\n"
+    description = describe_exception(BrokenError())
+    assert (description["message"], description["name"]) == (text, "BrokenError")
+    assert format_exception(BrokenError()) == text
