@@ -339,7 +339,13 @@ def _transient_errors() -> tuple[type[Exception], ...]:
         urllib3.exceptions.SSLError,
         urllib3.exceptions.TimeoutError,
     )
-    of_python = (ConnectionError, TimeoutError, http.client.HTTPException)
+    of_python = (
+        ConnectionError,
+        TimeoutError,
+        http.client.BadStatusLine,
+        http.client.IncompleteRead,
+        http.client.ResponseNotReady,
+    )
     return (data_corruption, TransportError, *of_requests, *of_urllib3, *of_python)
 
 

@@ -18,7 +18,7 @@ DEFAULT_PAYLOADS: Final = 100_000
 BATCH: Final = 2_000
 """Payloads a hypothesis run; it remembers what it has tried, so that one long run would grow without end."""
 SHOWN: Final = 4_000
-MAX_MEMORY: Final = 1024
+MAX_MEMORY: Final = 512
 """MiB that the process may have at its peak, with hypothesis, Flask and all. A more hungry one is a failure."""
 
 

@@ -14,6 +14,7 @@ from google.cloud import storage
 
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
+from local_stack.processes import ProcessError
 from tests.conftest import FUNCTIONS
 from tests.helpers import bootstrap
 
@@ -126,6 +127,18 @@ def test_a_function_takes_only_the_buckets_and_the_prefix_that_it_is_configured_
         assert list(storage_client.list_blobs(bucket)) == []
         body = {"mode": "ok", **bootstrap(bucket, "dagster-pipes/x")}
         assert requests.post(function.url, json=body, timeout=30).json() == {"ok": True}
+
+
+@pytest.mark.parametrize(("variable", "value"), [("GCF_PIPES_BUCKETS", ","), ("GCF_PIPES_KEY_PREFIX", "/")])
+def test_a_function_whose_configuration_names_nothing_does_not_start(
+    emulator: Emulator, variable: str, value: str
+) -> None:
+    main = FUNCTIONS / "modes" / "main.py"
+    with (
+        pytest.raises(ProcessError, match=f"Expected {variable} to be "),
+        run_function(main, emulator_url=emulator.url, env={variable: value}),
+    ):
+        pass
 
 
 def test_a_function_that_is_not_configured_says_so_in_its_log(function: FunctionServer) -> None:

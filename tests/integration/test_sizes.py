@@ -6,6 +6,7 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -106,10 +107,9 @@ def test_hostile_calls_at_once_take_little_memory(
     pid = fresh_function.child.process.pid
     before = memory_of_workers("VmHWM", pid)
     bodies = [body_of(keys, guarded_bucket) for _ in range(AT_ONCE)]
+    post = partial(requests.post, fresh_function.url, headers=JSON, timeout=60)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        responses = list(
-            pool.map(lambda body: requests.post(fresh_function.url, data=body, headers=JSON, timeout=60), bodies)
-        )
+        responses = list(pool.map(lambda body: post(data=body), bodies))
     for response in responses:
         assert (response.status_code, text in response.text) == (400 if text else 200, True)
     assert memory_of_workers("VmHWM", pid) - before < AT_ONCE * 45 * MIB + 2 * sum(map(len, bodies))
