@@ -358,7 +358,7 @@ def test_exceptions_traceback_is_in_the_metadata_causes_first() -> None:
     )
     error = find_error(FAILED, replace(COMPLETE, exception=exception), METADATA)
     assert error is not None
-    assert error.metadata["traceback"] == MetadataValue.md(
+    assert error.metadata["cloud_function/traceback"] == MetadataValue.md(
         "```\n  in f\nKeyError: 'id'\n\n  in main\nValueError: boom\n\n```"
     )
 
@@ -367,7 +367,7 @@ def test_context_of_an_exception_is_shown_if_it_has_no_cause() -> None:
     exception = {**raised("ValueError: boom"), "context": raised("KeyError: 'id'")}
     error = find_error(ANSWERED, replace(COMPLETE, exception=exception), METADATA)  # type: ignore[arg-type]
     assert error is not None
-    assert error.metadata["traceback"] == MetadataValue.md("```\nKeyError: 'id'\nValueError: boom\n```")
+    assert error.metadata["cloud_function/traceback"] == MetadataValue.md("```\nKeyError: 'id'\nValueError: boom\n```")
 
 
 def test_what_ended_the_reading_is_the_cause() -> None:
