@@ -3,7 +3,7 @@
     {"task": "customers", "table_uri": "gs://lake/customers", "rows": 2000}
     {"task": "monthly_weather", "table_uri": "gs://lake/monthly_weather", "source_uri": "gs://lake/weather.csv"}
 
-A table or a source can be at a local path as well.
+Off Cloud Run a table or a source can be at a local path as well.
 """
 
 import logging

@@ -9,8 +9,11 @@ from threading import Event, Thread
 from typing import Any, TypeVar
 
 from dagster import (
+    AssetCheckEvaluation,
     AssetExecutionContext,
+    AssetMaterialization,
     AssetsDefinition,
+    DagsterEventType,
     DagsterInstance,
     ExecuteInProcessResult,
     MaterializeResult,
@@ -64,6 +67,19 @@ def logged(instance: DagsterInstance, run_id: str) -> list[str]:
     """Return the log lines of a run that are not Dagster's own events, nor ours."""
     lines = [entry.user_message for entry in instance.all_logs(run_id) if not entry.is_dagster_event]
     return [line for line in lines if not line.startswith("[pipes]")]
+
+
+def materializations(instance: DagsterInstance, run_id: str) -> list[AssetMaterialization]:
+    """Return the materializations of a run, those of a step that failed too."""
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
+    return [event.materialization for event in events if event.is_step_materialization]
+
+
+def check_evaluations(instance: DagsterInstance, run_id: str) -> list[AssetCheckEvaluation]:
+    """Return the check evaluations of a run, those of a step that failed too."""
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
+    kind = DagsterEventType.ASSET_CHECK_EVALUATION
+    return [event.asset_check_evaluation_data for event in events if event.event_type == kind]
 
 
 def step_error(result: ExecuteInProcessResult, step: str = "orders") -> str:

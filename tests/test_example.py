@@ -1,6 +1,7 @@
 """The example, as a user runs it: its assets in Dagster, its function in functions-framework, an emulator between."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from tasks.tables import replace_rows
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from examples.definitions import Locations, defs
 from local_stack.emulators import EMBEDDED, run_emulator
-from local_stack.functions import run_function
+from local_stack.functions import FunctionServer, run_function
 
 SOURCE = Path(__file__).parent.parent / "examples" / "data" / "weather.csv"
 BUCKET = "example"
@@ -372,3 +373,41 @@ def test_event_that_a_task_cannot_use_fails_the_step_with_a_clear_text(
 def test_month_task_without_a_monthly_partition_fails_the_step_with_a_clear_text(lake: Path) -> None:
     event = {"task": "monthly_weather", "source_uri": str(SOURCE), "table_uri": str(lake / "orders")}
     assert "Expected the asset's partition to be one month, got none" in failure(run_event(event, lake))
+
+
+@pytest.fixture(scope="module")
+def on_cloud_run(stack: None) -> Iterator[FunctionServer]:
+    """The example's function as Cloud Run starts it."""
+    with run_function(emulator_url=os.environ["STORAGE_EMULATOR_HOST"], env={"K_SERVICE": "example"}) as function:
+        yield function
+
+
+@pytest.mark.parametrize("path", ["/proc/self/environ", "file:///proc/self/environ", "../../proc/self/environ"])
+def test_a_local_path_is_neither_read_nor_written_on_cloud_run(
+    on_cloud_run: FunctionServer, lake: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUNCTION_URL", on_cloud_run.url)
+    table = f"gs://{BUCKET}/table"
+    weather = {"task": "monthly_weather", "source_uri": path, "table_uri": table}
+    error = failure(run_event(weather, lake))
+    assert f"Expected 'source_uri' in the event to be a `gs://` URI, got '{path}'" in error
+    customers = {"task": "customers", "table_uri": path, "rows": 1}
+    assert "Expected 'table_uri' in the event to be a `gs://` URI" in failure(run_event(customers, lake))
+
+
+def test_the_error_of_a_source_that_cannot_be_parsed_quotes_nothing_of_it(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = "location,date,precipitation,temp_max,temp_min,wind"
+    source = tmp_path / "weather.csv"
+    source.write_text(f"{header}\nSeattle,2012-01-01,hunter2,1,1,1\n")
+    monkeypatch.setenv("WEATHER_SOURCE_URI", str(source))
+    result = defs.resolve_job_def("monthly_weather_job").execute_in_process(
+        partition_key="2012-01-01", raise_on_error=False
+    )
+    data = result.failure_data_for_node("monthly_weather")
+    assert data
+    assert data.error
+    error = f"{data.error.to_string()}{data.user_failure_data}"
+    assert f"Expected {source} to be a CSV file with the columns location, date, precipitation" in error
+    assert "hunter2" not in error

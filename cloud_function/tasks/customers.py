@@ -8,7 +8,7 @@ import polars as pl
 from dagster_pipes import PipesContext
 from faker import Faker
 
-from tasks.event import get_integer, get_text
+from tasks.event import get_integer, get_uri
 from tasks.tables import append_rows, to_markdown
 
 DEFAULT_ROWS: Final = 2_000
@@ -36,7 +36,7 @@ def run(event: Mapping[str, Any], pipes: PipesContext) -> dict[str, Any]:
     Raises:
         EventError: A field of the event is missing or of the wrong type.
     """
-    table_uri = get_text(event, "table_uri", example="gs://lake/customers")
+    table_uri = get_uri(event, "table_uri", example="gs://lake/customers")
     row_count = get_integer(event, "rows", default=DEFAULT_ROWS, minimum=1)
     people = generate_people(row_count, get_integer(event, "seed", default=None, minimum=0), pipes)
     table = append_rows(table_uri, people)

@@ -1,5 +1,6 @@
 """Access to the fields of the event, with errors that tell the caller what to change."""
 
+import os
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
@@ -22,6 +23,22 @@ def get_text(event: Mapping[str, Any], field: str, *, example: str) -> str:
     if isinstance(value, str) and value:
         return value
     raise _error(field, "a string that is not empty", value, f"Set it in `event`, for example to {example!r}.")
+
+
+def get_uri(event: Mapping[str, Any], field: str, *, example: str) -> str:
+    """Return a field that must be there and hold a `gs://` URI, or off Cloud Run a local path.
+
+    On Cloud Run a local path is in the container: what is written there is lost, and what can be read there, such as
+    `/proc/self/environ`, is not the caller's to see.
+    Source of `K_SERVICE`: https://cloud.google.com/run/docs/container-contract#services-env-vars.
+
+    Raises:
+        EventError: It is missing, or holds something else.
+    """
+    uri = get_text(event, field, example=example)
+    if uri.startswith("gs://") or "K_SERVICE" not in os.environ:
+        return uri
+    raise _error(field, "a `gs://` URI", uri, "A function in the cloud neither reads nor writes local paths.")
 
 
 def get_integer(event: Mapping[str, Any], field: str, *, default: Default, minimum: int) -> int | Default:

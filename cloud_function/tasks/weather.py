@@ -12,7 +12,7 @@ import polars as pl
 from dagster_pipes import PipesContext
 from google.cloud import storage
 
-from tasks.event import get_text
+from tasks.event import get_uri
 from tasks.tables import TableState, replace_rows, to_markdown
 from tasks.weather_checks import check_every_day_once, check_plausible_values, month_end
 
@@ -30,6 +30,10 @@ DECIMALS: Final = 3
 """More than the data have, fewer than the noise of floating-point sums, which would change the data version."""
 
 
+class SourceError(ValueError):
+    """The source does not hold daily weather."""
+
+
 class PartitionError(ValueError):
     """The call is not for one month."""
 
@@ -44,9 +48,10 @@ def run(event: Mapping[str, Any], pipes: PipesContext) -> dict[str, Any]:
     Raises:
         EventError: A field of the event is missing or of the wrong type.
         PartitionError: The call is not for one month.
+        SourceError: The source is not a CSV file with the columns of `SOURCE_SCHEMA`.
     """
-    source_uri = get_text(event, "source_uri", example="gs://lake/weather.csv")
-    table_uri = get_text(event, "table_uri", example="gs://lake/monthly_weather")
+    source_uri = get_uri(event, "source_uri", example="gs://lake/weather.csv")
+    table_uri = get_uri(event, "table_uri", example="gs://lake/monthly_weather")
     month = get_month(pipes)
     source = read_source(source_uri)
     days = source.filter(pl.col("date").is_between(month, month_end(month)))
@@ -77,9 +82,18 @@ def get_month(pipes: PipesContext) -> date:
 
 
 def read_source(uri: str) -> pl.DataFrame:
-    """Read the daily weather from `gs://` or from a local path."""
+    """Read the daily weather from `gs://` or from a local path.
+
+    Raises:
+        SourceError: It is not a CSV file with the columns of `SOURCE_SCHEMA`.
+    """
     data = _download(uri) if uri.startswith("gs://") else Path(uri).read_bytes()
-    return pl.read_csv(BytesIO(data), columns=list(SOURCE_SCHEMA), schema_overrides=SOURCE_SCHEMA)
+    try:
+        return pl.read_csv(BytesIO(data), columns=list(SOURCE_SCHEMA), schema_overrides=SOURCE_SCHEMA)
+    except pl.exceptions.PolarsError as error:
+        reason = type(error).__name__
+    # outside of `except`: the text of polars quotes the file, and would go to Dagster with the chain
+    raise SourceError(f"Expected {uri} to be a CSV file with the columns {', '.join(SOURCE_SCHEMA)}, got a {reason}.")
 
 
 def aggregate(days: pl.DataFrame, month: date) -> pl.DataFrame:

@@ -206,8 +206,8 @@ def refusal(directory: FunctionDirectory, **arguments: Any) -> tuple[str, bool]:
     """Return what a failed look-up says, and whether Dagster may start the step again."""
     with pytest.raises(PipesCloudFunctionLookupError) as caught:
         resolve(directory, **arguments)
-    assert caught.value.metadata["function"].value == NAME
-    assert caught.value.metadata["function_console"].value == (
+    assert caught.value.metadata["cloud_function/name"].value == NAME
+    assert caught.value.metadata["cloud_function/function"].value == (
         "https://console.cloud.google.com/functions/details/europe-west1/orders?env=gen2&project=my-project"
     )
     return caught.value.description or "", caught.value.allow_retries

@@ -3,11 +3,11 @@
 import socket
 
 import pytest
-from dagster import AssetCheckSpec, DagsterEventType, DagsterInstance, build_asset_context, materialize
+from dagster import AssetCheckSpec, DagsterInstance, MetadataValue, build_asset_context, materialize
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionExceptionError
 from local_stack.functions import FunctionServer
-from tests.helpers import calling_asset, run, step_error
+from tests.helpers import calling_asset, check_evaluations, materializations, run, step_error
 
 
 def failure_of(url: str, mode: str, client: PipesCloudFunctionClient) -> str:
@@ -42,9 +42,9 @@ def test_the_failure_carries_metadata_with_the_whole_traceback(
     (event,) = [event for event in result.all_events if event.is_step_failure]
     assert event.step_failure_data.user_failure_data is not None
     metadata = event.step_failure_data.user_failure_data.metadata
-    assert metadata["function_url"].value == function.url
-    assert metadata["http_status"].value == 500
-    traceback = metadata["traceback"].value
+    assert metadata["cloud_function/function_url"] == MetadataValue.text(function.url)
+    assert metadata["cloud_function/http_status"].value == 500
+    traceback = metadata["cloud_function/traceback"].value
     assert isinstance(traceback, str)
     assert traceback.index("KeyError: 'the inner cause'") < traceback.index("ValueError: the table is broken")
 
@@ -121,17 +121,11 @@ def test_what_was_reported_before_the_failure_is_kept(
     asset = calling_asset(function.url, {"mode": "materialize_and_raise"}, check_specs=checks)
     with DagsterInstance.ephemeral() as instance:
         result = materialize([asset], resources={"cloud_function": client}, instance=instance, raise_on_error=False)
-        events = [entry.dagster_event for entry in instance.all_logs(result.run_id) if entry.dagster_event]
+        (materialization,) = materializations(instance, result.run_id)
+        evaluations = check_evaluations(instance, result.run_id)
     assert not result.success
-    (materialization,) = [event.materialization for event in events if event.is_step_materialization]
     assert materialization.metadata["rows"].value == 3
-    assert materialization.metadata["http_status"].value == 500
     assert (materialization.tags or {})["dagster/data_version"] == "v1"
-    evaluations = [
-        event.asset_check_evaluation_data
-        for event in events
-        if event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
-    ]
     assert {each.check_name: each.passed for each in evaluations} == {"not_empty": True, "fresh": False}
 
 

@@ -51,7 +51,6 @@ def test_a_materialization_arrives_with_metadata_and_data_version(
     (materialization,) = result.asset_materializations_for_node("orders")
     assert materialization.metadata["rows"] == MetadataValue.int(3)
     assert materialization.metadata["preview"] == MetadataValue.md("**bold**")
-    assert materialization.metadata["http_status"] == MetadataValue.int(200)
     assert materialization.tags is not None
     assert materialization.tags["dagster/data_version"] == "v1"
 

@@ -46,7 +46,7 @@ def run(url: str, **fields: Any) -> MaterializeResult:
 @pytest.mark.parametrize("url", URLS)
 def test_a_private_function_runs_and_its_messages_arrive(url: str) -> None:
     """Each URL of the function takes the audience that is made of it."""
-    assert (run(url).metadata or {})["http_status"].value == 200  # type: ignore[union-attr]  # as Dagster types it
+    assert "cloud_function/start" in (run(url).metadata or {})
 
 
 @pytest.mark.parametrize("url", URLS[:1])

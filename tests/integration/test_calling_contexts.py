@@ -1,0 +1,171 @@
+"""From which contexts of Dagster a function can be called, and what the function knows of its step."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckKey,
+    AssetCheckResult,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetSelection,
+    DagsterInstance,
+    Definitions,
+    MaterializeResult,
+    RunRequest,
+    asset,
+    asset_check,
+    build_asset_check_context,
+    build_schedule_context,
+    build_sensor_context,
+    define_asset_job,
+    materialize,
+    multi_asset_check,
+    sensor,
+)
+
+from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionRequestError
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
+from tests.helpers import check_evaluations, step_error
+
+
+@pytest.fixture(scope="module")
+def reports(emulator: Emulator) -> Iterator[FunctionServer]:
+    with run_function(FUNCTIONS / "reports" / "main.py", emulator_url=emulator.url) as server:
+        yield server
+
+
+@asset(key=["lake", "orders"])
+def orders() -> None:
+    pass
+
+
+def check_of(url: str, event: dict[str, Any], answers: list[Any], **arguments: Any) -> Any:
+    @asset_check(asset=orders, **arguments)
+    def not_empty(context: AssetCheckExecutionContext, cloud_function: PipesCloudFunctionClient) -> AssetCheckResult:
+        invocation = cloud_function.run(context=context, function_url=url, event=event)
+        answers.append(invocation.response.json())
+        return invocation.get_asset_check_result()
+
+    return not_empty
+
+
+def test_a_plain_asset_check_calls_a_function_which_knows_the_asset(
+    reports: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    answers: list[Any] = []
+    event = {"checks": [{"check_name": "not_empty", "passed": True, "metadata": {"rows": 3}}], "one_asset": True}
+    check = check_of(reports.url, event, answers)
+    result = materialize([orders, check], resources={"cloud_function": client})
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert evaluation.asset_check_key == AssetCheckKey(orders.key, "not_empty")
+    assert evaluation.passed
+    assert evaluation.metadata["rows"].value == 3
+    assert answers == [
+        {
+            "asset_key": "lake/orders",
+            "asset_keys": ["lake/orders"],
+            "code_version": None,
+            "provenance": {"lake/orders": None},
+        }
+    ]
+
+
+def test_a_check_of_a_step_that_fails_is_kept(reports: FunctionServer, client: PipesCloudFunctionClient) -> None:
+    event = {"checks": [{"check_name": "not_empty", "passed": False}], "fails": True}
+    check = check_of(reports.url, event, [], blocking=True)
+    with DagsterInstance.ephemeral() as instance:
+        resources = {"cloud_function": client}
+        result = materialize([orders, check], resources=resources, instance=instance, raise_on_error=False)
+        (evaluation,) = check_evaluations(instance, result.run_id)
+    assert "after all was reported" in step_error(result, "lake__orders_not_empty")
+    assert not evaluation.passed
+    assert evaluation.blocking
+
+
+def test_a_step_with_several_checks_knows_all_assets_that_it_checks(
+    reports: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    answers: list[Any] = []
+    specs = [AssetCheckSpec("fresh", asset=["lake", "orders"]), AssetCheckSpec("fresh", asset="customers")]
+    checks = [
+        {"check_name": "fresh", "passed": True, "asset_key": "lake/orders"},
+        {"check_name": "fresh", "passed": False, "severity": "WARN", "asset_key": "customers"},
+    ]
+
+    @multi_asset_check(specs=specs)
+    def all_fresh(context: AssetCheckExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
+        invocation = cloud_function.run(context=context, function_url=reports.url, event={"checks": checks})
+        answers.append(invocation.response.json()["asset_keys"])
+        yield from invocation.get_results()
+
+    job = define_asset_job("checks", selection=AssetSelection.checks(all_fresh))
+    definitions = Definitions(asset_checks=[all_fresh], jobs=[job], resources={"cloud_function": client})
+    result = definitions.resolve_job_def("checks").execute_in_process()
+    assert {each.asset_key.to_user_string(): each.passed for each in result.get_asset_check_evaluations()} == {
+        "lake/orders": True,
+        "customers": False,
+    }
+    assert answers == [["customers", "lake/orders"]]
+
+
+def test_an_asset_check_that_a_test_calls_directly_works(
+    reports: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    answers: list[Any] = []
+    event = {"checks": [{"check_name": "not_empty", "passed": True}], "one_asset": True}
+    check = check_of(reports.url, event, answers)
+    assert check(build_asset_check_context(), cloud_function=client).passed
+    assert answers[0]["asset_key"] == "lake/orders"
+
+
+def test_an_asset_with_checks_of_its_own_knows_the_asset_alone(
+    reports: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    answers: list[Any] = []
+
+    @asset(check_specs=[AssetCheckSpec("fresh", asset="customers")], code_version="7")
+    def customers(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+        event = {"checks": [{"check_name": "fresh", "passed": True}], "one_asset": True}
+        invocation = cloud_function.run(context=context, function_url=reports.url, event=event)
+        answers.append(invocation.response.json())
+        return invocation.get_materialize_result()
+
+    assert materialize([customers], resources={"cloud_function": client}).success
+    assert (answers[0]["asset_keys"], answers[0]["code_version"]) == (["customers"], "7")
+
+
+@pytest.mark.parametrize(
+    ("build", "advice"),
+    [
+        (build_sensor_context, "got SensorEvaluationContext. Return a `RunRequest` for a job"),
+        (build_schedule_context, "got ScheduleEvaluationContext. Return a `RunRequest` for a job"),
+        (lambda: None, "got NoneType. Call `run` in an asset, an op or an asset check"),
+        (object, "got object. Call `run` in an asset, an op or an asset check"),
+    ],
+)
+def test_a_context_without_a_step_is_refused_with_what_to_do(
+    reports: FunctionServer, client: PipesCloudFunctionClient, build: Any, advice: str
+) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError) as caught:
+        client.run(context=build(), function_url=reports.url)
+    assert advice in str(caught.value.description)
+
+
+def test_a_sensor_that_calls_a_function_fails_with_what_to_do(
+    reports: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    @sensor(asset_selection=[orders])
+    def calling(context: Any, cloud_function: PipesCloudFunctionClient) -> RunRequest:
+        cloud_function.run(context=context, function_url=reports.url)
+        return RunRequest()
+
+    with (
+        build_sensor_context(resources={"cloud_function": client}) as context,
+        pytest.raises(PipesCloudFunctionRequestError, match="Return a `RunRequest`"),
+    ):
+        calling(context)

@@ -1,0 +1,113 @@
+"""No error but ours escapes from a run, and none before it is known to be useless has a cost."""
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from dagster import Failure, build_asset_context
+from google.auth.exceptions import DefaultCredentialsError
+from google.cloud import storage
+
+from dagster_gcf_pipes import (
+    PipesCloudFunctionBucketError,
+    PipesCloudFunctionClient,
+    PipesCloudFunctionError,
+    PipesCloudFunctionIdentityError,
+    PipesCloudFunctionRequestError,
+)
+from local_stack.functions import FunctionServer
+from tests.helpers import calling_asset, run, step_error
+
+NEVER_CALLED = "https://orders.invalid/"
+
+
+def error_of(client: PipesCloudFunctionClient, **arguments: Any) -> PipesCloudFunctionError:
+    with pytest.raises(PipesCloudFunctionError) as caught:
+        client.run(context=build_asset_context(), **{"function_url": NEVER_CALLED, **arguments})
+    return caught.value
+
+
+def _circular() -> dict[str, Any]:
+    extras: dict[str, Any] = {}
+    extras["self"] = extras
+    return extras
+
+
+@pytest.mark.parametrize(
+    ("extras", "text"),
+    [
+        ({"since": datetime(2024, 1, 1, tzinfo=timezone.utc)}, "Expected `extras['since']` to be JSON, got datetime."),
+        ({"a": [{"b": {1}}]}, "Expected `extras['a'][0]['b']` to be JSON, got set."),
+        ({"a": float("nan")}, "Expected `extras['a']` to be JSON, got nan."),
+        ({"a": {1: "b"}}, "Expected the keys of `extras['a']` to be texts, got 1."),
+        ({None: "b"}, "Expected the keys of `extras` to be texts, got None."),
+        ([1], "Expected `extras` to be a mapping, which becomes a JSON object, got list."),
+        ("text", "Expected `extras` to be a mapping, which becomes a JSON object, got str."),
+        (_circular(), "Expected `extras` to have at most 100 levels"),
+    ],
+)
+def test_extras_that_are_no_json_are_refused_before_anything_is_opened(
+    bucket: str, storage_client: storage.Client, extras: Any, text: str
+) -> None:
+    error = error_of(PipesCloudFunctionClient(bucket=bucket, inline_context_limit=0), extras=extras)
+    assert isinstance(error, PipesCloudFunctionRequestError)
+    assert text in str(error.description)
+    assert error.allow_retries is False
+    assert list(storage_client.list_blobs(bucket)) == []
+
+
+def test_a_large_context_for_a_bucket_that_does_not_exist_fails_with_its_name(function: FunctionServer) -> None:
+    client = PipesCloudFunctionClient(bucket="no-such-bucket", inline_context_limit=0)
+    result, _ = run(calling_asset(function.url, {"mode": "ok"}), client)
+    error = step_error(result)
+    assert "PipesCloudFunctionBucketError" in error
+    assert "the bucket 'no-such-bucket' does not exist" in error
+    assert error_of(client).allow_retries is False
+    assert isinstance(error_of(client), PipesCloudFunctionBucketError)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a..b/",
+        "https://[::1",
+        "https://[v1.x]/",
+        "https://host:port/",
+        "https://host:99999/",
+        f"https://{'a' * 64}.com/",
+        "https://*.example.com/",
+        "https://\u2603..com/",
+        "https://",
+        "",
+        5,
+        b"https://host/",
+    ],
+)
+def test_what_cannot_be_called_is_refused(client: PipesCloudFunctionClient, url: Any) -> None:
+    error = error_of(client, function_url=url)
+    assert isinstance(error, PipesCloudFunctionRequestError)
+    assert error.allow_retries is False
+
+
+def test_a_name_that_is_no_text_is_refused(client: PipesCloudFunctionClient) -> None:
+    error = error_of(client, function_url=None, function=5)
+    assert "Expected `function` to be a text, got int." in str(error.description)
+
+
+class ClientWithoutCredentials(PipesCloudFunctionClient):
+    """Its storage client finds none."""
+
+    def get_storage_client(self) -> storage.Client:
+        raise DefaultCredentialsError("Your default credentials were not found.")  # type: ignore[no-untyped-call]
+
+
+def test_a_storage_client_without_credentials_fails_with_the_ways_to_some(bucket: str) -> None:
+    error = error_of(ClientWithoutCredentials(bucket=bucket))
+    assert isinstance(error, PipesCloudFunctionIdentityError)
+    assert "Expected Google credentials that work, got: Your default credentials were not found. Either set" in str(
+        error.description
+    )
+
+
+def test_all_of_our_errors_are_failures_of_dagster(client: PipesCloudFunctionClient) -> None:
+    assert isinstance(error_of(client, event=[]), Failure)

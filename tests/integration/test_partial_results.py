@@ -1,0 +1,159 @@
+"""What is kept of a step that fails is what Dagster logs of one that succeeds: the same events, partition by partition."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from dagster import (
+    AssetExecutionContext,
+    AssetMaterialization,
+    AssetSpec,
+    DagsterInstance,
+    DailyPartitionsDefinition,
+    Definitions,
+    MultiPartitionsDefinition,
+    StaticPartitionsDefinition,
+    define_asset_job,
+    multi_asset,
+)
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
+from tests.helpers import materializations
+
+DAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
+REGIONS_BY_DAY = MultiPartitionsDefinition({"day": DAYS, "region": StaticPartitionsDefinition(["eu", "us"])})
+ONE_DAY = {"dagster/partition": "2024-01-02"}
+THREE_DAYS = {"dagster/asset_partition_range_start": "2024-01-02", "dagster/asset_partition_range_end": "2024-01-04"}
+ONE_REGION = {
+    "dagster/partition": "2024-01-02|eu",
+    "dagster/partition/day": "2024-01-02",
+    "dagster/partition/region": "eu",
+}
+TWO_REGIONS = {
+    "dagster/asset_partition_range_start": "2024-01-02|eu",
+    "dagster/asset_partition_range_end": "2024-01-02|us",
+}
+DIMENSIONS = ("dagster/data_version", "dagster/partition/day", "dagster/partition/region")
+
+
+@pytest.fixture(scope="module")
+def reports(emulator: Emulator) -> Iterator[FunctionServer]:
+    with run_function(FUNCTIONS / "reports" / "main.py", emulator_url=emulator.url) as server:
+        yield server
+
+
+def logged_by(
+    specs: Sequence[AssetSpec], url: str, client: PipesCloudFunctionClient, tags: Mapping[str, str], *, fails: bool
+) -> list[AssetMaterialization]:
+    """Run a step whose function reports all its assets; return the materializations of the run."""
+    reported = [
+        {"asset_key": spec.key.to_user_string(), "metadata": {"rows": 3}, "data_version": "v1"} for spec in specs
+    ]
+
+    @multi_asset(specs=specs, name="tables")
+    def tables(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
+        event = {"materializations": reported, "fails": fails}
+        yield from cloud_function.run(context=context, function_url=url, event=event).get_results()
+
+    job = define_asset_job("job", selection=[tables])
+    definitions = Definitions(assets=[tables], jobs=[job], resources={"cloud_function": client})
+    with DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("job").execute_in_process(
+            instance=instance, tags=dict(tags), raise_on_error=False
+        )
+        assert result.success is not fails
+        return materializations(instance, result.run_id)
+
+
+def essence(materialization: AssetMaterialization) -> tuple[str, str | None, dict[str, str], Any]:
+    tags = {name: value for name, value in (materialization.tags or {}).items() if name in DIMENSIONS}
+    rows = materialization.metadata["rows"].value
+    return materialization.asset_key.to_user_string(), materialization.partition, tags, rows
+
+
+@pytest.mark.parametrize(
+    ("specs", "tags", "partitions"),
+    [
+        pytest.param([AssetSpec("orders")], {}, [None], id="no partitions"),
+        pytest.param([AssetSpec("orders", partitions_def=DAYS)], ONE_DAY, ["2024-01-02"], id="one partition"),
+        pytest.param(
+            [AssetSpec("orders", partitions_def=DAYS)],
+            THREE_DAYS,
+            ["2024-01-02", "2024-01-03", "2024-01-04"],
+            id="a range of partitions",
+        ),
+        pytest.param(
+            [AssetSpec("orders", partitions_def=REGIONS_BY_DAY)], ONE_REGION, ["2024-01-02|eu"], id="two dimensions"
+        ),
+        pytest.param(
+            [AssetSpec("orders", partitions_def=REGIONS_BY_DAY)],
+            TWO_REGIONS,
+            ["2024-01-02|eu", "2024-01-02|us"],
+            id="a range in two dimensions",
+        ),
+        pytest.param(
+            [AssetSpec("orders", partitions_def=DAYS), AssetSpec("schema")],
+            ONE_DAY,
+            ["2024-01-02", None],
+            id="an asset without partitions beside one with them",
+        ),
+        pytest.param(
+            [AssetSpec("orders", partitions_def=DAYS), AssetSpec("schema")],
+            THREE_DAYS,
+            ["2024-01-02", "2024-01-03", "2024-01-04", None],
+            id="an asset without partitions beside a range",
+        ),
+    ],
+)
+def test_a_failed_step_logs_what_a_successful_one_does(
+    reports: FunctionServer,
+    client: PipesCloudFunctionClient,
+    specs: Sequence[AssetSpec],
+    tags: Mapping[str, str],
+    partitions: Sequence[str | None],
+) -> None:
+    kept = logged_by(specs, reports.url, client, tags, fails=True)
+    assert [materialization.partition for materialization in kept] == partitions
+    succeeded = logged_by(specs, reports.url, client, tags, fails=False)
+    assert [essence(each) for each in kept] == [essence(each) for each in succeeded]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_key_that_the_function_reported_stays_its_own(
+    reports: FunctionServer, client: PipesCloudFunctionClient, *, fails: bool
+) -> None:
+    theirs = {"cloud_function/duration_seconds": 7, "duration_seconds": 8, "messages": "theirs", "trace": "theirs"}
+
+    @multi_asset(specs=[AssetSpec("orders")])
+    def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
+        event = {"materializations": [{"metadata": theirs}], "fails": fails}
+        yield from cloud_function.run(context=context, function_url=reports.url, event=event).get_results()
+
+    definitions = Definitions(assets=[orders], resources={"cloud_function": client})
+    with DagsterInstance.ephemeral() as instance:
+        job = definitions.resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        (materialization,) = materializations(instance, result.run_id)
+    shown = {key: value.value for key, value in materialization.metadata.items()}
+    assert {key: shown[key] for key in theirs} == theirs
+    assert all(key.startswith("cloud_function/") for key in shown.keys() - theirs.keys())
+
+
+@pytest.mark.parametrize(("cleanup", "shown"), [("never", True), ("on_success", True), ("always", False)])
+def test_a_failure_says_where_the_messages_are_unless_they_are_deleted(
+    reports: FunctionServer, bucket: str, cleanup: str, *, shown: bool
+) -> None:
+    @multi_asset(specs=[AssetSpec("orders")])
+    def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
+        yield from cloud_function.run(context=context, function_url=reports.url, event={"fails": True}).get_results()
+
+    client = PipesCloudFunctionClient(bucket=bucket, cleanup=cleanup)
+    definitions = Definitions(assets=[orders], resources={"cloud_function": client})
+    result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(raise_on_error=False)
+    failure = result.failure_data_for_node("orders")
+    assert failure
+    assert failure.user_failure_data
+    assert ("cloud_function/messages_uri" in failure.user_failure_data.metadata) is shown
