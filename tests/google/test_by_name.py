@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -37,6 +38,7 @@ from tests.metadata_server import run_metadata_server
 
 PROJECT, REGION, SERVICE, REVISION, INSTANCE = "my-project", "europe-west1", "orders", "orders-00007-xyz", "00f8b34f"
 NAME = f"projects/{PROJECT}/locations/{REGION}/functions/orders"
+OUT_OF_MEMORY = "Memory limit of 256 MiB exceeded with 260 MiB used."
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -80,18 +82,20 @@ def metadata_of_failure(result: ExecuteInProcessResult) -> Mapping[str, Metadata
     return failure.user_failure_data.metadata
 
 
+@contextmanager
+def run_deployed(function: str, emulator: Emulator, **env: str) -> Iterator[FunctionServer]:
+    """Run a function's process as Cloud Run starts it."""
+    with run_metadata_server({"instance/id": INSTANCE, "project/project-id": PROJECT}) as metadata_host:
+        platform = {"K_SERVICE": SERVICE, "K_REVISION": REVISION, "GCE_METADATA_HOST": metadata_host}
+        source = FUNCTIONS / function / "main.py"
+        with run_function(source, emulator_url=emulator.url, env={**platform, **env}) as server:
+            yield server
+
+
 @pytest.fixture(scope="module")
 def deployed(emulator: Emulator) -> Iterator[FunctionServer]:
-    """The function's process, as Cloud Run starts it."""
-    with run_metadata_server({"instance/id": INSTANCE, "project/project-id": PROJECT}) as metadata_host:
-        env = {
-            "K_SERVICE": SERVICE,
-            "K_REVISION": REVISION,
-            "GCE_METADATA_HOST": metadata_host,
-            "LOG_EXECUTION_ID": "true",
-        }
-        with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, env=env) as server:
-            yield server
+    with run_deployed("modes", emulator, LOG_EXECUTION_ID="true") as server:
+        yield server
 
 
 @pytest.fixture
@@ -156,7 +160,7 @@ def test_the_log_says_where_the_logs_are_before_the_call(cloud: Cloud, instance:
         r"are at https://console.cloud.google.com/logs/query;",
         ours[0] if "calling https" in ours[0] else ours[1],
     )
-    assert "[pipes] the call was answered with HTTP 200 after" in ours[-1]
+    assert "[pipes] the call got HTTP 200 after" in ours[-1]
 
 
 def test_the_trace_of_the_caller_is_that_of_the_function(cloud: Cloud, instance: DagsterInstance) -> None:
@@ -183,28 +187,46 @@ def test_a_failure_tells_that_and_all_else_that_is_known(cloud: Cloud, instance:
 def test_a_function_that_died_without_a_word_fails_with_its_last_log_entries(
     cloud: Cloud, instance: DagsterInstance, deployed: FunctionServer
 ) -> None:
-    text = "Memory limit of 256 MiB exceeded with 260 MiB used."
-    cloud.logging.entries[PROJECT] = [
-        {
-            "logName": f"projects/{PROJECT}/logs/run.googleapis.com%2Fvarlog%2Fsystem",
-            "resource": {
-                "type": "cloud_run_revision",
-                "labels": {"service_name": SERVICE, "revision_name": REVISION, "location": REGION},
-            },
-            "timestamp": rfc3339(datetime.now(timezone.utc)),
-            "labels": {"instanceId": INSTANCE},
-            "insertId": "1",
-            "severity": "ERROR",
-            "textPayload": text,
-        }
-    ]
+    cloud.logging.entries[PROJECT] = [out_of_memory()]
     with FaultProxy(deployed.url) as proxy, proxy.planned(Fault(CALL, INSTANCE_DIED, range(1, 99))):
         cloud.google.function.backend = proxy.url
         result = cloud.run({"mode": "ok"}, instance)
     error = step_error(result)
-    assert "it ran out of memory. Deploy it with more (`--memory`)" in error
-    assert text in error
-    assert text in str(metadata_of_failure(result)["cloud_function/last_log_entries"].value)
+    assert "It ran out of memory. Deploy it with more (`--memory`)" in error
+    assert OUT_OF_MEMORY in error
+    assert OUT_OF_MEMORY in str(metadata_of_failure(result)["cloud_function/last_log_entries"].value)
+
+
+def test_a_function_whose_instance_the_platform_has_terminated_is_not_waited_for(
+    cloud: Cloud, instance: DagsterInstance, emulator: Emulator
+) -> None:
+    """Though its link stays open, and its next heartbeats are not overdue for long: silence alone would say nothing."""
+    cloud.logging.entries[PROJECT] = [out_of_memory()]
+    with run_deployed("heartbeats", emulator, HEARTBEAT_INTERVAL="4") as server:
+        cloud.google.function.backend = server.url
+        result = cloud.run({"mode": "dies", "how": "stops", "seconds": 1}, instance)
+    error = step_error(result)
+    assert "The call got no response (its instance was terminated)" in error
+    assert OUT_OF_MEMORY in error
+    duration = metadata_of_failure(result)["cloud_function/duration_seconds"].value
+    assert isinstance(duration, float)
+    assert duration < 40  # its timeout is 60
+
+
+def out_of_memory() -> dict[str, Any]:
+    """Return what the platform logs of the instance when it terminates it."""
+    return {
+        "logName": f"projects/{PROJECT}/logs/run.googleapis.com%2Fvarlog%2Fsystem",
+        "resource": {
+            "type": "cloud_run_revision",
+            "labels": {"service_name": SERVICE, "revision_name": REVISION, "location": REGION},
+        },
+        "timestamp": rfc3339(datetime.now(timezone.utc)),
+        "labels": {"instanceId": INSTANCE},
+        "insertId": "1",
+        "severity": "ERROR",
+        "textPayload": OUT_OF_MEMORY,
+    }
 
 
 def test_a_function_that_is_not_active_is_not_called(cloud: Cloud, instance: DagsterInstance) -> None:

@@ -18,8 +18,10 @@ from gcf_pipes._storage import ObjectStore
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.functions import FunctionServer
+from local_stack.emulators import Emulator
+from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import python_command, run_process
+from tests.conftest import FUNCTIONS
 from tests.helpers import bootstrap, calling_asset, run, step_error, stored_sessions, summarize, wait_until
 
 TERMINATED = """
@@ -51,6 +53,30 @@ def test_a_run_that_dagster_terminates_ends_the_function(
     assert dagster.process.returncode != -signal.SIGKILL
     assert [blob.name for blob in storage_client.list_blobs(bucket) if blob.name.endswith("/cancel")]
     function.child.wait_for_output(end)
+
+
+DRAINED = """
+import sys
+from dagster import materialize
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from tests.helpers import calling_asset
+
+url, bucket = sys.argv[1:]
+orders = calling_asset(url, {"mode": "writes_on", "status": 200})
+materialize([orders], resources={"cloud_function": PipesCloudFunctionClient(bucket=bucket, drain_timeout=600)})
+"""
+
+
+def test_a_run_that_is_interrupted_while_the_last_messages_are_read_ends_the_function(
+    emulator: Emulator, bucket: str, storage_client: storage.Client
+) -> None:
+    """Its call is answered at once, but without `closed` the function may still run."""
+    with run_function(FUNCTIONS / "by_hand" / "main.py", emulator_url=emulator.url) as server:
+        command = python_command("-c", DRAINED, server.url, bucket)
+        with run_process(command, ready="(still here)", stop_signal=signal.SIGINT, stop_timeout=30) as dagster:
+            pass
+    assert "[pipes] the run is terminated: telling the function to stop" in dagster.output
+    assert [blob.name for blob in storage_client.list_blobs(bucket) if blob.name.endswith("/cancel")]
 
 
 def test_a_run_that_comes_close_to_its_timeout_says_that_it_ran_out_of_time(

@@ -1,4 +1,4 @@
-"""A function that gives a sign of life every half second, and is silent otherwise."""
+"""A function that gives a sign of life every half second, or as HEARTBEAT_INTERVAL says, and is silent otherwise."""
 
 import os
 import signal
@@ -10,7 +10,9 @@ import flask
 from dagster_pipes import PipesContext
 from gcf_pipes import PipesCloudStorageMessageWriter, pipes_function
 
-WRITER = PipesCloudStorageMessageWriter(flush_interval=0.05, heartbeat_interval=0.5)
+WRITER = PipesCloudStorageMessageWriter(
+    flush_interval=0.05, heartbeat_interval=float(os.environ.get("HEARTBEAT_INTERVAL", "0.5"))
+)
 
 never = threading.Event()
 
