@@ -156,7 +156,7 @@ def test_project_that_is_known_by_its_number(api: LoggingApi) -> None:
     [
         pytest.param(
             [entry(3.5, SYSTEM, "Container terminated on signal 9.", severity="WARNING"), out_of_memory(3)],
-            f"it ran out of memory. Deploy it with more (`--memory`), or let it hold less at a time ({OUT_OF_MEMORY})",
+            f"it ran out of memory. Deploy it with more (`--memory`), or process less data at once ({OUT_OF_MEMORY})",
             id="out of memory",
         ),
         pytest.param(

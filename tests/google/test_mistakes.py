@@ -126,21 +126,21 @@ class Mistake:
         section: The heading under which the page has it.
         make: Makes it, and returns what the user reads.
         names: What names it in that text.
-        mends: What mends it in that text.
+        fix: What to do about it in that text.
     """
 
     section: str
     make: Callable[[Setup], str]
     names: str
-    mends: str
+    fix: str
 
 
 MISTAKES: list[Mistake] = []
 
 
-def mistake(section: str, *, names: str, mends: str) -> Callable[[Callable[[Setup], str]], None]:
+def mistake(section: str, *, names: str, fix: str) -> Callable[[Callable[[Setup], str]], None]:
     """Put a mistake on the list. Under one heading, they are in the order of the page."""
-    return lambda make: MISTAKES.append(Mistake(section, make, names, mends))
+    return lambda make: MISTAKES.append(Mistake(section, make, names, fix))
 
 
 URL_IN_ANOTHER_REGION = f"https://us-central1-{PROJECT}.cloudfunctions.net/orders"
@@ -148,19 +148,19 @@ SYSTEM_LOG = f"projects/{PROJECT}/logs/run.googleapis.com%2Fvarlog%2Fsystem"
 OUT_OF_MEMORY = "Memory limit of 256 MiB exceeded with 260 MiB used."
 
 
-@mistake("No credentials", names="Expected Google credentials, found none", mends="set `impersonate_service_account`")
+@mistake("No credentials", names="Expected Google credentials, found none", fix="set `impersonate_service_account`")
 def nobody_is_logged_in(setup: Setup) -> str:
     return setup.fail(login=Logins.nobody)
 
 
 @mistake(
-    "A person's credentials", names="it wants an ID token, and the user", mends="set `impersonate_service_account`"
+    "A person's credentials", names="it wants an ID token, and the user", fix="set `impersonate_service_account`"
 )
 def a_user_without_impersonation(setup: Setup) -> str:
     return setup.fail(login=Logins.user_alone)
 
 
-@mistake("Wrong audience", names="made for the audience https://orders.example.com", mends="set `audience`")
+@mistake("Wrong audience", names="made for the audience https://orders.example.com", fix="set `audience`")
 def called_through_a_domain(setup: Setup) -> str:
     setup.google.network.serve("orders.example.com", setup.google.function.app())
     return setup.fail({"function_url": "https://orders.example.com"})
@@ -169,7 +169,7 @@ def called_through_a_domain(setup: Setup) -> str:
 @mistake(
     "No invoker role",
     names="lacks `roles/run.invoker`",
-    mends=(
+    fix=(
         f"`gcloud run services add-iam-policy-binding load-orders --region={REGION} --project={PROJECT} "
         f"--member=serviceAccount:{CALLER} --role=roles/run.invoker`"
     ),
@@ -180,44 +180,44 @@ def may_not_invoke(setup: Setup) -> str:
 
 
 @mistake(
-    "Internal ingress", names="the function's ingress setting blocks this network", mends="`--ingress-settings=all`"
+    "Internal ingress", names="the function's ingress setting blocks this network", fix="`--ingress-settings=all`"
 )
 def ingress_is_internal(setup: Setup) -> str:
     setup.google.function.ingress = False
     return setup.fail()
 
 
-@mistake("Wrong region", names=f"'{PROJECT}' in 'us-central1': it does not exist", mends="gcloud functions list")
+@mistake("Wrong region", names=f"'{PROJECT}' in 'us-central1': it does not exist", fix="gcloud functions list")
 def looked_up_in_another_region(setup: Setup) -> str:
     return setup.fail(region="us-central1")
 
 
-@mistake("Wrong region", names="the URL is not the function's", mends="gcloud functions describe orders")
+@mistake("Wrong region", names="the URL is not the function's", fix="gcloud functions describe orders")
 def called_in_another_region(setup: Setup) -> str:
     setup.google.network.serve(f"us-central1-{PROJECT}.cloudfunctions.net", not_found())
     return setup.fail({"function_url": URL_IN_ANOTHER_REGION})
 
 
-@mistake("Not deployed", names="expected its state to be ACTIVE, got FAILED", mends="deploy it again")
+@mistake("Not deployed", names="expected its state to be ACTIVE, got FAILED", fix="deploy it again")
 def the_deployment_failed(setup: Setup) -> str:
     messages = [{"severity": "ERROR", "type": "CloudRunServiceFailed", "message": "Container Healthcheck failed."}]
     setup.functions.add(NAME, state="FAILED", stateMessages=messages)
     return setup.fail()
 
 
-@mistake("Not deployed", names="expected its state to be ACTIVE, got DEPLOYING", mends="when the deployment has ended")
+@mistake("Not deployed", names="expected its state to be ACTIVE, got DEPLOYING", fix="when the deployment has ended")
 def the_deployment_goes_on(setup: Setup) -> str:
     setup.functions.add(NAME, state="DEPLOYING")
     return setup.fail()
 
 
-@mistake("API not enabled", names="Cloud Functions API has not been used", mends="gcloud services enable")
+@mistake("API not enabled", names="Cloud Functions API has not been used", fix="gcloud services enable")
 def the_api_is_not_enabled(setup: Setup) -> str:
     setup.functions.faults.append(service_disabled("Cloud Functions API", FUNCTIONS_HOST))
     return setup.fail()
 
 
-@mistake("No permission to look the function up", names="is forbidden", mends="`roles/cloudfunctions.viewer`")
+@mistake("No permission to look the function up", names="is forbidden", fix="`roles/cloudfunctions.viewer`")
 def may_not_look_it_up(setup: Setup) -> str:
     setup.functions.faults.append(permission_denied("cloudfunctions.functions.get", NAME))
     return setup.fail()
@@ -226,7 +226,7 @@ def may_not_look_it_up(setup: Setup) -> str:
 @mistake(
     "No permission on the bucket",
     names="Cannot read gs://",
-    mends="--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=roles/storage.objectViewer`",
+    fix="--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=roles/storage.objectViewer`",
 )
 def dagster_may_not_read_the_bucket(setup: Setup) -> str:
     url = setup.proxy(Fault(READ, storage_forbidden("storage.objects.get"), EVERY))
@@ -236,43 +236,43 @@ def dagster_may_not_read_the_bucket(setup: Setup) -> str:
 @mistake(
     "No permission on the bucket",
     names="Cannot create gs://",
-    mends="--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=roles/storage.objectCreator`",
+    fix="--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=roles/storage.objectCreator`",
 )
 def the_function_may_not_write_to_the_bucket(setup: Setup) -> str:
     setup.deploy(emulator_url=setup.proxy(Fault(UPLOAD, storage_forbidden(), EVERY)))
     return setup.fail()
 
 
-@mistake("Wrong bucket", names="the bucket 'no-such-bucket' does not exist", mends="gcloud storage buckets create")
+@mistake("Wrong bucket", names="the bucket 'no-such-bucket' does not exist", fix="gcloud storage buckets create")
 def the_bucket_does_not_exist(setup: Setup) -> str:
     return setup.fail(bucket="no-such-bucket")
 
 
-@mistake("Wrong bucket", names="to be one that this function accepts", mends="GCF_PIPES_BUCKETS")
+@mistake("Wrong bucket", names="to be one that this function accepts", fix="GCF_PIPES_BUCKETS")
 def the_function_takes_another_bucket(setup: Setup) -> str:
     setup.deploy(env={"GCF_PIPES_BUCKETS": "another-bucket"})
     return setup.fail()
 
 
-@mistake("Wrong bucket", names="below the prefix that this function accepts", mends="GCF_PIPES_KEY_PREFIX")
+@mistake("Wrong bucket", names="below the prefix that this function accepts", fix="GCF_PIPES_KEY_PREFIX")
 def the_function_takes_another_prefix(setup: Setup) -> str:
     setup.deploy(env={"GCF_PIPES_KEY_PREFIX": "another-prefix"})
     return setup.fail()
 
 
-@mistake("Function timed out", names="The function ran out of time after 2 s", mends="deploy it with `--timeout`")
+@mistake("Function timed out", names="The function ran out of time after 2 s", fix="deploy it with `--timeout`")
 def it_ran_out_of_time(setup: Setup) -> str:
     return setup.fail(event={"mode": "loops_with_messages"})
 
 
-@mistake("Function timed out", names="it ran longer than its timeout", mends="Deploy it with a longer one")
+@mistake("Function timed out", names="It ran longer than its timeout", fix="Deploy it with a longer one")
 def the_platform_answered_in_its_stead(setup: Setup) -> str:
     setup.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}"))
     setup.google.function.timeout = 1
     return setup.fail(event={"mode": "waits", "seconds": 2 * FUNCTION_TIMEOUT})
 
 
-@mistake("Out of memory", names="it ran out of memory. Deploy it with more (`--memory`)", mends=OUT_OF_MEMORY)
+@mistake("Out of memory", names="It ran out of memory. Deploy it with more (`--memory`)", fix=OUT_OF_MEMORY)
 def the_platform_s_log_says_that_it_was_out_of_memory(setup: Setup) -> str:
     setup.logs.entries[PROJECT] = [
         {
@@ -288,14 +288,14 @@ def the_platform_s_log_says_that_it_was_out_of_memory(setup: Setup) -> str:
     return setup.fail(event={"mode": "dies"})
 
 
-@mistake("Out of memory", names="its instance died, most often for want of memory", mends="Deploy it with more")
+@mistake("Out of memory", names="The instance crashed, most often because it ran out of memory", fix="Deploy with more")
 def it_was_out_of_memory_and_its_log_may_not_be_read(setup: Setup) -> str:
     setup.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}"))
     setup.deploy()
     return setup.fail(event={"mode": "dies"})
 
 
-@mistake("Old runtime package", names="it opened no Pipes session", mends="deploy it again")
+@mistake("Old runtime package", names="it opened no Pipes session", fix="deploy it again")
 def deployed_without_gcf_pipes(setup: Setup) -> str:
     setup.deploy("plain")
     return setup.fail()
@@ -304,14 +304,14 @@ def deployed_without_gcf_pipes(setup: Setup) -> str:
 @mistake(
     "Old runtime package",
     names="version '0.1' of the Pipes protocol",
-    mends="Install the same version of dagster-pipes",
+    fix="Install the same version of dagster-pipes",
 )
 def deployed_with_another_dagster_pipes(setup: Setup) -> str:
     setup.deploy("another_protocol")
     return setup.fail()
 
 
-@mistake("More calls than threads", names="waited for an instance until the function's timeout", mends="set THREADS")
+@mistake("More calls than threads", names="waited for an instance until the function's timeout", fix="set THREADS")
 def an_instance_takes_more_calls_than_it_has_threads(setup: Setup) -> str:
     function = setup.deploy(threads=1)
     gate = setup.storage_client.bucket(setup.bucket).blob("gate")
@@ -324,48 +324,48 @@ def an_instance_takes_more_calls_than_it_has_threads(setup: Setup) -> str:
     return setup.fail(max_attempts=1)
 
 
-@mistake("More calls than instances", names="all the instances that it may have were busy", mends="`--max-instances`")
+@mistake("More calls than instances", names="All instances were busy", fix="`--max-instances`")
 def no_instance_is_free(setup: Setup) -> str:
     setup.google.function.statuses = [NO_INSTANCE_429.code] * 4
     return setup.fail()
 
 
-@mistake("Wrong arguments", names="Expected either `function`, a name, or `function_url`, got both", mends="either")
+@mistake("Wrong arguments", names="Expected either `function`, a name, or `function_url`, got both", fix="either")
 def both_name_and_url(setup: Setup) -> str:
     return setup.fail({"function": "orders", "function_url": FUNCTION_URL})
 
 
-@mistake("Wrong arguments", names="got 'https://", mends="A URL goes into `function_url`")
+@mistake("Wrong arguments", names="got 'https://", fix="A URL goes into `function_url`")
 def a_url_as_name(setup: Setup) -> str:
     return setup.fail({"function": FUNCTION_URL})
 
 
-@mistake("Wrong arguments", names="Expected the URL of a function", mends="A name goes into `function`")
+@mistake("Wrong arguments", names="Expected the URL of a function", fix="A name goes into `function`")
 def a_name_as_url(setup: Setup) -> str:
     return setup.fail({"function_url": "orders"})
 
 
-@mistake("Wrong arguments", names="over plain http no ID token is sent", mends="Write https:// in its place")
+@mistake("Wrong arguments", names="over plain http no ID token is sent", fix="Write https:// in its place")
 def plain_http(setup: Setup) -> str:
     return setup.fail({"function_url": FUNCTION_URL.replace("https", "http")})
 
 
-@mistake("Wrong arguments", names="got EnvVar('FUNCTION_URL')", mends="Pass its `get_value()`")
+@mistake("Wrong arguments", names="got EnvVar('FUNCTION_URL')", fix="Pass its `get_value()`")
 def an_env_var_that_nobody_resolves(setup: Setup) -> str:
     return setup.fail({"function_url": EnvVar("FUNCTION_URL")})
 
 
-@mistake("Wrong arguments", names="there is no field 'funtion_timeout'", mends="did you mean 'function_timeout'?")
+@mistake("Wrong arguments", names="there is no field 'funtion_timeout'", fix="did you mean 'function_timeout'?")
 def a_misspelt_field(setup: Setup) -> str:
     return refused(setup, funtion_timeout=3)
 
 
-@mistake("Wrong arguments", names="there is no field 'function_url'", mends="it is an argument of `run`")
+@mistake("Wrong arguments", names="there is no field 'function_url'", fix="it is an argument of `run`")
 def an_argument_of_run_as_field(setup: Setup) -> str:
     return refused(setup, function_url=FUNCTION_URL)
 
 
-@mistake("Wrong arguments", names="got 'gs://lake'", mends="expected the name of a bucket, without `gs://`")
+@mistake("Wrong arguments", names="got 'gs://lake'", fix="expected the name of a bucket, without `gs://`")
 def a_uri_as_bucket(setup: Setup) -> str:
     return refused(setup, bucket="gs://lake")
 
@@ -395,10 +395,10 @@ def quote_of(made: Mistake) -> str:
 
 
 @pytest.mark.parametrize("made", MISTAKES, ids=[made.make.__name__ for made in MISTAKES])
-def test_the_error_names_the_mistake_and_its_mend_as_the_page_quotes_it(made: Mistake, setup: Setup) -> None:
+def test_the_error_names_the_mistake_and_its_fix_as_the_page_quotes_it(made: Mistake, setup: Setup) -> None:
     seen = " ".join(made.make(setup).split())
     assert made.names in seen
-    assert made.mends in seen
+    assert made.fix in seen
     position = 0
     for part in quote_of(made).split("..."):
         assert part.strip() in seen[position:]
