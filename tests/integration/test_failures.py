@@ -69,7 +69,7 @@ def test_an_error_status_that_the_function_chose_fails_the_step(
     function: FunctionServer, client: PipesCloudFunctionClient
 ) -> None:
     error = failure_of(function.url, "answers_500", client)
-    assert "The function answered HTTP 500, expected 2xx" in error
+    assert "HTTP 500, expected 2xx" in error
     assert "chosen by the function" in error
 
 
