@@ -239,7 +239,7 @@ class ObjectStore:
                 with self._translated_errors(action, key, deadline.timeout):
                     return attempt(deadline.remaining)
             except PipesStorageError as error:
-                if not error.transient or not deadline.sleep(next(delays)):
+                if not error.transient or not deadline.sleep(delays):
                     raise
 
     @contextmanager
