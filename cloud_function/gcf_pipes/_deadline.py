@@ -1,7 +1,7 @@
 """Gives operations an end that no connection, name look-up or slow sender can put off."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextvars import copy_context
 from threading import Event, Thread
@@ -37,9 +37,12 @@ class Deadline:
             raise TimeoutError(f"{self.timeout:g} s have passed")
         return remaining
 
-    def sleep(self, seconds: float) -> bool:
-        """Sleep, and return whether there is still time. If there will be none, return at once."""
-        return time.monotonic() + seconds < self._end and not self._expired.wait(seconds)
+    def sleep(self, delays: Iterator[float]) -> bool:
+        """Sleep for the next delay, and return whether there is still time. If there will be none, return at once."""
+        if self._expired.is_set():  # a thread that is left behind does nothing more, not even throw the dice of a delay
+            return False
+        delay = next(delays)
+        return time.monotonic() + delay < self._end and not self._expired.wait(delay)
 
     def run(self, operations: Sequence[Callable[[], _Result]]) -> list[_Result]:
         """Run operations, each in a thread of its own, and return their results.

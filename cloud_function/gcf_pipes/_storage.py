@@ -75,11 +75,9 @@ def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
 
     try:
         # a project is needed only to create and to list buckets
-        client = storage.Client(project=None, credentials=credentials)
+        return storage.Client(project=None, credentials=credentials)
     except (GoogleAuthError, ValueError, OSError) as error:
         raise PipesCredentialsError(f"Cannot use Cloud Storage: {_no_credentials(error)}") from error
-    _fetch_no_bucket_metadata(client)
-    return client
 
 
 def _fetch_no_bucket_metadata(client: "storage.Client") -> None:
@@ -104,13 +102,14 @@ class ObjectStore:
 
     Args:
         bucket: The name of the bucket. It is not looked up: that would need `storage.buckets.get`.
-        client: The client to use.
+        client: The client to use, ours or a user's; it fetches no bucket's metadata any more.
 
     Raises:
         PipesStorageRejectedError: No bucket can have that name.
     """
 
     def __init__(self, bucket: str, client: "storage.Client") -> None:
+        _fetch_no_bucket_metadata(client)
         self.bucket = bucket
         self._client = client
         try:
@@ -239,7 +238,7 @@ class ObjectStore:
                 with self._translated_errors(action, key, deadline.timeout):
                     return attempt(deadline.remaining)
             except PipesStorageError as error:
-                if not error.transient or not deadline.sleep(next(delays)):
+                if not error.transient or not deadline.sleep(delays):
                     raise
 
     @contextmanager

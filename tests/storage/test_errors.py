@@ -7,8 +7,9 @@ import inspect
 import json
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
@@ -329,14 +330,15 @@ def test_a_function_without_credentials_says_so_and_is_not_called_again(bucket: 
     assert "missing.json" in response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("create", [create_client, partial(storage.Client, "local")], ids=["ours", "the user's"])
 def test_a_client_asks_for_objects_alone_and_leaves_the_environment_as_it_is(
-    emulator: Emulator, bucket: str, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, bucket: str, monkeypatch: pytest.MonkeyPatch, create: Callable[[], storage.Client]
 ) -> None:
     """google-cloud-storage 3.x asks for the bucket in the background, at first and after every 404."""
     with FaultProxy(emulator.url) as proxy:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
         before = dict(os.environ)
-        with closing(create_client()) as client:
+        with closing(create()) as client:
             store = ObjectStore(bucket, client)
             for number in range(20):
                 assert store.read(f"a/{number}.json", max_bytes=10, timeout=5) is None
