@@ -23,7 +23,7 @@ def reports(emulator: Emulator) -> Iterator[FunctionServer]:
 
 
 def kept_of(url: str, client: PipesCloudFunctionClient, event: dict[str, Any], answers: list[Any]) -> str:
-    """Run an asset that calls a URL; return all that Dagster keeps, and the response as an I/O manager would store it."""
+    """Run an asset that calls a URL; return all that Dagster keeps, and the response as it is stored."""
 
     @asset
     def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
