@@ -19,7 +19,7 @@ _FUNCTION: Final = r"[A-Za-z](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _FULL_NAME: Final = re.compile(
     rf"projects/(?P<project>{PROJECT})/locations/(?P<region>{REGION})/functions/(?P<function>{_FUNCTION})"
 )
-_SHOWABLE: Final = re.compile(r"^(?:https?:/*)?[\w./-]*", re.ASCII | re.IGNORECASE)
+_SHOWABLE: Final = re.compile(r"\A(?:https?:/*)?[\w./-]*", re.ASCII | re.IGNORECASE)
 _URL: Final = re.compile(r"https?://[^\s/?#]\S*", re.IGNORECASE)
 _PLATFORM_OVER_HTTP: Final = re.compile(r"http://[^/]+\.(?:run\.app|cloudfunctions\.net)(?:[:/].*)?")
 _FUNCTION_URL: Final = re.compile(
@@ -134,7 +134,7 @@ def redacted(url: str) -> str:
 
     The scheme and the host are in lower case.
 
-    What is not a URL is shown up to the first character that may begin one of these.
+    What is not a URL is shown up to the first character that may begin one of these, or not at all if it has an @.
     """
     try:
         parts = urlsplit(url)
@@ -143,8 +143,8 @@ def redacted(url: str) -> str:
         is_url = False
     if is_url:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
-    rest = _SHOWABLE.sub("", url)
-    return url if not rest else f"{url.removesuffix(rest)}..."
+    shown = str(_SHOWABLE.findall(url)[0])
+    return shown if shown == url else f"{'' if '@' in url else shown}..."
 
 
 def _request_error(text: str) -> PipesCloudFunctionRequestError:

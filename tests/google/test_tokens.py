@@ -11,6 +11,7 @@ from dagster import (
     AssetExecutionContext,
     DagsterInstance,
     FilesystemIOManager,
+    MaterializeResult,
     OpExecutionContext,
     asset,
     job,
@@ -42,8 +43,8 @@ def texts_in(value: object, seen: set[int] | None = None) -> str:
     inner: list[object] = []
     if isinstance(value, Mapping):
         inner += [*value.keys(), *value.values()]
-    elif isinstance(value, list | tuple | set):
-        inner += value
+    elif type(value) in (list, tuple, set):
+        inner += list(value)  # type: ignore[call-overload]  # narrowed by its exact type
     if isinstance(value, BaseException):
         inner += [value.args, value.__cause__, value.__context__]
     return "".join(texts_in(each, seen) for each in [*inner, *getattr(value, "__dict__", {}).values()])
@@ -89,8 +90,10 @@ def test_the_response_leads_to_no_token(google: Google, client: PipesCloudFuncti
     responses: list[requests.Response] = []
 
     @asset
-    def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> None:
-        responses.append(cloud_function.run(context=context, function_url=FUNCTION_URL, event={"mode": "ok"}).response)
+    def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+        invocation = cloud_function.run(context=context, function_url=FUNCTION_URL, event={"mode": "ok"})
+        responses.append(invocation.response)
+        return invocation.get_materialize_result()
 
     materialize([orders], resources={"cloud_function": client})
     (response,) = responses

@@ -1,8 +1,19 @@
-"""A job of three assets for the multiprocess executor, which loads it anew in each step's process."""
+"""Jobs for the multiprocess executor, which loads them anew in each step's process."""
 
 import os
+from typing import Any
 
-from dagster import Definitions, JobDefinition, define_asset_job, multiprocess_executor
+import requests
+from dagster import (
+    Definitions,
+    FilesystemIOManager,
+    JobDefinition,
+    OpExecutionContext,
+    define_asset_job,
+    job,
+    multiprocess_executor,
+    op,
+)
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from tests.helpers import calling_asset
@@ -19,3 +30,31 @@ def define_job() -> JobDefinition:
         jobs=[define_asset_job("three", executor_def=multiprocess_executor.configured({"max_concurrent": 3}))],
     )
     return definitions.resolve_job_def("three")
+
+
+@op
+def call(context: OpExecutionContext, cloud_function: PipesCloudFunctionClient) -> requests.Response:
+    return cloud_function.run(
+        context=context, function_url=os.environ["TEST_FUNCTION_URL"], event={"mode": "ok"}
+    ).response
+
+
+@op
+def read(response: requests.Response) -> dict[str, Any]:
+    return {"status": response.status_code, "json": response.json(), "seconds": response.elapsed.total_seconds()}
+
+
+def define_passing_job() -> JobDefinition:
+    """The response of one step is the input of the next, by way of a file."""
+
+    @job(
+        resource_defs={
+            "cloud_function": PipesCloudFunctionClient(bucket=os.environ["TEST_BUCKET"]),
+            "io_manager": FilesystemIOManager(),
+        },
+        executor_def=multiprocess_executor,
+    )
+    def passing() -> None:
+        read(call())
+
+    return passing

@@ -112,3 +112,18 @@ def test_the_multiprocess_executor_runs_steps_at_once(
     assert result.success
     for name in multiprocess_job.NAMES:
         assert [line for line in lines if line.startswith(name)] == [f"{name} {n}" for n in range(20)]
+
+
+def test_a_step_of_the_multiprocess_executor_can_pass_the_response_on(
+    function: FunctionServer, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_FUNCTION_URL", function.url)
+    monkeypatch.setenv("TEST_BUCKET", bucket)
+    with (
+        DagsterInstance.local_temp(str(tmp_path)) as instance,
+        execute_job(reconstructable(multiprocess_job.define_passing_job), instance=instance) as result,
+    ):
+        assert result.success
+        read = result.output_for_node("read")
+    assert (read["status"], read["json"]) == (200, {"ok": True})
+    assert read["seconds"] > 0

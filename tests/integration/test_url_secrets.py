@@ -23,7 +23,7 @@ def reports(emulator: Emulator) -> Iterator[FunctionServer]:
 
 
 def kept_of(url: str, client: PipesCloudFunctionClient, event: dict[str, Any], answers: list[Any]) -> str:
-    """Run an asset that calls a URL; return all that Dagster keeps, and the response as an I/O manager would store it."""
+    """Run an asset that calls a URL; return all that Dagster keeps, and the response as it is stored."""
 
     @asset
     def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
@@ -69,11 +69,10 @@ def test_the_error_of_the_function_shows_none_of_it(
         "https://host:port",
         "https://a..b",
         "http://orders-1234567890-uc.a.run.app",
-        "https://hunter1?hunter2@[host",
     ],
 )
 def test_the_error_of_a_call_that_was_not_made_shows_none_of_it(bucket: str, url: str) -> None:
     client = PipesCloudFunctionClient(bucket=bucket, max_attempts=1)
     kept = kept_of(with_secrets(url), client, {}, [])
     assert "STEP_FAILURE" in kept
-    assert [secret for secret in SECRETS if secret in kept.replace("hunter1...", "")] == []
+    assert [secret for secret in SECRETS if secret in kept] == []

@@ -6,6 +6,7 @@ from typing import Any
 import flask
 import requests
 from dagster import (
+    AssetCheckExecutionContext,
     AssetCheckResult,
     AssetExecutionContext,
     Definitions,
@@ -17,6 +18,7 @@ from dagster import (
     PipesContextInjector,
     PipesMessageReader,
     asset,
+    asset_check,
     op,
     open_pipes_session,
 )
@@ -43,6 +45,7 @@ from google.cloud import storage
 
 from dagster_gcf_pipes import (
     PipesCloudFunctionAccessError,
+    PipesCloudFunctionBucketError,
     PipesCloudFunctionCallError,
     PipesCloudFunctionClient,
     PipesCloudFunctionCompletedInvocation,
@@ -112,6 +115,11 @@ def customers(context: AssetExecutionContext, cloud_function: PipesCloudFunction
     yield from cloud_function.run(context=context, function="customers").get_results()
 
 
+@asset_check(asset=orders)
+def not_empty(context: AssetCheckExecutionContext, cloud_function: PipesCloudFunctionClient) -> AssetCheckResult:
+    return cloud_function.run(context=context, function_url=URL).get_asset_check_result()
+
+
 @op
 def sync(context: OpExecutionContext, cloud_function: PipesCloudFunctionClient) -> None:
     invocation: PipesCloudFunctionCompletedInvocation = cloud_function.run(context=context, function_url=URL)
@@ -162,6 +170,7 @@ def describe(client: PipesCloudFunctionClient, context: AssetExecutionContext) -
         call_error: PipesCloudFunctionCallError = error
         return call_error.description
     except (
+        PipesCloudFunctionBucketError,
         PipesCloudFunctionExceptionError,
         PipesCloudFunctionLookupError,
         PipesCloudFunctionMessagesError,

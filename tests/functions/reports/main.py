@@ -21,4 +21,6 @@ def main(request: flask.Request, pipes: PipesContext) -> Any:
         answer |= {"asset_keys": list(pipes.asset_keys), "provenance": pipes.provenance_by_asset_key}
     if event.get("one_asset"):
         answer |= {"asset_key": pipes.asset_key, "code_version": pipes.code_version}
+    if event.get("query"):
+        answer |= {"query": request.query_string.decode()}
     return answer
