@@ -10,11 +10,13 @@ from enum import Enum, auto
 from typing import Any, Final
 
 import requests
+from gcf_pipes._bounded_json import has_more_marks
 from gcf_pipes._protocol import (
     BOOTSTRAP_KEYS,
     CHUNK_COUNT_HEADER,
     DUPLICATE_CODE,
     ERROR_HEADER,
+    MAX_EVENT_MARKS,
     MAX_REQUEST_BYTES,
 )
 from requests.adapters import HTTPAdapter
@@ -54,6 +56,12 @@ def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes
         raise _request_error(
             f"The request body has {len(body):,} bytes, and the platform accepts {MAX_REQUEST_BYTES:,}. "
             "Put large input into a bucket and pass its URI in the event."
+        )
+    if has_more_marks(body, MAX_EVENT_MARKS):
+        raise _request_error(
+            f"The request body has more than {MAX_EVENT_MARKS:,} brackets, commas, colons and strings, which the "
+            "function refuses: parsed, it takes too much memory. Put large input into a bucket and pass its URI in "
+            "the event."
         )
     return body
 

@@ -153,9 +153,7 @@ def nobody_is_logged_in(setup: Setup) -> str:
     return setup.fail(login=Logins.nobody)
 
 
-@mistake(
-    "A person's credentials", names="it wants an ID token, and the user", fix="set `impersonate_service_account`"
-)
+@mistake("A person's credentials", names="it wants an ID token, and the user", fix="set `impersonate_service_account`")
 def a_user_without_impersonation(setup: Setup) -> str:
     return setup.fail(login=Logins.user_alone)
 
@@ -179,9 +177,7 @@ def may_not_invoke(setup: Setup) -> str:
     return setup.fail()
 
 
-@mistake(
-    "Internal ingress", names="the function's ingress setting blocks this network", fix="`--ingress-settings=all`"
-)
+@mistake("Internal ingress", names="the function's ingress setting blocks this network", fix="`--ingress-settings=all`")
 def ingress_is_internal(setup: Setup) -> str:
     setup.google.function.ingress = False
     return setup.fail()

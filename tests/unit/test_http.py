@@ -118,6 +118,10 @@ def test_refuses_a_larger_body_with_its_size_and_the_limit() -> None:
     assert "33,554,432" in text
 
 
+def test_refuses_an_event_whose_structure_the_function_would_refuse() -> None:
+    assert "more than 1,000,000 brackets, commas" in str(error_of({"a": [[]] * 600_000}).description)
+
+
 @pytest.mark.parametrize("event", [None, BOOTSTRAP, {"a": b"bytes"}, {"a": "x" * MAX_REQUEST_BYTES}])
 def test_refusal_is_final(event: Any) -> None:
     assert error_of(event).allow_retries is False
