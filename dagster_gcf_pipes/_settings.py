@@ -59,8 +59,8 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
     impersonate_service_account: ServiceAccount | None = Field(
         default=None,
         description=(
-            "The email of a service account as which functions are called and the bucket is used, in place of the "
-            "identity that is found, which needs `roles/iam.serviceAccountTokenCreator` on it. Default: none."
+            "Service account to impersonate for calls and bucket access: its email. The default identity needs "
+            "`roles/iam.serviceAccountTokenCreator` on it. Default: none."
         ),
     )
     impersonation_delegates: list[ServiceAccount] = Field(
@@ -95,8 +95,8 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
     log_view: LogView | None = Field(
         default=None,
         description=(
-            "The full name of the log view through which the last log entries are read of a function that died. "
-            "Default: none, the logs of its project."
+            "Log view used to read the last log entries after a crash: its full name. Default: none, the logs of the "
+            "function's project."
         ),
     )
     connect_timeout: Seconds = Field(
@@ -105,30 +105,30 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
     poll_interval: FloatSeconds = Field(
         default=DEFAULT_POLL_INTERVAL,
         description=(
-            "The longest pause between two looks for a message, in seconds; "
-            "looks are closer together soon after a message. Default 1.5."
+            "The longest pause between two polls for a message, in seconds; "
+            "polls are closer together soon after a message. Default 1.5."
         ),
     )
     drain_timeout: Seconds = Field(
         default=DEFAULT_DRAIN_TIMEOUT,
         description=(
-            "How long to look for further messages, in seconds, after a function has ended without saying how many "
-            "there are: one that does not use gcf_pipes. Default 10."
+            "How long to look for further messages, in seconds, after a function has answered without saying how many "
+            "there are: one that does not use gcf_pipes. What is there by then is read. Default 10."
         ),
     )
     retry_on: list[RetriedOutcome] = Field(
         default=[*DEFAULT_RETRY_ON],
         description=(
-            "The outcomes of a call after which it is attempted again if it has not started the function: HTTP "
-            "statuses ('429'), classes of them ('5xx'), and 'no_response' (no connection, a reset, a timeout). "
-            "Default ['429', '5xx', 'no_response']."
+            "When to retry a call that has not started the function: HTTP statuses of the platform ('429'), classes "
+            "of them ('5xx'), and 'no_response' (no connection, a reset, a timeout). A response of the function itself "
+            "is never retried. Default ['429', '5xx', 'no_response']."
         ),
     )
     max_attempts: Attempts = Field(
         default=4,
         description=(
-            "How often a call is attempted in all, when none of the attempts has started the function. "
-            "1 means no other attempt. Default 4."
+            "How often to attempt a call in all, when none of the attempts has started the function. "
+            "1 means no retry. Default 4."
         ),
     )
     retry_delay: FloatSeconds = Field(
@@ -140,7 +140,7 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
     )
     retry_timeout: Seconds = Field(
         default=120,
-        description="How long after the start of the first attempt another may start, in seconds. Default 120.",
+        description="How long after the start of the first attempt a retry may start, in seconds. Default 120.",
     )
     inline_context_limit: Bytes = Field(
         default=DEFAULT_INLINE_CONTEXT_LIMIT,
@@ -153,7 +153,8 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
         default="on_success",
         description=(
             "When to delete a session's objects from the bucket: 'always', 'on_success' (the default) or 'never'. "
-            "A lifecycle rule of the bucket is the net underneath."
+            "The first chunk always stays, so that a late delivery of the call runs nothing, and so does all of a "
+            "session whose function may still run. Add a lifecycle rule to the bucket."
         ),
     )
 
