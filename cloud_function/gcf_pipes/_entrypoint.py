@@ -321,12 +321,16 @@ def _error_body(error: GcfPipesError) -> "dict[str, Any]":
 
 
 def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
-    """Add the header to whatever response ends this request, an error's as well."""
+    """Add the header to whatever response ends this request, an error's as well: it says that the user's code has run.
+
+    A function that passes on the answer of another one may have that one's refusal in its headers.
+    """
     import flask  # noqa: PLC0415 - only a deployed function has Flask
 
     @flask.after_this_request
     def add_header(response: "flask.Response") -> "flask.Response":
         response.headers[CHUNK_COUNT_HEADER] = str(writer.channel.chunk_count)
+        response.headers.pop(ERROR_HEADER, None)
         return response
 
 

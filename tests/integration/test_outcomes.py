@@ -75,6 +75,13 @@ def test_a_status_that_is_not_2xx_is_told_and_the_response_unchanged(
     assert name not in function.child.output
 
 
+def test_a_function_that_passes_on_another_one_s_refusal_has_run_itself(caller: Caller) -> None:
+    """Dagster would take the header for its own, and retry a call whose code has run."""
+    response = caller.call("answers", status=503, body="", headers={"Dagster-Pipes-Error": "storage_unavailable"})
+    assert (response.status_code, response.headers[COUNT]) == (503, "2")
+    assert "Dagster-Pipes-Error" not in response.headers
+
+
 def test_of_a_large_body_the_start_is_told(caller: Caller) -> None:
     caller.call("answers", status=503, body=f"{'ü' * 1000}rest")
     assert caller.exception()["message"].endswith(f"Its body: {'ü' * 1000}\n")

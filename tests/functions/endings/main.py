@@ -41,7 +41,7 @@ def waits(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def answers(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    return event["body"], event["status"]
+    return event["body"], event["status"], event.get("headers", {})
 
 
 def raises_base(pipes: PipesContext, event: dict[str, Any]) -> Any:
