@@ -211,3 +211,23 @@ def test_objects_of_a_failed_session_are_kept_as_the_cleanup_says(
     client = PipesCloudFunctionClient(bucket=bucket, cleanup=cleanup)
     run(calling_asset(function.url, {"mode": "raises"}), client)
     assert len(list(storage_client.list_blobs(bucket))) == kept
+
+
+def test_a_prefix_can_have_the_form_of_hive_s_partitions(
+    function: FunctionServer, bucket: str, storage_client: storage.Client
+) -> None:
+    client = PipesCloudFunctionClient(
+        bucket=bucket, key_prefix="env=prod/kind=pipes", cleanup="never", inline_context_limit=0
+    )
+    result, lines = run(calling_asset(function.url, {"mode": "ok"}), client)
+    assert lines == ["hello from the function"]
+    names = [blob.name for blob in storage_client.list_blobs(bucket)]
+    assert all(name.startswith(f"env=prod/kind=pipes/{result.run_id}/orders/") for name in names)
+
+
+def test_the_case_of_scheme_and_host_does_not_matter(
+    function: FunctionServer, client: PipesCloudFunctionClient
+) -> None:
+    url = function.url.replace("http://127.0.0.1", "HTTP://LocalHost")
+    result, _ = run(calling_asset(url, {"mode": "ok"}), client)
+    assert result.success

@@ -122,6 +122,13 @@ def test_refuses_plain_http_to_the_platform(host: str, path: str) -> None:
         check_url(f"http://{host}{path}")
 
 
+def test_the_case_of_scheme_and_host_does_not_matter() -> None:
+    place = place_of_url("HTTPS://Europe-West1-my-project.CloudFunctions.NET/Orders?key=x")
+    assert place == FunctionPlace("my-project", "europe-west1", "Orders")
+    with pytest.raises(PipesCloudFunctionRequestError, match="Expected an https URL"):
+        check_url("HTTP://Orders-123-ew.a.RUN.app")
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
