@@ -147,7 +147,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         if not outcome.may_still_run and self._cleans_up(outcome):
             self._clean_up([*injector.object_keys, *reader.object_keys], log=context.log)
         if outcome.error:
-            keep_results(context, session, outcome.error.metadata)
+            keep_results(context, session, outcome.metadata)
             raise outcome.error
         return PipesCloudFunctionCompletedInvocation(session, response=response, metadata=outcome.metadata)
 

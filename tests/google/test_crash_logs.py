@@ -161,8 +161,8 @@ def test_project_that_is_known_by_its_number(api: LoggingApi) -> None:
         ),
         pytest.param(
             [entry(30, REQUESTS, TIMED_OUT, httpRequest={"status": 504, "latency": "29.999s"}, severity="ERROR")],
-            "it ran longer than its timeout. Deploy it with a longer one (`--timeout`, at most 3600 s), or let it do "
-            f"less (HTTP 504 after 29.999s: {TIMED_OUT})",
+            "it ran longer than its timeout. Deploy it with a longer one (`--timeout`, up to 3600 s), or less work "
+            f"(HTTP 504 after 29.999s: {TIMED_OUT})",
             id="timed out",
         ),
         pytest.param(

@@ -84,7 +84,7 @@ def test_a_function_that_is_not_there_fails_the_step(client: PipesCloudFunctionC
     client = PipesCloudFunctionClient(bucket=client.bucket, max_attempts=1)
     error = failure_of("http://127.0.0.1:9/", "ok", client)  # port 9, discard: nothing listens there
     assert "PipesCloudFunctionCallError" in error
-    assert "got no response (ConnectionError" in error
+    assert "Could not connect to the function: 127.0.0.1:9 refused the connection" in error
 
 
 @pytest.mark.parametrize("url", ["not a url", "ftp://host/orders", "http://"])
