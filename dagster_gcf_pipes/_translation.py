@@ -34,7 +34,7 @@ def _translate(error: Exception) -> PipesCloudFunctionError | None:
     from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - importing the package imports no Google library
 
     if isinstance(error, PipesStorageError):
-        return PipesCloudFunctionBucketError(str(error), allow_retries=type(error) is PipesStorageError)
+        return PipesCloudFunctionBucketError(str(error), allow_retries=error.transient)
     if isinstance(error, GoogleAuthError):
         text = " ".join(map(str, error.args)).rstrip(".")
         return PipesCloudFunctionIdentityError(
