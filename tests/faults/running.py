@@ -11,6 +11,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 
 from tests.faults.matrix import LINES, Case
 from tests.faults.pairs import Pair, Parts
+from tests.faults.proxy import FaultProxy
 from tests.functions.record import Record
 from tests.helpers import in_background, logged, step_error, wait_until
 
@@ -102,16 +103,16 @@ def run_case(pair: Pair, parts: Parts, case: Case) -> Outcome:
         lines = [line for line in logged(instance, result.run_id) if line in LINES]
     error = "" if result.success else step_error(result)
     record = ask_for_record(parts.function_url, key)
-    late_executions = deliver_again(parts, key)
+    late_executions = deliver_again(parts.links["call"], parts.function_url, key)
     return Outcome(case, key, result.success, error, lines, record, seconds, hung, late_executions)
 
 
-def deliver_again(parts: Parts, key: str) -> int:
+def deliver_again(link: FaultProxy, function_url: str, key: str) -> int:
     """Deliver the call of a run once more, and return how often that runs the user's code."""
-    bodies = [request.body for request in parts.links["call"].requests if key.encode() in request.body]
+    bodies = [request.body for request in link.requests if key.encode() in request.body]
     for body in bodies[-1:]:
-        requests.post(parts.function_url, data=body, headers={"Content-Type": "application/json"}, timeout=60)
-    return ask_for_record(parts.function_url, key)["started"]
+        requests.post(function_url, data=body, headers={"Content-Type": "application/json"}, timeout=60)
+    return ask_for_record(function_url, key)["started"]
 
 
 def ask_for_record(function_url: str, key: str) -> Record:

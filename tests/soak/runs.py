@@ -9,6 +9,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 
@@ -28,6 +29,7 @@ class Task:
         count: How many lines the function logs.
         interval: Seconds between two of them.
         raises: Whether the function then raises.
+        status: The HTTP status that it returns otherwise.
     """
 
     function_url: str
@@ -37,6 +39,18 @@ class Task:
     count: int
     interval: float = 0.0
     raises: bool = False
+    status: int = 200
+
+    @property
+    def fails(self) -> bool:
+        """Whether the run must fail."""
+        return self.raises or self.status not in range(200, 300)
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """What the function is told."""
+        names = ("key", "count", "interval", "raises", "status")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -71,23 +85,24 @@ def make_runs(tasks: list[Task], bound: float) -> list[Result]:
 
 
 def _make_run(task: Task) -> Result:
-    event = {"key": task.key, "count": task.count, "interval": task.interval, "raises": task.raises}
     client = ProxiedClient(
         bucket=task.bucket, api_endpoint=task.storage_url, function_timeout=30, max_attempts=8, retry_delay=0.2
     )
     with DagsterInstance.ephemeral() as instance:
         result = materialize(
-            [calling_asset(task.function_url, event)],
+            [calling_asset(task.function_url, task.event)],
             resources={"cloud_function": client},
             instance=instance,
             raise_on_error=False,
         )
         lines = [line for line in logged(instance, result.run_id) if line.startswith("line ")]
-        return Result(result.success, lines + _materializations(result), _error(result))
+        return Result(result.success, lines + _materializations(instance, result.run_id), _error(result))
 
 
-def _materializations(result: ExecuteInProcessResult) -> list[str]:
-    metadata = [materialization.metadata for materialization in result.asset_materializations_for_node("orders")]
+def _materializations(instance: DagsterInstance, run_id: str) -> list[str]:
+    """Return those of a step that failed as well."""
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
+    metadata = [event.materialization.metadata for event in events if event.is_step_materialization]
     return [f"materialization after {entry['lines'].value} lines" for entry in metadata if "lines" in entry]
 
 

@@ -16,7 +16,7 @@ from tests.conftest import FUNCTIONS
 from tests.faults import FaultProxy
 from tests.faults.matrix import Link
 from tests.faults.pairs import storage_client
-from tests.faults.running import ask_for_record
+from tests.faults.running import ask_for_record, deliver_again
 from tests.functions.record import new_record
 from tests.soak.faults import sporadic_faults
 from tests.soak.runs import Task, make_runs, running_dagster
@@ -33,8 +33,10 @@ KINDS: Final[tuple[dict[str, Any], ...]] = (
     {"count": 0},
     {"count": 10, "interval": 0.05, "raises": True},
     {"count": 300, "raises": True},
+    {"count": 10, "status": 503},
+    {"count": 10, "status": 429},
 )
-"""The behaviours of the function: some lines, few and slow ones, a burst, none; and an exception after lines."""
+"""The behaviours of the function: some lines, few and slow ones, a burst, none; an exception after lines, a status."""
 
 
 def soak(seconds: float, seed: int, on_round: Callable[[Summary], None] = lambda _: None) -> Summary:
@@ -68,7 +70,9 @@ def _make_round(
 ) -> None:
     tasks = [_new_task(random, links) for _ in range(AT_ONCE)]
     for task, result in zip(tasks, dagster.submit(make_runs, tasks, RUN_BOUND).result(), strict=True):
-        summary.add(task, result, new_record() if result.hung else ask_for_record(function.url, task.key))
+        record = new_record() if result.hung else ask_for_record(function.url, task.key)
+        record["started"] += deliver_again(links["call"], function.url, task.key)
+        summary.add(task, result, record)
     requests = [request for link in links.values() for request in link.requests]
     summary.counts["faults met"] = sum(request.fault is not None for request in requests)
     process = dagster.submit(os.getpid).result()

@@ -17,7 +17,7 @@ def judge(task: Task, result: Result, record: Record) -> Counter[str]:
     if result.hung:
         return Counter({"runs": 1, "hung": 1})
     lost = len(set(written) - set(shown))
-    succeeded = record["ended"] > 0 and not task.raises
+    succeeded = record["ended"] > 0 and not task.fails
     return Counter(
         {
             "runs": 1,
@@ -26,7 +26,7 @@ def judge(task: Task, result: Result, record: Record) -> Counter[str]:
             "doubled": len(shown) - len(set(shown)) + max(record["started"] - 1, 0),
             "out of order": set(written) == set(shown) and written != list(dict.fromkeys(shown)),
             "wrongly green": result.green and (lost > 0 or not succeeded),
-            "wrongly red": not result.green and not task.raises,
+            "wrongly red": not result.green and not task.fails,
         }
     )
 

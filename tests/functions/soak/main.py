@@ -22,7 +22,7 @@ def main(request: flask.Request) -> Any:
 
 @pipes_function(message_writer=WRITER)
 def work(request: flask.Request, pipes: PipesContext) -> Any:
-    """Log `count` lines, `interval` seconds apart; then raise if `raises` says so."""
+    """Log `count` lines, `interval` seconds apart; then raise if `raises` says so, or return `status`."""
     event = request.get_json()
     with recorded(event["key"]) as record:
         for number in range(event["count"]):
@@ -33,4 +33,4 @@ def work(request: flask.Request, pipes: PipesContext) -> Any:
             raise ValueError("the event says so")
         pipes.report_asset_materialization(metadata={"lines": event["count"]})
         record["lines"].append(f"materialization after {event['count']} lines")
-    return {}
+    return {}, event["status"]
