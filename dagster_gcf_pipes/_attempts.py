@@ -78,8 +78,8 @@ class RetryPolicy:
         """Whether a call may be retried after such an attempt."""
         if attempt.permanent:
             return False
-        if attempt.identity_error is not None:
-            return attempt.identity_error.allow_retries
+        if attempt.identity_error is not None and not attempt.identity_error.allow_retries:
+            return False
         if attempt.answered_by is AnsweredBy.REFUSAL and attempt.status != _SERVICE_UNAVAILABLE:
             return False
         outcomes = {NO_RESPONSE} if attempt.status is None else {str(attempt.status), f"{attempt.status // 100}xx"}
@@ -92,7 +92,7 @@ class CallResult:
 
     Attributes:
         attempts: Its attempts, in order; at least one.
-        response: The function's own response, or None if that was lost.
+        response: The response of the last attempt, or None if none came.
         duration: Seconds from the start of the first attempt.
         may_write_more: Whether a function without our runtime may have answered, which may write its last messages now.
         claim: Who had claimed the session when the call was given up, or None if it was not.
@@ -115,12 +115,30 @@ class CallResult:
         return any(attempt.may_have_started for attempt in self.attempts)
 
     @property
+    def is_plain_success(self) -> bool:
+        """Whether a function without our runtime has answered 2xx, as far as anybody can know."""
+        return is_plain_success(self.attempts)
+
+    def own_response(self, session: SessionRecord) -> requests.Response | None:
+        """Return the function's own response, or None if that was lost: what came may be a proxy's page."""
+        plain = self.is_plain_success and not session.closes_with_request
+        return self.response if self.last.answered_by is AnsweredBy.FUNCTION or plain else None
+
+    @property
     def chunk_count(self) -> int | None:
         """How many chunks there are to read, or None if that is not known."""
         if self.last.answered_by is AnsweredBy.FUNCTION:
             return self.last.chunk_count
         never_ran = {AnsweredBy.NOT_SENT, AnsweredBy.REFUSAL}
         return 0 if all(attempt.answered_by in never_ran for attempt in self.attempts) else None
+
+
+def is_plain_success(attempts: tuple[Attempt, ...]) -> bool:
+    """Whether a function without our runtime has answered 2xx, as far as anybody can know.
+
+    If an earlier attempt may have started the function, the 2xx may be a proxy's, and the function may still run.
+    """
+    return attempts[-1].is_platform_2xx and not any(attempt.may_have_started for attempt in attempts[:-1])
 
 
 def next_step(attempts: tuple[Attempt, ...], session: SessionRecord, policy: RetryPolicy) -> NextStep:
@@ -143,10 +161,8 @@ def _may_still_run(attempts: tuple[Attempt, ...], session: SessionRecord) -> boo
     """
     if session.closes_with_request:
         return True
-    last, earlier = attempts[-1], attempts[:-1]
-    if last.is_platform_2xx:
-        return False
-    lost_earlier = any(attempt.may_have_started for attempt in earlier)
+    last = attempts[-1]
+    lost_earlier = any(attempt.may_have_started for attempt in attempts[:-1])
     return lost_earlier or last.status is None or last.status in _PLAIN_FUNCTION_MAY_RUN
 
 
@@ -158,6 +174,7 @@ class Caller:
         reader: Reads the messages of the session.
         policy: When to retry.
         call_timeout: Seconds after the start of an attempt in which the function ends, if only by its own timeout.
+        drain_timeout: Seconds after the 2xx of a function without our runtime in which it may still open its session.
         claim_session: Claims the session before the call is given up, so that nothing starts afterwards.
         has_crashed: Whether the platform's log says that the function's instance was terminated. It is asked while a
             function gives no sign of life.
@@ -171,6 +188,7 @@ class Caller:
         policy: RetryPolicy,
         *,
         call_timeout: float,
+        drain_timeout: float,
         claim_session: Callable[[], Claim],
         has_crashed: Callable[[], bool],
         log: Logger,
@@ -179,6 +197,7 @@ class Caller:
         self._reader = reader
         self._policy = policy
         self._call_timeout = call_timeout
+        self._drain_timeout = drain_timeout
         self._claim_session = claim_session
         self._has_crashed = has_crashed
         self._log = log
@@ -197,16 +216,18 @@ class Caller:
         claim = None
         if step is NextStep.FINISH and self._may_start_later():
             claim = self._claim_session()
-            step = NextStep.WAIT_FOR_CLOSE if claim is Claim.FUNCTION else step
+            if claim is Claim.FUNCTION:
+                self._reader.wait_until(self._seen, self._call_timeout)
+                step = NextStep.FINISH if self._next_step() is NextStep.FINISH else NextStep.WAIT_FOR_CLOSE
         if step is NextStep.WAIT_FOR_CLOSE and not self._reader.record.no_more_messages:
             self._wait_for_close()
         last = self._attempts[-1]
         answered_plainly = last.answered_by is AnsweredBy.PLATFORM and not (last.denied_access or last.redirected)
         return CallResult(
             self._attempts,
-            self._own_response(),
+            self._response,
             duration=self._elapsed,
-            may_write_more=answered_plainly and step is NextStep.FINISH and claim is None,
+            may_write_more=answered_plainly and step is NextStep.FINISH and claim in {None, Claim.FUNCTION},
             claim=claim,
         )
 
@@ -243,20 +264,14 @@ class Caller:
         return time.monotonic() - self._first_started
 
     def _may_start_later(self) -> bool:
-        record = self._reader.record
-        return (
-            not record.opened
-            and record.failure is None
-            and self._attempts[-1].answered_by is not AnsweredBy.FUNCTION
-            and not self._attempts[-1].is_platform_2xx
-            and any(attempt.may_have_started for attempt in self._attempts)
-        )
-
-    def _own_response(self) -> requests.Response | None:
-        """The function's own response: our runtime's, or a 2xx where no runtime of ours says whose answer it is."""
+        """Whether a delivery of the call may start the function when nobody waits for it any more."""
         last = self._attempts[-1]
-        plain = last.is_platform_2xx and not self._reader.record.closes_with_request
-        return self._response if last.answered_by is AnsweredBy.FUNCTION or plain else None
+        sent = any(each.may_have_started or each.answered_by is AnsweredBy.REFUSAL for each in self._attempts)
+        if self._reader.record.opened or last.answered_by is AnsweredBy.FUNCTION or not sent:
+            return False
+        if last.is_platform_2xx:
+            self._reader.wait_until(self._seen, self._drain_timeout)
+        return not self._reader.record.opened
 
     def _attempt(self) -> None:
         """Make one attempt, and wait for its response as long as the messages leave something to wait for."""

@@ -4,7 +4,7 @@ The HTTP call cannot tell it: the platform passes no disconnect on. Two objects 
 that runs, and a first chunk of ours keeps one from starting.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 from logging import Logger
@@ -13,6 +13,9 @@ from typing import Final
 from gcf_pipes import PipesObjectExistsError, PipesObjectTooLargeError, PipesStorageError
 from gcf_pipes._protocol import HEARTBEAT, SessionLocation
 from gcf_pipes._storage import ObjectStore
+
+from dagster_gcf_pipes._errors import PipesCloudFunctionError
+from dagster_gcf_pipes._reader_session import ReaderSession
 
 TIMEOUT: Final = 5.0
 """Seconds that each request may take, with its retries."""
@@ -44,24 +47,30 @@ class CancelMarker:
         self._log = log
 
     @contextmanager
-    def written_if_interrupted(self, *, unless: Callable[[], bool]) -> Iterator[None]:
-        """Write the marker if Dagster interrupts the block. An interrupt is a BaseException, not an Exception.
+    def written_if_interrupted(self, reader: ReaderSession) -> Iterator[None]:
+        """Write the marker if the block is interrupted, or fails in a way that nobody has foreseen.
+
+        A function that has not opened its session by then is kept from starting: it would not see the marker for its
+        first seconds.
 
         Args:
-            unless: Whether the function has ended, so that there is nothing to stop.
+            reader: Knows whether the function has opened its session, and whether it has closed it.
         """
         try:
             yield
-        except Exception:
-            raise
-        except BaseException:
-            if not unless():
-                self.write("the run is terminated")
+        except PipesCloudFunctionError:
+            raise  # the call was refused before it was made
+        except BaseException as error:
+            if not reader.record.opened:
+                self.claim_session()
+            if not reader.record.closed:
+                reason = "the call failed unexpectedly" if isinstance(error, Exception) else "the run is terminated"
+                self.write(reason)
             raise
 
     def write(self, reason: str) -> None:
         """Write the marker."""
-        self._log.warning(f"[pipes] {reason}: telling the function to stop through {self._location.uri}")
+        self._log.warning(f"[pipes] {reason}: telling the function to stop, if it runs, through {self._location.uri}")
         try:
             self._store.create(self._location.cancel_key, b"{}", timeout=TIMEOUT)
         except PipesStorageError as error:
@@ -71,12 +80,21 @@ class CancelMarker:
         """Claim the session in the function's stead, so that a delivery that comes late runs nothing."""
         key = self._location.chunk_key(1)
         try:
-            if self._store.read(key, max_bytes=len(HEARTBEAT), timeout=TIMEOUT) is not None:
+            if self._is_there(key):
                 return Claim.FUNCTION
             self._store.create(key, HEARTBEAT, timeout=TIMEOUT)
-        except (PipesObjectExistsError, PipesObjectTooLargeError):
+        except PipesObjectExistsError:
             return Claim.FUNCTION
         except PipesStorageError as error:
             self._log.warning(f"[pipes] could not close the session to deliveries that come late: {error}")
             return Claim.UNKNOWN
         return Claim.OURS
+
+    def _is_there(self, key: str) -> bool:
+        """Whether an object is known to be there, for an emulator that would replace it whatever the precondition."""
+        try:
+            return self._store.read(key, max_bytes=len(HEARTBEAT), timeout=TIMEOUT) is not None
+        except PipesObjectTooLargeError:
+            return True
+        except PipesStorageError:
+            return False

@@ -17,6 +17,8 @@ FETCH_AHEAD: Final = 4
 """Chunks that wait in memory for their handling."""
 READ_TIMEOUT: Final = 10.0
 """Seconds that one poll may take, with its retries. While Cloud Storage is unavailable, one poll follows another."""
+MAX_READ_TIMEOUT: Final = 320.0
+"""Seconds that a poll may take after several that took too long: a chunk of 64 MiB on a line of 2 Mbit/s."""
 
 Result = TypeVar("Result")
 FetchedChunk: TypeAlias = tuple[int, bytes]
@@ -153,7 +155,9 @@ class ChunkFetcher:
         key = self._location.chunk_key(self._next_index)
         while not self._stopped and not self._have_all():
             ended, all_written = self._writing_ended, self._last_index is not None
-            data = self._until_available(lambda: self._store.read(key, max_bytes=MAX_CHUNK_BYTES, timeout=READ_TIMEOUT))
+            data = self._until_available(
+                lambda timeout: self._store.read(key, max_bytes=MAX_CHUNK_BYTES, timeout=timeout)
+            )
             if data is not None:
                 return data
             if all_written:
@@ -169,7 +173,9 @@ class ChunkFetcher:
         """
         ended = self._writing_ended
         if ended and self._last_index is None and time.monotonic() >= ended.drain_until:
-            keys = self._until_available(lambda: self._store.list_keys(self._location.prefix_key, timeout=READ_TIMEOUT))
+            keys = self._until_available(
+                lambda timeout: self._store.list_keys(self._location.prefix_key, timeout=timeout)
+            )
             self._last_index = max((self._location.chunk_index(key) or 0 for key in keys or ()), default=0)
         return self._last_index is not None and self._next_index > self._last_index
 
@@ -177,19 +183,23 @@ class ChunkFetcher:
         delay = delay_before_next_poll(time.monotonic() - self._active_at, self._poll_interval)
         return min(delay, max(0.0, ended.drain_until - time.monotonic())) if ended else delay
 
-    def _until_available(self, request: Callable[[], Result]) -> Result | None:
+    def _until_available(self, request: Callable[[float], Result]) -> Result | None:
         """Make a request to Cloud Storage, and retry as long as it may become available; None if stopped.
+
+        A retry has twice the time: a large chunk on a slow line may need it.
 
         Raises:
             PipesStorageError: It did not until the deadline, or another request would fail in the same way.
         """
+        timeout = READ_TIMEOUT
         while not self._stopped:
             try:
-                return request()
+                return request(timeout)
             except PipesStorageError as error:
                 ended = self._writing_ended
                 if not error.transient or (ended and time.monotonic() >= ended.deadline):
                     raise
+                timeout = min(2 * timeout, MAX_READ_TIMEOUT)
                 self._note_life()  # whether the function lives cannot be known
                 self._pause(FIRST_DELAY, known=ended)
         return None

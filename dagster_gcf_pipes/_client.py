@@ -140,10 +140,10 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         ) as session:
             context.log.info(run.announcement)
             body = encode_body(event, session.get_bootstrap_env_vars())
-            with marker.written_if_interrupted(unless=lambda: reader.record.closed):
+            with marker.written_if_interrupted(reader):
                 outcome, response = self._call(run, body, reader, marker, context.log)
                 if outcome.may_still_run:
-                    marker.write("the function may still be running, or may start, but nothing waits for it")
+                    marker.write("nothing waits for the function any more")
         if not outcome.may_still_run and self._cleans_up(outcome):
             self._clean_up([*injector.object_keys, *reader.object_keys], log=context.log)
         if outcome.error:
@@ -213,6 +213,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             reader,
             self.retry_policy,
             call_timeout=run.target.timeout + READ_TIMEOUT_MARGIN,
+            drain_timeout=self.drain_timeout,
             claim_session=marker.claim_session,
             has_crashed=watch.has_crashed,
             log=log,
@@ -221,7 +222,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         drain_timeout = self.drain_timeout if call.may_write_more else 0
         reader.drain(call.chunk_count, timeout=drain_timeout, deadline=caller.deadline)
         log.info(f"[pipes] the call {call.last.summary} after {call.duration:.2f} s")
-        return determine_outcome(run, call, reader.record, credentials, log_view=self.log_view), call.response
+        outcome = determine_outcome(run, call, reader.record, credentials, log_view=self.log_view)
+        return outcome, call.own_response(reader.record)
 
     def _post_once(self, run: FunctionRun, body: bytes, log: Logger) -> Post:
         headers = {TIMEOUT_HEADER: str(run.target.timeout), **run.trace.headers}

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidProxyURL, ProxyError
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
 
+from dagster_gcf_pipes._function_place import redacted
 from dagster_gcf_pipes._loopback import is_loopback
 
 Cause = TypeVar("Cause", bound=BaseException)
@@ -40,10 +41,8 @@ class ConnectionProblem:
     permanent: bool = False
 
 
-def describe_connection_error(
-    error: requests.RequestException, url: str, timeout: tuple[float, float]
-) -> ConnectionProblem:
-    """Describe an error of `requests`, without the URL's query and userinfo.
+def describe_connection_error(error: Exception, url: str, timeout: tuple[float, float]) -> ConnectionProblem:
+    """Describe an error of `requests`, or of what it is made of, without the URL's query and userinfo.
 
     Args:
         error: The error.
@@ -51,26 +50,47 @@ def describe_connection_error(
         timeout: The connect and read timeouts, in seconds.
     """
     causes = list(_causes(error))
-    if certificate := _find(causes, ssl.SSLCertVerificationError):
-        text = f"the server's TLS certificate is not trusted: {certificate.verify_message}"
-        return ConnectionProblem(text, _CERTIFICATES, permanent=True)
-    if isinstance(error, ProxyError | InvalidProxyURL):
-        return _proxy_problem(error, causes)
-    if tls := _find(causes, ssl.SSLError):
-        return ConnectionProblem(f"TLS failed: {tls.reason or type(tls).__name__}", _CHECK_URL)
-    if _find(causes, ConnectionRefusedError):
-        return _refused(url)
-    if _find(causes, socket.gaierror):
-        return ConnectionProblem(f"the host name {_host(url)} cannot be resolved", _CHECK_URL)
+    for describe in (_trust_problem, _proxy_problem, _url_problem, _tls_problem, _host_problem):
+        if problem := describe(causes, url):
+            return problem
     return ConnectionProblem(_other(error, causes, timeout), _CHECK_URL)
 
 
-def _proxy_problem(error: requests.RequestException, causes: list[BaseException]) -> ConnectionProblem:
-    if isinstance(error, InvalidProxyURL):
-        return ConnectionProblem("the URL of the proxy is not valid", _PROXY, permanent=True)
+def _trust_problem(causes: list[BaseException], _: str) -> ConnectionProblem | None:
+    if certificate := _find(causes, ssl.SSLCertVerificationError):
+        text = f"the server's TLS certificate is not trusted: {certificate.verify_message}"
+        return ConnectionProblem(text, _CERTIFICATES, permanent=True)
+    if "CA certificate bundle" in str(causes[0]):  # an `OSError` of `requests`, with the path
+        return ConnectionProblem("the certificate authorities cannot be read", _CERTIFICATES, permanent=True)
+    return None
+
+
+def _proxy_problem(causes: list[BaseException], _: str) -> ConnectionProblem | None:
+    if not isinstance(causes[0], ProxyError):
+        return None
     refused = _find(causes, ConnectionRefusedError)
     reason = "it refused the connection" if refused else _innermost_os_error(causes)
     return ConnectionProblem(f"the proxy cannot be used: {reason}", _PROXY, permanent=refused is not None)
+
+
+def _url_problem(causes: list[BaseException], url: str) -> ConnectionProblem | None:
+    """The function's URL was checked before: where a proxy is set, it is the proxy's that cannot be used."""
+    if not isinstance(causes[0], ValueError | urllib3.exceptions.LocationValueError):
+        return None
+    if requests.utils.get_environ_proxies(url):
+        return ConnectionProblem("the URL of the proxy is not one that can be used", _PROXY, permanent=True)
+    return ConnectionProblem(f"{redacted(url)} is not a URL that can be called", _CHECK_URL, permanent=True)
+
+
+def _tls_problem(causes: list[BaseException], _: str) -> ConnectionProblem | None:
+    tls = _find(causes, ssl.SSLError)
+    return ConnectionProblem(f"TLS failed: {tls.reason or type(tls).__name__}", _CHECK_URL) if tls else None
+
+
+def _host_problem(causes: list[BaseException], url: str) -> ConnectionProblem | None:
+    if _find(causes, socket.gaierror):
+        return ConnectionProblem(f"the host name {_host(url)} cannot be resolved", _CHECK_URL)
+    return _refused(url) if _find(causes, ConnectionRefusedError) else None
 
 
 def _refused(url: str) -> ConnectionProblem:
@@ -84,7 +104,7 @@ def _refused(url: str) -> ConnectionProblem:
     return ConnectionProblem(text, fix, permanent=True)
 
 
-def _other(error: requests.RequestException, causes: list[BaseException], timeout: tuple[float, float]) -> str:
+def _other(error: Exception, causes: list[BaseException], timeout: tuple[float, float]) -> str:
     connect, read = timeout
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {connect:g} s"

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import requests
+from gcf_pipes._storage import AUTH_ERROR_STATUS, TRANSIENT_STATUSES
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
-
-PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 WAYS_TO_AN_IDENTITY: Final = (
     "Either set `impersonate_service_account` of the resource to a service account that may call the function; the "
@@ -21,7 +20,6 @@ WAYS_TO_AN_IDENTITY: Final = (
 )
 """Source: https://cloud.google.com/docs/authentication/use-service-account-impersonation."""
 
-_STATUS: Final = re.compile(r"""(?:["']code["']|[Ss]tatus): ?(\d{3})""")
 _MENDS: Final = {
     "in a reasonable timeframe": "The clock of this machine is wrong by more than Google tolerates: set it.",
     "expired or revoked|invalid_rapt|Reauthentication": "Log in again: `gcloud auth application-default login`.",
@@ -83,17 +81,17 @@ def with_retries(ask: Callable[..., Any], *, timeout: float) -> Callable[..., An
     """
     from google.api_core.retry import Retry  # noqa: PLC0415 - as in translated_errors
 
-    retry = Retry(predicate=is_passing, initial=0.25, maximum=4.0, multiplier=2.0, timeout=timeout)
+    retry = Retry(predicate=is_transient, initial=0.25, maximum=4.0, multiplier=2.0, timeout=timeout)
     repeated: Callable[..., Any] = retry(ask)
     return repeated
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same question may be answered later."""
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415 - as in translated_errors
 
-    if status := _STATUS.search(str(error)):
-        return int(status[1]) in PASSING_STATUSES
+    if status := AUTH_ERROR_STATUS.search(str(error)):
+        return int(status[1]) in TRANSIENT_STATUSES
     if isinstance(error, TransportError | requests.RequestException):
         return True
     return isinstance(error, GoogleAuthError) and bool(error.retryable)

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 import requests
+import urllib3.exceptions
 from gcf_pipes._bounded_json import has_more_marks
 from gcf_pipes._protocol import (
     BOOTSTRAP_KEYS,
@@ -20,7 +21,6 @@ from gcf_pipes._protocol import (
     MAX_REQUEST_BYTES,
 )
 from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema
 from urllib3.connection import HTTPConnection
 
 from dagster_gcf_pipes._auth import FunctionAuth
@@ -83,9 +83,17 @@ class KeepAliveAdapter(HTTPAdapter):
         super().init_poolmanager(*arguments, socket_options=socket_options, **options)
 
 
+class _SessionWithoutRedirects(requests.Session):
+    """Parses no redirect: `requests` does so even if it follows none, and fails at a malformed one."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        """Return None: there is nowhere to go."""
+        return None
+
+
 def create_http_session() -> requests.Session:
     """Create an HTTP session whose connections are kept alive."""
-    http = requests.Session()
+    http = _SessionWithoutRedirects()
     http.mount("https://", KeepAliveAdapter())
     http.mount("http://", KeepAliveAdapter())
     return http
@@ -209,8 +217,6 @@ def post(
     Returns:
         The record of the attempt, and the response if one came.
 
-    Raises:
-        PipesCloudFunctionRequestError: The URL is not one.
     """
     data = RequestBody(body)
     try:
@@ -224,17 +230,15 @@ def post(
         )
     except PipesCloudFunctionIdentityError as error:
         return Attempt(AnsweredBy.NOT_SENT, error="no ID token", identity_error=error), None
-    except requests.RequestException as error:
-        if isinstance(error, InvalidURL | MissingSchema | InvalidSchema) and not isinstance(error, InvalidProxyURL):
-            raise _request_error(
-                f"Expected the URL of a function, such as https://..., got {redacted(url)!r}, which cannot be called "
-                f"({type(error).__name__})."
-            ) from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        # `requests` lets errors of urllib3, of the file system and of its own parsers through
         return _failed(error, url, timeout, sent=data.read_from), None
     return record_of(response, auth), response
 
 
-def _failed(error: requests.RequestException, url: str, timeout: tuple[float, float], *, sent: bool) -> Attempt:
+def _failed(error: Exception, url: str, timeout: tuple[float, float], *, sent: bool) -> Attempt:
+    if sent and not isinstance(error, OSError | urllib3.exceptions.HTTPError):
+        return Attempt(AnsweredBy.NOBODY, error=f"the response cannot be read: {type(error).__name__}")
     described = describe_connection_error(error, url, timeout)
     if sent:
         return Attempt(AnsweredBy.NOBODY, error=described.text)
@@ -258,7 +262,8 @@ def record_of(response: requests.Response, auth: FunctionAuth) -> Attempt:
 
 
 def _who_answered(response: requests.Response) -> AnsweredBy:
-    if code := response.headers.get(ERROR_HEADER):
+    has_chunks = response.headers.get(CHUNK_COUNT_HEADER, "0") != "0"  # never with a refusal, whoever else's that is
+    if (code := response.headers.get(ERROR_HEADER)) and not has_chunks:
         return AnsweredBy.DUPLICATE if code == DUPLICATE_CODE else AnsweredBy.REFUSAL
     return AnsweredBy.FUNCTION if CHUNK_COUNT_HEADER in response.headers else AnsweredBy.PLATFORM
 

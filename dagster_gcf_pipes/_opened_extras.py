@@ -1,5 +1,6 @@
 """Reads what `opened` tells of the function's execution."""
 
+import math
 from collections.abc import Mapping
 from typing import Final, cast, get_type_hints
 
@@ -10,8 +11,14 @@ MAX_FACT: Final = 256
 
 
 def read_opened_extras(extras: object) -> OpenedExtras:
-    """Return the facts that are of the right type and a reasonable length; what came from the bucket is not trusted."""
+    """Return the facts that are of the right type and a reasonable size; what came from the bucket is not trusted."""
     types = get_type_hints(OpenedExtras)
     facts = extras.items() if isinstance(extras, Mapping) else ()
-    known = {name: fact for name, fact in facts if type(fact) is types.get(name) and len(str(fact)) <= MAX_FACT}
+    known = {name: fact for name, fact in facts if _is_reasonable(fact, types.get(name))}
     return cast("OpenedExtras", known)
+
+
+def _is_reasonable(fact: object, type_: object) -> bool:
+    if type_ is float:  # JSON has one type of numbers
+        return type(fact) in {int, float} and 0 < cast("float", fact) < math.inf
+    return type(fact) is type_ and len(str(fact)) <= MAX_FACT

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from dagster import MetadataValue
 from dagster_pipes import PipesException
+from gcf_pipes import PipesStorageError
 from gcf_pipes._protocol import RESPONSE_STATUS_EXCEPTION
 
 from dagster_gcf_pipes._attempts import CallResult
@@ -99,12 +100,12 @@ def succeeded(call: CallResult, session: SessionRecord) -> bool:
     )
     if call.last.answered_by is AnsweredBy.FUNCTION and call.last.status not in SUCCESS:
         return False
-    return complete and (session.closes_with_request or call.last.is_platform_2xx)
+    return complete and (session.closes_with_request or call.is_plain_success)
 
 
 def may_still_run(call: CallResult, session: SessionRecord) -> bool:
     """Whether a function whose call has failed may still run, or may still start."""
-    if session.closed or call.last.answered_by is AnsweredBy.FUNCTION or call.last.is_platform_2xx:
+    if session.closed or call.last.answered_by is AnsweredBy.FUNCTION or call.is_plain_success:
         return False
     return session.opened or call.may_have_started
 
@@ -136,7 +137,9 @@ def _reading_failed(_: CallResult, session: SessionRecord, metadata: Metadata) -
     if session.failure is None:
         return None
     error = PipesCloudFunctionMessagesError(
-        f"The function's messages could not be read and handled to their end: {session.failure}", metadata
+        f"The function's messages could not be read and handled to their end: {session.failure}",
+        metadata,
+        allow_retries=not isinstance(session.failure, PipesStorageError) or session.failure.transient,
     )
     error.__cause__ = session.failure
     return error
@@ -221,7 +224,7 @@ def _missing_chunks(call: CallResult, session: SessionRecord) -> tuple[int, ...]
 
 
 def _not_opened(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if session.opened or not _answered_2xx(call.last):
+    if session.opened or not _ended_with_2xx(call):
         return None
     return PipesCloudFunctionNotOpenedError(
         f"The function returned HTTP {call.last.status}, but it opened no Pipes session, so nothing is known of what "
@@ -234,7 +237,7 @@ def _not_opened(call: CallResult, session: SessionRecord, metadata: Metadata) ->
 
 
 def _not_closed(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
-    if session.closed or not _answered_2xx(call.last) or session.silent_for:
+    if session.closed or not _ended_with_2xx(call) or session.silent_for:
         return None
     return PipesCloudFunctionNotClosedError(
         f"The function returned HTTP {call.last.status} without closing its Pipes session; {_progress(session)}, "
@@ -287,6 +290,8 @@ def _likely_cause(call: CallResult, session: SessionRecord) -> str:
     last = call.last
     if last.answered_by is AnsweredBy.FUNCTION:
         return ""
+    if last.answered_by is AnsweredBy.REFUSAL:
+        return "It may have refused the call after its first message was stored."
     if session.opened:
         if not session.closed:
             return _CAUSES.get(last.status, _UNKNOWN_CAUSE)
@@ -305,8 +310,8 @@ def _earlier_attempts(call: CallResult) -> str:
     return f" Before that: {_excerpt(described, MAX_EXCERPT)}."
 
 
-def _answered_2xx(attempt: Attempt) -> bool:
-    return attempt.status in SUCCESS
+def _ended_with_2xx(call: CallResult) -> bool:
+    return call.is_plain_success or (call.last.answered_by is AnsweredBy.FUNCTION and call.last.status in SUCCESS)
 
 
 def _response(attempt: Attempt) -> str:

@@ -15,8 +15,8 @@ from gcf_pipes._storage import ObjectStore
 
 POLL_INTERVAL: Final = 10.0
 """Seconds between two polls for the cancel marker; with the reader's own, an idle minute stays under 60 reads."""
-POLL_TIMEOUT: Final = 2.0
-"""Seconds for which one poll is retried."""
+POLL_TIMEOUT: Final = 10.0
+"""Seconds that one poll may take, with its retries. Nobody waits for it."""
 MAX_MARKER_BYTES: Final = 1024
 
 FLUSH_RESERVE: Final = 10.0

@@ -334,7 +334,7 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         self._max_chunk_bytes = max_chunk_bytes
         self._max_buffer_bytes = max_buffer_bytes
         self._upload_timeout = upload_timeout
-        self._heartbeat_interval = heartbeat_interval
+        self._heartbeat_interval = float(heartbeat_interval)
 
     @contextmanager
     def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 CONTENT_TYPE: Final = "application/json"
+AUTH_ERROR_STATUS: Final = re.compile(r"""(?:["']code["']|[Ss]tatus): ?(\d{3})""")
+"""The status of Google's answer in the text of a google-auth error, as of a token that is had by impersonation."""
 TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 """Source: https://cloud.google.com/storage/docs/retry-strategy#retryable."""
 _PERMISSIONS: Final = {
@@ -363,10 +365,14 @@ def _is_transient(error: Exception) -> bool:
 def _status(error: Any) -> int | None:
     """Return the HTTP status that an error stands for."""
     from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415 - as in import_library
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
 
     invalid_response, _ = _media_errors()
     if isinstance(error, invalid_response):
         return int(error.response.status_code)
+    if isinstance(error, GoogleAuthError):
+        status = AUTH_ERROR_STATUS.search(str(error))
+        return int(status[1]) if status else None
     return error.code if isinstance(error, GoogleAPICallError) else None
 
 

@@ -167,7 +167,6 @@ def storage_cases() -> dict[str, Case]:
             error="storage_forbidden" if is_claim else "could not be stored",
             lines=lines,
             executions=0 if is_claim else 1,
-            late_executions=1 if is_claim else 0,
         )
         found[f"read of {place}: 403"] = Case(
             "reader",

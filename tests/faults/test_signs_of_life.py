@@ -8,6 +8,7 @@ from gcf_pipes._protocol import HEARTBEAT_INTERVAL
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes._chunk_fetcher import READ_TIMEOUT
 from dagster_gcf_pipes._reader_session import MAX_SILENT_HEARTBEATS
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
@@ -19,6 +20,7 @@ from tests.faults import (
     READ,
     Action,
     Away,
+    DelayAnswer,
     DeliverLate,
     Fault,
     FaultProxy,
@@ -144,6 +146,18 @@ def test_a_bucket_that_never_comes_back_ends_the_step_at_the_function_s_deadline
     with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Away(3600), EVERY)):
         result, _ = run(calling_asset(heartbeats.url, {"mode": "waits", "seconds": 1}), client)
     assert "The function's messages could not be read and handled to their end: Cannot read gs://" in step_error(result)
+
+
+def test_a_chunk_that_takes_longer_than_one_read_may_is_read(
+    heartbeats: FunctionServer, storage_link: FaultProxy, bucket: str
+) -> None:
+    """A large chunk on a slow line: each retry has twice the time."""
+    slow = Fault(READ.of(r"/2\.json$").answered(200), DelayAnswer(READ_TIMEOUT + 2), EVERY)
+    client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url)
+    with storage_link.planned(slow):
+        result, lines = run(calling_asset(heartbeats.url, {"mode": "waits", "seconds": 0}), client)
+    assert result.success
+    assert lines == ["before", "after"]
 
 
 def test_an_idle_function_costs_few_requests(

@@ -23,14 +23,22 @@ from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.faults import (
     CALL,
+    EVERY,
     INSTANCE_DIED,
+    READ,
+    Delay,
     DelayAnswer,
+    DeliverLate,
     Fault,
     FaultProxy,
     ResetAfter,
+    Status,
     StatusAfter,
+    after,
     refused_url,
+    storage_forbidden,
 )
+from tests.faults.pairs import ProxiedClient
 from tests.helpers import calling_asset, run, step_error
 
 OLD_RESPONSE_TIMEOUT = 32.0
@@ -144,7 +152,100 @@ def test_a_function_that_writes_on_after_its_answer_is_read_for_a_bounded_time(
     assert 2 < len(lines) < 100
 
 
+# --------------------------------------------------------------------------------- somebody else answers with 2xx
+
+LOGIN_PAGE = Status(200, b"<html>log in</html>")
+
+
+def lost_then_login_page(seconds: float) -> tuple[Fault, Fault]:
+    """The first delivery is lost and comes later; a proxy answers the second one."""
+    return Fault(CALL, DeliverLate(seconds)), Fault(CALL, LOGIN_PAGE, after(1))
+
+
+def test_a_login_page_is_not_the_answer_of_a_function_that_an_earlier_attempt_has_started(
+    function: FunctionServer, link: FaultProxy, bucket: str
+) -> None:
+    seen: list[PipesCloudFunctionCompletedInvocation] = []
+    client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.1)
+    asset = calling_asset(link.url, {"mode": "waits", "seconds": 3}, on_invocation=seen.append)
+    with link.planned(*lost_then_login_page(2)):
+        result, lines = run(asset, client)
+    assert result.success
+    assert lines == ["a long computation"]
+    with pytest.raises(PipesCloudFunctionCallError):
+        _ = seen[0].response
+
+
+def test_a_login_page_makes_no_failed_plain_function_green(by_hand: FunctionServer, bucket: str) -> None:
+    client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.1)
+    with FaultProxy(by_hand.url) as link, link.planned(*lost_then_login_page(2)):
+        result, _ = run(calling_asset(link.url, {"mode": "answers", "status": 500}), client)
+    assert "nobody knows whose answer this is" in step_error(result)
+
+
+def test_a_call_that_only_a_login_page_answered_runs_nothing_later(
+    emulator: Emulator, function: FunctionServer, link: FaultProxy, bucket: str, storage_client: storage.Client
+) -> None:
+    if not emulator.honours_preconditions:
+        pytest.skip(f"{emulator.name} ignores `if_generation_match`, on which the claim rests")
+    client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.1, drain_timeout=1)
+    with link.planned(*lost_then_login_page(3600)):  # it is delivered when the plan ends
+        result, lines = run(calling_asset(link.url, {"mode": "ok"}), client)
+    assert "Your code has not run, and will not run for this call" in step_error(result)
+    assert lines == []
+    assert [name for name in names(storage_client, bucket) if name != "cancel"] == ["1.json"]
+
+
+def test_a_call_whose_messages_cannot_be_read_runs_nothing_later(
+    emulator: Emulator, function: FunctionServer, link: FaultProxy, bucket: str, storage_client: storage.Client
+) -> None:
+    """Else each retry of the step would leave another delivery behind."""
+    if not emulator.honours_preconditions:
+        pytest.skip(f"{emulator.name} ignores `if_generation_match`, on which the claim rests")
+    forbidden = Fault(READ, storage_forbidden("storage.objects.get"), EVERY)
+    with FaultProxy(emulator.url, [forbidden]) as storage_link:
+        client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url)
+        with link.planned(Fault(CALL, Delay(3600))):
+            result, _ = run(calling_asset(link.url, {"mode": "ok"}), client)
+    assert "permission denied" in step_error(result)
+    assert [name for name in names(storage_client, bucket) if name != "cancel"] == ["1.json"]
+
+
+def names(storage_client: storage.Client, bucket: str) -> list[str]:
+    return sorted(blob.name.rpartition("/")[2] for blob in storage_client.list_blobs(bucket))
+
+
+@pytest.mark.parametrize("target", ["http://[", "\xff\xfe", "http://a..b/"])
+def test_a_redirect_whose_target_is_malformed_is_a_redirect(
+    function: FunctionServer, link: FaultProxy, bucket: str, target: str
+) -> None:
+    with link.planned(Fault(CALL, Status(302, b"", (("Location", target),)))):
+        result, _ = run(calling_asset(link.url, {"mode": "ok"}), PipesCloudFunctionClient(bucket=bucket))
+    assert "Redirects are not followed" in step_error(result)
+
+
 # -------------------------------------------------------------------------------------------------- it was not sent
+
+
+def test_a_file_of_certificate_authorities_that_is_not_there_is_named(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/no-such-company/ca.pem")
+    result, _ = all_lines("https://127.0.0.1:9/", PipesCloudFunctionClient(bucket=bucket))
+    assert "the certificate authorities cannot be read" in step_error(result)
+    assert "REQUESTS_CA_BUNDLE" in step_error(result)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://a..b:80", "http://[::1", "http://proxy:99999", "ftp://proxy:3128", "http://user:pw@proxy:port"]
+)
+def test_a_proxy_whose_url_cannot_be_used_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    result, _ = all_lines("http://orders.example/", SelfAuthenticating(bucket=bucket, max_attempts=1))
+    error = step_error(result)
+    assert "proxy" in error.partition("Could not connect to the function: ")[2].partition("HTTP_PROXY")[0]
+    assert "pw" not in error.partition("The above")[0]
 
 
 def test_a_connection_that_is_refused_on_this_machine_asks_whether_the_function_runs(

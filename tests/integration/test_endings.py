@@ -22,6 +22,7 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import python_command, run_process
 from tests.conftest import FUNCTIONS
+from tests.faults import CALL, Delay, Fault, FaultProxy
 from tests.helpers import bootstrap, calling_asset, run, step_error, stored_sessions, summarize, wait_until
 
 TERMINATED = """
@@ -77,6 +78,20 @@ def test_a_run_that_is_interrupted_while_the_last_messages_are_read_ends_the_fun
             pass
     assert "[pipes] the run is terminated: telling the function to stop" in dagster.output
     assert [blob.name for blob in storage_client.list_blobs(bucket) if blob.name.endswith("/cancel")]
+
+
+def test_a_run_that_is_terminated_before_its_function_has_started_keeps_it_from_starting(
+    emulator: Emulator, function: FunctionServer, bucket: str, storage_client: storage.Client
+) -> None:
+    """It would look for the marker some seconds after its start."""
+    if not emulator.honours_preconditions:
+        pytest.skip(f"{emulator.name} ignores `if_generation_match`, on which the claim rests")
+    with FaultProxy(function.url) as link, link.planned(Fault(CALL, Delay(3600))) as plan:
+        command = python_command("-c", TERMINATED, link.url, bucket, "ok")
+        with run_process(command, ready=r"(\[pipes\] calling)", stop_signal=signal.SIGINT, stop_timeout=30):
+            plan.wait_until_met(timeout=30)
+    names = sorted(blob.name.rpartition("/")[2] for blob in storage_client.list_blobs(bucket))
+    assert names == ["1.json", "cancel"]  # it is delivered when the plan ends
 
 
 def test_a_run_that_comes_close_to_its_timeout_says_that_it_ran_out_of_time(

@@ -112,6 +112,23 @@ def test_only_the_outcomes_that_the_policy_names_are_retried(retry_on: list[str]
     assert [attempt.status for attempt in attempts if policy.is_retryable(attempt)] == retried
 
 
+def test_a_policy_that_retries_nothing_retries_no_missing_token() -> None:
+    policy = replace(POLICY, retry_on=frozenset())
+    assert not policy.is_retryable(no_token(allow_retries=True))
+
+
+@pytest.mark.parametrize("session", [NOT_OPENED, OPENED, OPENED_PLAINLY])
+def test_a_2xx_of_somebody_else_is_no_end_if_an_earlier_attempt_may_have_started_the_function(
+    session: SessionRecord,
+) -> None:
+    lost, alone = (RESET, platform(200)), (REFUSED_CONNECTION, platform(200))
+    assert next_step(lost, session, POLICY) is (WAIT if session.opened else FINISH)
+    assert (CallResult(lost, None, 1.0).is_plain_success, CallResult(alone, None, 1.0).is_plain_success) == (
+        False,
+        True,
+    )
+
+
 @given(st.integers(min_value=2, max_value=100))
 def test_delays_double_up_to_the_longest_and_half_of_them_is_random(attempt: int) -> None:
     longest = min(2.0 * 2 ** (attempt - 2), 30.0)
