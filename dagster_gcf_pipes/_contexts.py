@@ -6,6 +6,7 @@ from typing import TypeAlias
 from dagster import (
     AssetCheckExecutionContext,
     AssetExecutionContext,
+    DagsterError,
     OpExecutionContext,
     ScheduleEvaluationContext,
     SensorEvaluationContext,
@@ -26,16 +27,28 @@ def calling_context(context: object) -> CallingContext:
     """
     if isinstance(context, AssetCheckExecutionContext):
         return context.op_execution_context
-    if isinstance(context, CallingContext):
+    if isinstance(context, CallingContext) and _is_in_a_step(context):
         return context
     if isinstance(context, SensorEvaluationContext | ScheduleEvaluationContext):
         fix = "Return a `RunRequest` for a job, and call the function in an asset or an op of that job."
     else:
-        fix = "Call `run` in an asset, an op or an asset check, and pass on the `context` that it was given."
+        fix = (
+            "Call `run` in an asset, an op or an asset check, and pass on the `context` that it was given. In a test, "
+            "call the asset or the op itself with `build_asset_context()` or `build_op_context()`."
+        )
     raise PipesCloudFunctionRequestError(
         f"Expected the context of an asset, an op or an asset check, got {type(context).__name__}. {fix}",
         allow_retries=False,
     )
+
+
+def _is_in_a_step(context: CallingContext) -> bool:
+    """Whether code runs in it: what `build_op_context` returns has no step until an op is called with it."""
+    try:
+        _ = context.has_assets_def
+    except DagsterError:
+        return False
+    return True
 
 
 def checked_assets(context: CallingContext) -> Sequence[str]:

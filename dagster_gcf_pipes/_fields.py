@@ -36,11 +36,14 @@ BucketName = Annotated[
 ]
 """Source: https://cloud.google.com/storage/docs/buckets#naming (3 to 63 characters, with dots up to 222)."""
 
+_NAME = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._=-]+"
+
 KeyPrefix = Annotated[
     str,
     _text(
-        r"[A-Za-z0-9._=-]+(?:/[A-Za-z0-9._=-]+)*",
-        "names of letters, digits, dots, hyphens, underscores and equals signs, with single slashes between them",
+        rf"(?=.{{1,500}}$){_NAME}(?:/{_NAME})*",
+        "names of letters, digits, dots, hyphens, underscores and equals signs, with single slashes between them, none "
+        "of them `.` or `..`, and at most 500 characters in all",
     ),
     WrapValidator(_unless_env_var),
 ]

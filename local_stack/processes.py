@@ -15,6 +15,8 @@ from threading import Condition, Event, Thread, current_thread, main_thread
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 OUTPUT_TIMEOUT = 30.0
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a request to end, a closed terminal."""
 
 
 class ProcessError(RuntimeError):
@@ -110,7 +112,7 @@ def _signals_held_back() -> Iterator[None]:
         yield  # signals are handled in the main thread alone
         return
     came: list[int] = []
-    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {each: signal.getsignal(each) for each in ENDING_SIGNALS}
     for each in handlers:
         signal.signal(each, lambda signum, _: came.append(signum))
     try:

@@ -14,6 +14,7 @@ from google.cloud import storage
 
 from local_stack.emulators import Emulator, available_emulators, run_emulator
 from local_stack.functions import FunctionServer, run_function
+from local_stack.processes import ENDING_SIGNALS
 
 BUCKET = "local-pipes"
 INPUT = Path(__file__).parent.parent / "examples" / "data" / "weather.csv"
@@ -61,14 +62,14 @@ def run_stack(lake: Path, on_line: Callable[[str], None] = lambda _: None) -> It
 
 
 def exit_on_signals() -> None:
-    """Make Ctrl-C and SIGTERM end this process through the blocks that stop its children, which no second one ends."""
+    """Make Ctrl-C, SIGTERM and SIGHUP end this process through the blocks that stop its children, and no second one."""
 
     def stop(signum: int, _: FrameType | None) -> NoReturn:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in ENDING_SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
 
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in ENDING_SIGNALS:
         signal.signal(each, stop)
 
 

@@ -44,7 +44,7 @@ def test_the_demo_materializes_every_asset_and_leaves_nothing_running() -> None:
     assert processes_marked(mark) == []
 
 
-@pytest.mark.parametrize(("stop_signal", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("stop_signal", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("moment", [r"(^emulator: )", r"( opened dagster pipes)", r"( generated 1000 of )"])
 def test_a_demo_that_is_stopped_ends_at_once_and_leaves_nothing_running(
     moment: str, stop_signal: signal.Signals, code: int

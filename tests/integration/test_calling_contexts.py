@@ -18,6 +18,8 @@ from dagster import (
     asset,
     asset_check,
     build_asset_check_context,
+    build_asset_context,
+    build_op_context,
     build_schedule_context,
     build_sensor_context,
     define_asset_job,
@@ -145,6 +147,8 @@ def test_an_asset_with_checks_of_its_own_knows_the_asset_alone(
         (build_sensor_context, "got SensorEvaluationContext. Return a `RunRequest` for a job"),
         (build_schedule_context, "got ScheduleEvaluationContext. Return a `RunRequest` for a job"),
         (lambda: None, "got NoneType. Call `run` in an asset, an op or an asset check"),
+        (build_op_context, "In a test, call the asset or the op itself with `build_asset_context()`"),
+        (build_asset_context, "In a test, call the asset or the op itself with `build_asset_context()`"),
         (object, "got object. Call `run` in an asset, an op or an asset check"),
     ],
 )

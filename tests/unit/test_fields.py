@@ -56,7 +56,9 @@ def test_accepts_a_key_prefix(key_prefix: str) -> None:
     assert define(key_prefix=key_prefix).key_prefix == key_prefix
 
 
-@pytest.mark.parametrize("key_prefix", ["", "/", "/pipes", "pipes/", "a//b", "a b", "a*", "a\n"])
+@pytest.mark.parametrize(
+    "key_prefix", ["", "/", "/pipes", "pipes/", "a//b", "a b", "a*", "a\n", ".", "..", "a/../b", "a/.", "a" * 501]
+)
 def test_refuses_a_bad_key_prefix(key_prefix: str) -> None:
     with pytest.raises(ValidationError, match="key_prefix"):
         define(key_prefix=key_prefix)
