@@ -21,6 +21,7 @@ from typing import Final, TextIO
 from dagster_pipes import DagsterPipesError
 
 from gcf_pipes._exceptions import format_exception
+from gcf_pipes._own_logs import log
 
 LABELS_FIELD: Final = "logging.googleapis.com/labels"
 """Field of a structured log line; functions-framework writes one around each line where `LOG_EXECUTION_ID` is set.
@@ -34,7 +35,6 @@ MAX_PARTIAL_LINE: Final = 8 * 1024
 MAX_TEXT: Final = 256 * 1024
 """Characters of one message."""
 
-_logger = logging.getLogger("gcf_pipes")
 _output: ContextVar["ForwardedOutput | None"] = ContextVar("gcf_pipes_forwarded_output", default=None)
 
 
@@ -153,7 +153,8 @@ def _forward_stream(name: str, stream: TextIO) -> None:
 
 @functools.cache
 def _warn_of_stream(name: str, type_name: str) -> None:
-    _logger.warning(
+    log(
+        logging.WARNING,
         "[pipes] %s cannot be forwarded to Dagster: it is a %s, which takes no attribute. Make it an "
         "`io.TextIOWrapper`, or use `pipes.log`.",
         name,

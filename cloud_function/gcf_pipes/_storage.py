@@ -26,6 +26,7 @@ from gcf_pipes._errors import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
+from gcf_pipes._own_logs import own_logs
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -77,7 +78,8 @@ def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
 
     try:
         # a project is needed only to create and to list buckets
-        return storage.Client(project=None, credentials=credentials)
+        with own_logs():
+            return storage.Client(project=None, credentials=credentials)
     except (GoogleAuthError, ValueError, OSError) as error:
         raise PipesCredentialsError(f"Cannot use Cloud Storage: {_no_credentials(error)}") from error
 

@@ -18,6 +18,7 @@ from dagster_pipes import PipesContext
 from gcf_pipes._execution import Execution, Platform
 from gcf_pipes._forwarding import LABELS_FIELD, not_forwarded
 from gcf_pipes._log_levels import standard_level
+from gcf_pipes._pipes_log import use_our_handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,13 +41,14 @@ def begin_request_logs(execution: Execution) -> None:
 
 
 def begin_run_logs(pipes: PipesContext, execution: Execution) -> dict[str, str]:
-    """Label what is logged from now on with the Dagster run too, and print what `pipes.log` sends to Dagster.
+    """Label what is logged from now on with the Dagster run too, and send what `pipes.log` gets to Dagster, and print it.
 
     Returns:
         All the labels.
     """
     labels: dict[str, str] = _request_fields()[LABELS_FIELD]
     labels.update(_run_labels(pipes))
+    use_our_handler(pipes)
     if _is_structured(execution.platform):
         pipes.log.addHandler(_pipes_log_handler())
     return labels
