@@ -30,7 +30,7 @@ from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
 from gcf_pipes._exceptions import describe_exception, describe_status, format_exception
 from gcf_pipes._execution import Execution, Process
-from gcf_pipes._forwarding import ForwardedOutput
+from gcf_pipes._forwarding import ForwardedOutput, know_streams
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._messages import make_message
 from gcf_pipes._own_logs import log
@@ -114,6 +114,7 @@ def pipes_function(
     """
     _warn_if_any_bucket_may_be_named()
     process = Process()
+    know_streams()
     loader = context_loader or PipesCloudFunctionContextLoader()
     writer = message_writer or PipesCloudStorageMessageWriter()
     import_library()  # when the instance starts: it takes half a second, which the first request would have to wait

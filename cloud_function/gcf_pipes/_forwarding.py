@@ -4,6 +4,10 @@
 time of a request. functions-framework does so all the same where `LOG_EXECUTION_ID` is set, and logging handlers keep
 the stream that they were made with. So the streams stay the objects that they are: the first session that forwards
 gives them another `write`, for good, which asks the context whose output this is. Whatever holds the stream is seen.
+
+These are the streams that are in place when the function is decorated, and functions-framework's around them. Another
+one in their place belongs to whoever has put it there, perhaps to another request: what `contextlib.redirect_stdout`
+catches is left alone.
 """
 
 import functools
@@ -35,6 +39,7 @@ MAX_PARTIAL_LINE: Final = 8 * 1024
 MAX_TEXT: Final = 256 * 1024
 """Characters of one message."""
 
+_own_streams: Final[dict[str, list[TextIO | None]]] = {"stdout": [sys.__stdout__], "stderr": [sys.__stderr__]}
 _output: ContextVar["ForwardedOutput | None"] = ContextVar("gcf_pipes_forwarded_output", default=None)
 
 
@@ -73,7 +78,7 @@ class ForwardedOutput:
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        forward_streams(stdout=[sys.stdout, sys.__stdout__], stderr=[sys.stderr, sys.__stderr__])
+        forward_streams(stdout=own_streams("stdout"), stderr=own_streams("stderr"))
         self._token: Token[ForwardedOutput | None] = _output.set(self)
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
@@ -130,6 +135,20 @@ class ForwardedOutput:
             return f"{entry['message']}\n" if ours else lines
         except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
             return lines
+
+
+def know_streams() -> None:
+    """Take the streams that are in place now for the process's own: the instance starts."""
+    _own_streams["stdout"].append(sys.stdout)
+    _own_streams["stderr"].append(sys.stderr)
+
+
+def own_streams(name: str) -> list[TextIO | None]:
+    """The process's own streams of a name, and the current one if it is functions-framework's around one of them."""
+    own = _own_streams[name]
+    current = getattr(sys, name)
+    inner = getattr(current, "stream", None)
+    return [*own, current] if any(inner is stream for stream in own) else own
 
 
 def forward_streams(**streams: Iterable[TextIO | None]) -> None:
