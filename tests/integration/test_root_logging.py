@@ -14,7 +14,7 @@ from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.helpers import bootstrap, stored_sessions
 
-TIMEOUT = 60
+TIMEOUT = 40
 
 
 @pytest.fixture

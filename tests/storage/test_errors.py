@@ -143,8 +143,8 @@ def test_every_exception_of_every_library_comes_out_as_ours(cls: type[Exception]
 def test_no_token_in_an_answer_of_google_s_is_printed_with_the_error(*, retryable: bool) -> None:
     """google-auth's errors have the whole answer among their arguments, and so in what Python prints of them."""
     answer = {"id_token": "a secret", "error": "internal"}
-    error = RefreshError(RefreshError("No access token in response.", answer), answer, retryable=retryable)  # type: ignore[no-untyped-call]
-    error.__context__ = RefreshError("Earlier.", answer)  # type: ignore[no-untyped-call]
+    error = RefreshError(RefreshError("No access token in response.", answer), answer, retryable=retryable)
+    error.__context__ = RefreshError("Earlier.", answer)
     with pytest.raises(PipesStorageError) as caught:
         store_that_raises(error).list_keys("x", timeout=0.05)
     printed = "".join(traceback.format_exception(caught.value)) + json.dumps(describe_exception(caught.value))
