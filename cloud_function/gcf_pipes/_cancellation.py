@@ -3,13 +3,11 @@
 import logging
 import math
 import time
-from contextlib import suppress
 from threading import Event, Thread
 from typing import Final
 
-from dagster_pipes import DagsterPipesError
-
 from gcf_pipes._errors import PipesCancelledError, PipesDeadlineExceededError
+from gcf_pipes._own_logs import log
 from gcf_pipes._protocol import SessionLocation
 from gcf_pipes._storage import ObjectStore
 
@@ -23,8 +21,6 @@ FLUSH_RESERVE: Final = 10.0
 """Seconds before its timeout at which a run must end so that its last messages can be stored, or a tenth."""
 RESPONSE_RESERVE: Final = 1.0
 """Seconds before its timeout at which a run answers whatever is stored by then, or a hundredth."""
-
-_logger = logging.getLogger("gcf_pipes")
 
 
 class Cancellation:
@@ -67,8 +63,7 @@ class Cancellation:
 
     def _poll_until_stopped(self) -> None:
         while not self._cancelled and not self._stopped.wait(POLL_INTERVAL):
-            with suppress(DagsterPipesError):  # a logging handler of the user's may send our warning to this session
-                self._poll()
+            self._poll()
 
     def _poll(self) -> None:
         try:
@@ -76,7 +71,8 @@ class Cancellation:
         except Exception as error:  # noqa: BLE001 - no error may end the polling: the next poll may find the marker
             if not self._warned:
                 self._warned = True
-                _logger.warning("[pipes] cannot tell whether Dagster has terminated the run, polling on: %s", error)
+                text = "[pipes] cannot tell whether Dagster has terminated the run, polling on: %s"
+                log(logging.WARNING, text, error)
         else:
             self._cancelled = marker is not None
 

@@ -7,6 +7,8 @@ from contextvars import copy_context
 from threading import Event, Thread
 from typing import Final, TypeVar
 
+from gcf_pipes._own_logs import own_logs
+
 _Result = TypeVar("_Result")
 
 GRACE: Final = 0.5
@@ -72,9 +74,14 @@ def _start(operation: Callable[[], _Result]) -> "Future[_Result]":
 
     def work() -> None:
         try:
-            future.set_result(context.run(operation))
+            future.set_result(context.run(_run_with_own_logs, operation))
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
             future.set_exception(error)
 
     Thread(target=work, name="gcf_pipes storage", daemon=True).start()
     return future
+
+
+def _run_with_own_logs(operation: Callable[[], _Result]) -> _Result:
+    with own_logs():
+        return operation()

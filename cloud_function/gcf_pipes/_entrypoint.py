@@ -30,9 +30,10 @@ from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
 from gcf_pipes._exceptions import describe_exception, describe_status, format_exception
 from gcf_pipes._execution import Execution, Process
-from gcf_pipes._forwarding import ForwardedOutput
+from gcf_pipes._forwarding import ForwardedOutput, know_streams
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._messages import make_message
+from gcf_pipes._own_logs import log
 from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
 from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER, OpenedExtras
 from gcf_pipes._storage import import_library
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
 
 MAX_BODY_SHOWN: Final = 1000
 """Characters of a response that are shown if its status is not 2xx."""
-
-_logger = logging.getLogger("gcf_pipes")
 
 
 @overload
@@ -115,6 +114,7 @@ def pipes_function(
     """
     _warn_if_any_bucket_may_be_named()
     process = Process()
+    know_streams()
     loader = context_loader or PipesCloudFunctionContextLoader()
     writer = message_writer or PipesCloudStorageMessageWriter()
     import_library()  # when the instance starts: it takes half a second, which the first request would have to wait
@@ -160,7 +160,7 @@ def _run(
             raise
         writer.close(_status_exception(response))
     except PipesMessagesNotStoredError as error:
-        _logger.exception("[pipes] messages of run %s are lost", pipes.run_id)
+        log(logging.ERROR, "[pipes] messages of run %s are lost", pipes.run_id, cause=error)
         return _error_body(error), error.status
     return response
 
@@ -284,7 +284,8 @@ def _check_signature(function: object) -> None:
 
 def _warn_if_any_bucket_may_be_named() -> None:
     if Admission.from_environment().buckets is None:
-        _logger.warning(
+        log(
+            logging.WARNING,
             "[pipes] %s is not set: calls may name any bucket that this function can reach. Set it to the bucket of "
             "your Dagster resource, and %s to its key prefix.",
             BUCKETS_VARIABLE,
@@ -307,7 +308,7 @@ def _deadline(request: "flask.Request", arrived: float) -> RunDeadline:
 
 
 def _refusal(error: GcfPipesError) -> "ResponseReturnValue":
-    _logger.error("[pipes] call refused: %s: %s", error.code, error, exc_info=error.__cause__)
+    log(logging.ERROR, "[pipes] call refused: %s: %s", error.code, error, cause=error.__cause__)
     headers = {ERROR_HEADER: error.code}
     if not isinstance(
         error, PipesDuplicateCallError

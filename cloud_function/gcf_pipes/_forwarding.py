@@ -4,6 +4,10 @@
 time of a request. functions-framework does so all the same where `LOG_EXECUTION_ID` is set, and logging handlers keep
 the stream that they were made with. So the streams stay the objects that they are: the first session that forwards
 gives them another `write`, for good, which asks the context whose output this is. Whatever holds the stream is seen.
+
+These are the streams that are in place when the function is decorated, and functions-framework's around them. Another
+one in their place belongs to whoever has put it there, perhaps to another request: what `contextlib.redirect_stdout`
+catches is left alone.
 """
 
 import functools
@@ -21,6 +25,7 @@ from typing import Final, TextIO
 from dagster_pipes import DagsterPipesError
 
 from gcf_pipes._exceptions import format_exception
+from gcf_pipes._own_logs import log
 
 LABELS_FIELD: Final = "logging.googleapis.com/labels"
 """Field of a structured log line; functions-framework writes one around each line where `LOG_EXECUTION_ID` is set.
@@ -34,7 +39,7 @@ MAX_PARTIAL_LINE: Final = 8 * 1024
 MAX_TEXT: Final = 256 * 1024
 """Characters of one message."""
 
-_logger = logging.getLogger("gcf_pipes")
+_own_streams: Final[dict[str, list[TextIO | None]]] = {"stdout": [sys.__stdout__], "stderr": [sys.__stderr__]}
 _output: ContextVar["ForwardedOutput | None"] = ContextVar("gcf_pipes_forwarded_output", default=None)
 
 
@@ -73,7 +78,7 @@ class ForwardedOutput:
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        forward_streams(stdout=[sys.stdout, sys.__stdout__], stderr=[sys.stderr, sys.__stderr__])
+        forward_streams(stdout=own_streams("stdout"), stderr=own_streams("stderr"))
         self._token: Token[ForwardedOutput | None] = _output.set(self)
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
@@ -132,6 +137,20 @@ class ForwardedOutput:
             return lines
 
 
+def know_streams() -> None:
+    """Take the streams that are in place now for the process's own: the instance starts."""
+    _own_streams["stdout"].append(sys.stdout)
+    _own_streams["stderr"].append(sys.stderr)
+
+
+def own_streams(name: str) -> list[TextIO | None]:
+    """The process's own streams of a name, and the current one if it is functions-framework's around one of them."""
+    own = _own_streams[name]
+    current = getattr(sys, name)
+    inner = getattr(current, "stream", None)
+    return [*own, current] if any(inner is stream for stream in own) else own
+
+
 def forward_streams(**streams: Iterable[TextIO | None]) -> None:
     """Give streams a `write` that forwards, each once, by the name that Dagster knows them by.
 
@@ -153,7 +172,8 @@ def _forward_stream(name: str, stream: TextIO) -> None:
 
 @functools.cache
 def _warn_of_stream(name: str, type_name: str) -> None:
-    _logger.warning(
+    log(
+        logging.WARNING,
         "[pipes] %s cannot be forwarded to Dagster: it is a %s, which takes no attribute. Make it an "
         "`io.TextIOWrapper`, or use `pipes.log`.",
         name,

@@ -7,7 +7,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Final, TypedDict
 
@@ -33,6 +33,7 @@ from gcf_pipes._errors import (
     PipesStorageError,
 )
 from gcf_pipes._messages import encode_message, make_message
+from gcf_pipes._own_logs import log
 from gcf_pipes._params_loader import get_param
 from gcf_pipes._protocol import (
     BUCKET_PARAM,
@@ -69,8 +70,6 @@ JOIN_RESERVE: Final = 1.0
 """Seconds for which the last flush is awaited after its end, so that it can say itself why it failed."""
 
 HEARTBEAT_CHUNK: Final = Chunk(HEARTBEAT, message_count=0)
-
-_logger = logging.getLogger("gcf_pipes")
 
 
 class _MessagesParams(TypedDict, total=False):
@@ -234,8 +233,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             "be stored. The function's own log has them."
         )
         self._buffer.finish(encode_message(make_message("log", {"message": text, "level": "WARNING"})), closed)
-        with suppress(DagsterPipesError):  # a logging handler of the user's may send it to this session
-            _logger.warning(text)
+        log(logging.WARNING, text)
 
     def _upload_chunks(self) -> None:
         try:

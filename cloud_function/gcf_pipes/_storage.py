@@ -26,6 +26,7 @@ from gcf_pipes._errors import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
+from gcf_pipes._own_logs import own_logs
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -77,8 +78,10 @@ def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
 
     try:
         # a project is needed only to create and to list buckets
-        return storage.Client(project=None, credentials=credentials)
+        with own_logs():
+            return storage.Client(project=None, credentials=credentials)
     except (GoogleAuthError, ValueError, OSError) as error:
+        _keep_only_texts(error)
         raise PipesCredentialsError(f"Cannot use Cloud Storage: {_no_credentials(error)}") from error
 
 
@@ -263,7 +266,9 @@ class ObjectStore:
             ) from error
         except _library_errors() as error:
             cannot = f"Cannot {action} {self._uri(key)}"
-            if _is_transient(error):
+            transient = _is_transient(error)
+            _keep_only_texts(error)
+            if transient:
                 raise PipesStorageError(f"{cannot} within {timeout:g} s: {_text(error)}") from error
             if isinstance(error, GoogleAuthError):
                 raise PipesCredentialsError(f"{cannot}: {_no_credentials(error)}") from error
@@ -399,6 +404,20 @@ def _text(error: BaseException) -> str:
         return str(error) or type(error).__name__
     texts = [_text(arg) if isinstance(arg, Exception) else arg for arg in error.args]
     return " ".join(text for text in texts if isinstance(text, str)) or type(error).__name__
+
+
+def _keep_only_texts(error: BaseException) -> None:
+    """Leave only the text of google-auth's errors: whoever prints an error prints those that led to it too.
+
+    It changes the errors themselves: Python links an error to the one that was being handled, whatever it is raised
+    from, so that a copy as the cause would leave the original in the context.
+    """
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+
+    for each in [*_causes(error)]:
+        if isinstance(each, GoogleAuthError):
+            each.args = (_text(each),)
+            each.__cause__ = each.__context__ = None
 
 
 def _no_credentials(error: BaseException) -> str:

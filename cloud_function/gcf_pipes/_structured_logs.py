@@ -18,11 +18,15 @@ from dagster_pipes import PipesContext
 from gcf_pipes._execution import Execution, Platform
 from gcf_pipes._forwarding import LABELS_FIELD, not_forwarded
 from gcf_pipes._log_levels import standard_level
+from gcf_pipes._pipes_log import use_our_handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TRACE_FIELD: Final = "logging.googleapis.com/trace"
+SPECIAL_PREFIX: Final = "logging.googleapis.com/"
+_TIME_FIELDS: Final = frozenset({"time", "timestamp", "timestampSeconds", "timestampNanos"})
+_HARMLESS_SPECIAL_FIELDS: Final = frozenset({LABELS_FIELD, "logging.googleapis.com/sourceLocation"})
 MAX_LABEL: Final = 1024
 """Characters of a label: it is on every line, and a step may have hundreds of assets."""
 
@@ -40,13 +44,14 @@ def begin_request_logs(execution: Execution) -> None:
 
 
 def begin_run_logs(pipes: PipesContext, execution: Execution) -> dict[str, str]:
-    """Label what is logged from now on with the Dagster run too, and print what `pipes.log` sends to Dagster.
+    """Label what is logged from now on with the run too; send to Dagster what `pipes.log` is given, and print it.
 
     Returns:
         All the labels.
     """
     labels: dict[str, str] = _request_fields()[LABELS_FIELD]
     labels.update(_run_labels(pipes))
+    use_our_handler(pipes)
     if _is_structured(execution.platform):
         pipes.log.addHandler(_pipes_log_handler())
     return labels
@@ -57,7 +62,11 @@ class StructuredFormatter(logging.Formatter):
 
     Args:
         inner: Formats the message, with its traceback. If it gives a JSON object, that keeps its fields, except those
-            by which the line is found: whoever can make the function log a text must not choose them.
+            by which Cloud Logging finds, dates, groups and drops lines: whoever can make the function log a text must
+            not choose them. Of the special fields these are kept: `message`, `httpRequest`,
+            `logging.googleapis.com/sourceLocation`, and `logging.googleapis.com/labels` that are not ours. These are
+            not: `severity`, which is the record's, `time`, `timestamp`, `timestampSeconds`, `timestampNanos`, and all
+            others that start with `logging.googleapis.com/`.
     """
 
     def __init__(self, inner: logging.Formatter | None = None) -> None:
@@ -68,7 +77,6 @@ class StructuredFormatter(logging.Formatter):
         """Format a record as one line of JSON."""
         entry = _as_object(self._inner.format(record))
         labels = {name: value for name, value in entry.pop(LABELS_FIELD, {}).items() if name not in _OUR_LABELS}
-        entry.pop(TRACE_FIELD, None)
         fields = _request_fields()
         ours = {"severity": standard_level(record.levelno), **fields}
         return json.dumps({**entry, **ours, LABELS_FIELD: {**labels, **fields.get(LABELS_FIELD, {})}}, default=str)
@@ -152,5 +160,9 @@ def _as_object(text: str) -> dict[str, Any]:
         except (ValueError, RecursionError):
             return {"message": text}
         if isinstance(entry.get(LABELS_FIELD, {}), dict):
-            return dict(entry)
+            return {name: value for name, value in entry.items() if _is_harmless(name)}
     return {"message": text}
+
+
+def _is_harmless(field: str) -> bool:
+    return field in _HARMLESS_SPECIAL_FIELDS or not (field in _TIME_FIELDS or field.startswith(SPECIAL_PREFIX))

@@ -23,7 +23,7 @@ from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.faults.plan import EVERY, UPLOAD, Fault, storage_forbidden
 from tests.faults.proxy import FaultProxy
-from tests.helpers import bootstrap, calling_asset, stored_sessions
+from tests.helpers import bootstrap, calling_asset, in_background, stored_sessions
 
 COUNT = 200
 PLATFORM = {"K_SERVICE": "orders", "GCE_METADATA_HOST": "127.0.0.1:9"}  # where nothing listens
@@ -212,6 +212,18 @@ def test_print_does_not_raise_when_messages_cannot_be_stored_but_the_call_fails(
         assert response.status_code == 500
         assert response.json()["error"]["code"] == "messages_not_stored"
         function.child.wait_for_output("unstored 19")
+
+
+def test_a_stream_that_a_request_has_put_in_place_for_a_while_is_its_own(
+    emulator: Emulator, bucket: str, storage_client: storage.Client
+) -> None:
+    with run_function(FUNCTIONS / "printing" / "main.py", emulator_url=emulator.url, threads=4) as function:
+        redirecting = in_background(lambda: call(function, bucket, {"mode": "redirects"}))
+        assert call(function, bucket, {"mode": "awaits_redirection"}, forward=False).json() == {"redirected": True}
+        call(function, bucket, {"mode": "begins_while_another_redirects"}).raise_for_status()
+        assert redirecting.result(60).json() == {"stdout": "out", "stderr": "err"}
+    texts = [forwarded(messages, "stdout") for messages in stored_sessions(storage_client, bucket).values()]
+    assert sorted(texts) == ["", "", "after the redirection\n"]
 
 
 def test_a_dagster_run_has_the_output_in_its_stdout_and_stderr(

@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import ssl
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -30,6 +31,7 @@ from gcf_pipes import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
+from gcf_pipes._exceptions import describe_exception
 from gcf_pipes._storage import ObjectStore, create_client
 from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError, TransportError
@@ -135,6 +137,19 @@ def test_every_exception_of_every_library_comes_out_as_ours(cls: type[Exception]
     with pytest.raises(PipesStorageError) as caught:
         store.list_keys("x", timeout=0.05)
     assert isinstance(caught.value.__cause__, cls)
+
+
+@pytest.mark.parametrize("retryable", [False, True])
+def test_no_token_in_an_answer_of_google_s_is_printed_with_the_error(*, retryable: bool) -> None:
+    """google-auth's errors have the whole answer among their arguments, and so in what Python prints of them."""
+    answer = {"id_token": "a secret", "error": "internal"}
+    error = RefreshError(RefreshError("No access token in response.", answer), answer, retryable=retryable)
+    error.__context__ = RefreshError("Earlier.", answer)
+    with pytest.raises(PipesStorageError) as caught:
+        store_that_raises(error).list_keys("x", timeout=0.05)
+    printed = "".join(traceback.format_exception(caught.value)) + json.dumps(describe_exception(caught.value))
+    assert "RefreshError: No access token in response." in printed
+    assert "a secret" not in printed
 
 
 def test_a_200_that_is_not_of_cloud_storage_is_final(emulator: Emulator, bucket: str) -> None:

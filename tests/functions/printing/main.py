@@ -1,6 +1,8 @@
 """A function that prints in all the ways there are, with a logging set-up like that of many users."""
 
+import contextlib
 import contextvars
+import io
 import logging
 import sys
 import threading
@@ -24,6 +26,9 @@ own_logger.addHandler(own_handler)
 released = threading.Event()
 late_ended = threading.Event()
 never = threading.Event()
+redirected = threading.Event()
+neighbour_began = threading.Event()
+redirection_ended = threading.Event()
 
 
 def everything(pipes: PipesContext, event: dict[str, Any]) -> Any:
@@ -51,6 +56,31 @@ def everything(pipes: PipesContext, event: dict[str, Any]) -> Any:
     for thread in threads:
         thread.join()
     return {}
+
+
+def redirects(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Return what is printed, in pieces, while another request starts to forward its output."""
+    with contextlib.redirect_stdout(io.StringIO()) as stdout, contextlib.redirect_stderr(io.StringIO()) as stderr:
+        redirected.set()
+        if not neighbour_began.wait(30):
+            raise TimeoutError("the other request did not come")
+        print("out", end="")
+        print("err", end="", file=sys.stderr)
+        texts = {"stdout": stdout.getvalue(), "stderr": stderr.getvalue()}
+        redirection_ended.set()
+    print("after the redirection")
+    return texts
+
+
+def begins_while_another_redirects(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    neighbour_began.set()
+    if not redirection_ended.wait(30):
+        raise TimeoutError("the other request did not print")
+    return {}
+
+
+def awaits_redirection(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    return {"redirected": redirected.wait(30)}
 
 
 def prints(pipes: PipesContext, event: dict[str, Any]) -> Any:
@@ -148,6 +178,9 @@ MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
     mode.__name__: mode
     for mode in (
         everything,
+        redirects,
+        awaits_redirection,
+        begins_while_another_redirects,
         prints,
         slow_prints,
         partial_lines,
