@@ -379,6 +379,25 @@ class Away(Action):
         return HangUp.RESET
 
 
+@dataclass(frozen=True)
+class Dead(Action):
+    """Never answers, nor forwards, what matches from the first strike on until the time is over, also after that.
+
+    Attributes:
+        seconds: How long that is.
+    """
+
+    seconds: float
+
+    @property
+    def lasts(self) -> float:
+        return self.seconds
+
+    def play(self, exchange: Exchange) -> HangUp:
+        exchange.wait(sys.maxsize)
+        return HangUp.CLOSE
+
+
 def _await_delivery(exchange: Exchange, within: float | None) -> None:
     done, _ = wait([exchange.deliver()], within)
     for delivery in done:
