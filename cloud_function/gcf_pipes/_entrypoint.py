@@ -28,7 +28,7 @@ from gcf_pipes._cancellation import RunDeadline
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
 from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
-from gcf_pipes._exceptions import describe_exception, describe_status, format_exception
+from gcf_pipes._exceptions import bound_exception, describe_exception, describe_status, format_exception
 from gcf_pipes._execution import Execution, Process
 from gcf_pipes._forwarding import ForwardedOutput
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
@@ -217,7 +217,8 @@ class _UserChannel(PipesMessageWriterChannel):
 
     def write_message(self, message: PipesMessage) -> None:
         if message["method"] == "closed":
-            self.exception = (message["params"] or {}).get("exception")
+            params = message["params"] or {}
+            self.exception = bound_exception(params["exception"]) if "exception" in params else None
         else:
             self._channel.write_message(message)
 
