@@ -37,6 +37,15 @@ def format_exception(error: BaseException) -> str:
         return _indescribable(error, failure)
 
 
+def is_describable(error: BaseException) -> bool:
+    """Whether Python can describe an exception, so that others can log it."""
+    try:
+        _traceback(error)
+    except BaseException:  # noqa: BLE001 - see _indescribable
+        return False
+    return True
+
+
 def describe_status(status: int, body: str) -> PipesException:
     """Return what Dagster is told of a response of the function's own that is not 2xx."""
     shown = f"Its body: {body}" if body else "Its body is empty."

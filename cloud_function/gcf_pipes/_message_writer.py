@@ -65,7 +65,7 @@ Source: https://cloud.google.com/run/docs/configuring/request-timeout (60 minute
 """
 
 MIN_FLUSH_TIMEOUT: Final = 2.0
-"""Seconds that an upload has in any case, also when the run's deadline has passed; with fewer left none is retried."""
+"""Seconds that an upload has in any case, also when the run's deadline has passed."""
 MIN_ATTEMPT_TIMEOUT: Final = 0.5
 MAX_ATTEMPT_TIMEOUT: Final = 5.0
 """Seconds after which an upload that hangs is started again, beside those that its bytes need.
@@ -129,7 +129,6 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         self._deadline = deadline
         self._give_up_at = -math.inf  # until then an upload is retried: the claim, those of the run, the last ones
         self._upload_timeout = upload_timeout
-        self._min_timeout = min(MIN_FLUSH_TIMEOUT, upload_timeout)
         self._heartbeat_interval = heartbeat_interval
         self._cancellation = Cancellation(store, location)
         self._uploader = Thread(target=self._upload_chunks, name=f"pipes {location.uri}", daemon=True)
@@ -265,7 +264,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             try:
                 self._store.create(self._next_key(), chunk.data, timeout=self._attempt_timeout(len(chunk.data)))
             except PipesStorageError as error:
-                if not error.transient or time.monotonic() + self._min_timeout > self._give_up_at:
+                if not error.transient or time.monotonic() >= self._give_up_at:
                     raise
             else:
                 self._chunk_count += 1
@@ -276,7 +275,8 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         """Return how long an upload may hang: as its size says, however many hung before."""
         hanging = max(MIN_ATTEMPT_TIMEOUT, min(MAX_ATTEMPT_TIMEOUT, self._heartbeat_interval / 2))
         remaining = self._give_up_at - time.monotonic()
-        return min(hanging + size / MIN_UPLOAD_RATE, max(remaining, self._min_timeout))
+        least = MIN_FLUSH_TIMEOUT if self._chunk_count else 0.0  # the claim's timeout is a bound of all its attempts
+        return min(hanging + size / MIN_UPLOAD_RATE, max(remaining, least))
 
     def _next_key(self) -> str:
         return self._location.chunk_key(self._chunk_count + 1)

@@ -80,11 +80,11 @@ def test_an_exception_that_python_cannot_describe_is_described_by_its_name() -> 
 
 
 class NamelessMeta(type):
-    __name__ = property(lambda cls: sys.exit("no name"))  # type: ignore[assignment]
+    __name__ = property(lambda cls: sys.exit("no name"))
 
 
 class ExitingError(Exception, metaclass=NamelessMeta):
-    __cause__ = property(lambda _: sys.exit("no cause"))  # type: ignore[assignment]
+    __cause__ = property(lambda _: sys.exit("no cause"))
 
 
 class BrokenText:
@@ -112,7 +112,7 @@ def test_a_class_that_raises_anything_anywhere_is_described_by_its_name() -> Non
     ],
 )
 def test_what_is_no_description_becomes_one(value: object, fields: dict[str, object]) -> None:
-    empty = {"message": "", "stack": [], "name": None, "cause": None, "context": None}
+    empty: dict[str, object] = {"message": "", "stack": [], "name": None, "cause": None, "context": None}
     assert bound_exception(value) == {**empty, **fields}
     assert bound_exception({"cause": value, "context": value}) == {
         **empty,
