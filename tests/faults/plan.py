@@ -10,6 +10,7 @@ Nothing here opens a socket: an action tells `tests.faults.proxy`, through an `E
 import json
 import re
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Container
 from concurrent.futures import Future, wait
@@ -394,7 +395,7 @@ class Dead(Action):
         return self.seconds
 
     def play(self, exchange: Exchange) -> HangUp:
-        exchange.wait(sys.maxsize)
+        exchange.wait(threading.TIMEOUT_MAX)
         return HangUp.CLOSE
 
 
