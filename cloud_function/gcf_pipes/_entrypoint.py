@@ -28,7 +28,7 @@ from gcf_pipes._cancellation import RunDeadline
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
 from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
-from gcf_pipes._exceptions import describe_exception, describe_status, format_exception
+from gcf_pipes._exceptions import bound_exception, describe_exception, describe_status, format_exception, is_describable
 from gcf_pipes._execution import Execution, Process
 from gcf_pipes._forwarding import ForwardedOutput, know_streams
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
@@ -217,18 +217,24 @@ class _UserChannel(PipesMessageWriterChannel):
 
     def write_message(self, message: PipesMessage) -> None:
         if message["method"] == "closed":
-            self.exception = (message["params"] or {}).get("exception")
+            params = message["params"] or {}
+            self.exception = bound_exception(params["exception"]) if "exception" in params else None
         else:
             self._channel.write_message(message)
 
 
 @contextmanager
 def _exceptions_only() -> Iterator[None]:
-    """Let nothing out that is no `Exception`: it would end the server's process, and hurt its other requests."""
+    """Let nothing out that is no `Exception`, or that the server cannot log.
+
+    The one would end the server's process, and hurt its other requests; the other would leave its request unanswered.
+    """
     try:
         yield
-    except Exception:
-        raise
+    except Exception as error:
+        if is_describable(error):
+            raise
+        raise RuntimeError(f"The function raised {format_exception(error)}") from None
     except SystemExit as error:
         raise RuntimeError(f"The function called sys.exit({error.code!r}).") from error
     except BaseException as error:

@@ -5,14 +5,17 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from traceback import TracebackException
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from dagster_pipes import PipesException
 
 from gcf_pipes._protocol import MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, RESPONSE_STATUS_EXCEPTION
+
+MAX_COUNTED: Final = 10_000
+"""How many exceptions that are left out are counted."""
 
 _Link = Literal["cause", "context"]
 _Node = TypeVar("_Node")
@@ -22,16 +25,25 @@ def describe_exception(error: BaseException) -> PipesException:
     """Return what Dagster is told of an exception: its message, stack and the exceptions that led to it."""
     try:
         return _bounded(_traceback(error), _links, _describe)
-    except Exception as failure:  # noqa: BLE001 - see _indescribable
-        return _exception(_indescribable(error, failure), name=type(error).__name__)
+    except BaseException as failure:  # noqa: BLE001 - see _indescribable
+        return _exception(_indescribable(error, failure), name=_class_name(error))
 
 
 def format_exception(error: BaseException) -> str:
     """Return what Python prints of an exception."""
     try:
         return "".join(_traceback(error).format())
-    except Exception as failure:  # noqa: BLE001 - see _indescribable
+    except BaseException as failure:  # noqa: BLE001 - see _indescribable
         return _indescribable(error, failure)
+
+
+def is_describable(error: BaseException) -> bool:
+    """Whether Python can describe an exception, so that others can log it."""
+    try:
+        _traceback(error)
+    except BaseException:  # noqa: BLE001 - see _indescribable
+        return False
+    return True
 
 
 def describe_status(status: int, body: str) -> PipesException:
@@ -41,18 +53,33 @@ def describe_status(status: int, body: str) -> PipesException:
     return _exception(message, name=RESPONSE_STATUS_EXCEPTION)
 
 
-def bound_exception(exception: PipesException) -> PipesException:
-    """Return a description within bounds, of one that others have made; a field that it lacks is empty."""
-    return _bounded(exception, _links_of_description, _complete)
+def bound_exception(exception: object) -> PipesException:
+    """Return a description within bounds of what others have made: a description or not.
+
+    An exception is described, a text is the message, and a field that is missing is empty.
+    """
+    try:
+        return _bounded(_description(exception), _links_of_description, _complete)
+    except BaseException as failure:  # noqa: BLE001 - see _indescribable
+        return _exception(_indescribable(exception, failure), name=_class_name(exception))
 
 
 def _traceback(error: BaseException) -> TracebackException:
     return TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
 
 
-def _indescribable(error: BaseException, failure: Exception) -> str:
-    """Python has no description of exception groups that are nested too deep, nor of one whose class is broken."""
-    return f"{type(error).__name__}, which Python cannot describe because of {type(failure).__name__}\n"
+def _indescribable(error: object, failure: BaseException) -> str:
+    """Python has no description of exception groups that are nested too deep, nor of one whose class is broken.
+
+    A broken class may raise anything. Nothing of it may end what tells Dagster the outcome.
+    """
+    return f"{_class_name(error)}, which Python cannot describe because of {_class_name(failure)}\n"
+
+
+def _class_name(value: object) -> str:
+    """Return the name of a value's class, whatever that class and its metaclass say."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return name
 
 
 def _bounded(
@@ -72,7 +99,8 @@ def _bounded(
         queue.extend((kept, earlier_link, earlier) for earlier_link, earlier in links(node))
     if queue:
         last, *_ = queue[0]
-        count = sum(1 for _ in _all([node for *_, node in queue], links))
+        others = _all([node for *_, node in queue], links)
+        count = sum(1 for _ in islice(others, MAX_COUNTED))  # a description by hand may contain itself
         last["message"] += f"{count:,} earlier exceptions are left out. See the function's log.\n"
     return top["cause"] or top
 
@@ -91,16 +119,35 @@ def _links(error: TracebackException) -> Iterator[tuple[_Link, TracebackExceptio
         yield "context", error.__context__
 
 
-def _links_of_description(exception: PipesException) -> Iterator[tuple[_Link, PipesException]]:
-    if cause := exception.get("cause"):
-        yield "cause", cause
-    if context := exception.get("context"):
-        yield "context", context
+def _description(value: object) -> Mapping[str, Any]:
+    """Return a value as a description, of which each field may still be anything."""
+    if isinstance(value, BaseException):
+        return describe_exception(value)
+    return value if isinstance(value, Mapping) else {"message": value}
 
 
-def _complete(exception: PipesException) -> PipesException:
-    stack = [*exception.get("stack", ())]
-    return _exception(exception.get("message", ""), stack=stack, name=exception.get("name"))
+def _links_of_description(exception: Mapping[str, Any]) -> Iterator[tuple[_Link, Mapping[str, Any]]]:
+    if (cause := exception.get("cause")) is not None:
+        yield "cause", _description(cause)
+    if (context := exception.get("context")) is not None:
+        yield "context", _description(context)
+
+
+def _complete(exception: Mapping[str, Any]) -> PipesException:
+    stack, name = exception.get("stack"), exception.get("name")
+    lines = stack if isinstance(stack, (list, tuple)) else [] if stack is None else [stack]
+    return _exception(
+        _text(exception.get("message")),
+        stack=[_text(line) for line in lines],
+        name=None if name is None else _cut(_text(name)),
+    )
+
+
+def _text(value: object) -> str:
+    """Return a text as it is, nothing as an empty one, and what else there is as Python shows it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else repr(value)
 
 
 def _describe(error: TracebackException) -> PipesException:

@@ -59,13 +59,23 @@ Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown (
 DEFAULT_MAX_CHUNK_BYTES: Final = 1024 * 1024
 DEFAULT_MAX_BUFFER_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_UPLOAD_TIMEOUT: Final = 30.0
+MAX_SECONDS: Final = 3600.0
+"""The longest timeout and interval: a function can run for an hour at most.
+
+Source: https://cloud.google.com/run/docs/configuring/request-timeout (60 minutes).
+"""
 
 MIN_FLUSH_TIMEOUT: Final = 2.0
 """Seconds that an upload has in any case, also when the run's deadline has passed."""
-FIRST_UPLOAD_TIMEOUT: Final = 10.0
-"""Seconds after which an upload that stalls is started again: a heartbeat must not be late by three intervals."""
-RETRY_PAUSE: Final = 1.0
-"""Seconds between two operations that upload the same chunk; within one, google-cloud-storage retries."""
+MIN_ATTEMPT_TIMEOUT: Final = 0.5
+MAX_ATTEMPT_TIMEOUT: Final = 5.0
+"""Seconds after which an upload that hangs is started again, beside those that its bytes need.
+
+Half of the default heartbeat interval: Dagster takes a function for dead when no chunk came for three intervals, and
+the first upload after an outage may have started just before its end.
+"""
+MIN_UPLOAD_RATE: Final = 256 * 1024
+"""Bytes a second that any connection is expected to take."""
 JOIN_RESERVE: Final = 1.0
 """Seconds for which the last flush is awaited after its end, so that it can say itself why it failed."""
 
@@ -116,7 +126,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         self._location = location
         self._buffer = buffer
         self._deadline = deadline
-        self._give_up_at = deadline.flush_until
+        self._give_up_at = -math.inf  # until then an upload is retried: the claim, those of the run, the last ones
         self._upload_timeout = upload_timeout
         self._heartbeat_interval = heartbeat_interval
         self._cancellation = Cancellation(store, location)
@@ -198,14 +208,16 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             )
 
     def _claim(self, line: bytes) -> None:
+        now = time.monotonic()
+        self._give_up_at = min(now + self._upload_timeout, max(self._deadline.flush_until, now + MIN_FLUSH_TIMEOUT))
         try:
-            self._store.create(self._next_key(), line, timeout=self._within_deadline(self._upload_timeout))
+            self._upload(Chunk(line, message_count=1))
         except PipesObjectExistsError as error:
             raise PipesDuplicateCallError(
                 f"Another delivery of this call has claimed the session at {self._location.uri}; "
                 "this one does not run the function's code again."
             ) from error
-        self._chunk_count = 1
+        self._give_up_at = self._deadline.flush_until
         self._uploader.start()
 
     def _write(self, line: bytes, method: str) -> None:
@@ -244,11 +256,11 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             self._fail(error)
 
     def _upload(self, chunk: Chunk) -> None:
+        """Upload the next chunk; start again when that hangs, with the same bytes, which tell whose chunk is stored."""
         self._in_upload = chunk.message_count
-        timeout = min(FIRST_UPLOAD_TIMEOUT, self._upload_timeout)
         while not self._failure:
             try:
-                self._store.create(self._next_key(), chunk.data, timeout=self._within_deadline(timeout))
+                self._store.create(self._next_key(), chunk.data, timeout=self._attempt_timeout(len(chunk.data)))
             except PipesStorageError as error:
                 if not error.transient or time.monotonic() >= self._give_up_at:
                     raise
@@ -256,14 +268,16 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
                 self._chunk_count += 1
                 self._in_upload = 0
                 return
-            timeout *= 2  # a large chunk may need it
-            time.sleep(RETRY_PAUSE)
+
+    def _attempt_timeout(self, size: int) -> float:
+        """Return how long an upload may hang: as its size says, however many hung before."""
+        hanging = max(MIN_ATTEMPT_TIMEOUT, min(MAX_ATTEMPT_TIMEOUT, self._heartbeat_interval / 2))
+        remaining = self._give_up_at - time.monotonic()
+        least = MIN_FLUSH_TIMEOUT if self._chunk_count else 0.0  # the claim's timeout is a bound of all its attempts
+        return min(hanging + size / MIN_UPLOAD_RATE, max(remaining, least))
 
     def _next_key(self) -> str:
         return self._location.chunk_key(self._chunk_count + 1)
-
-    def _within_deadline(self, timeout: float) -> float:
-        return min(timeout, max(self._give_up_at - time.monotonic(), MIN_FLUSH_TIMEOUT))
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -296,17 +310,17 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             the first session opens.
         flush_interval: Seconds that a message waits for others before its chunk is uploaded, at most 5. Default 0.2.
         max_chunk_bytes: Size at which a chunk is uploaded without waiting, in bytes, at most 64 MiB. Default 1 MiB.
-        max_buffer_bytes: Size of the messages that may wait for their upload, in bytes. Default 8 MiB.
+        max_buffer_bytes: Size of the messages that may wait for their upload, in bytes, at least 1. Default 8 MiB.
         upload_timeout: Seconds that the first upload, which claims the session, may take with its retries, and that the
             last flush may take if the run's deadline is not known. Other uploads are retried until the run's deadline.
-            Default 30.
+            At most 3600. Default 30.
         heartbeat_interval: Seconds without a chunk after which a heartbeat is written, so that Dagster knows that the
-            function lives. Default 10.
+            function lives, at most 3600. Default 10.
         admission: The buckets and the prefix that a call may name. Defaults to what the environment variables
             `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
 
     Raises:
-        ValueError: `flush_interval`, `heartbeat_interval` or `max_chunk_bytes` is out of its range.
+        ValueError: A number is out of its range.
     """
 
     def __init__(
@@ -324,8 +338,10 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             raise ValueError(f"Expected `flush_interval` to be 0 to {MAX_FLUSH_INTERVAL:g} s, got {flush_interval!r}.")
         if not 0 < max_chunk_bytes <= MAX_CHUNK_BYTES:
             raise ValueError(f"Expected `max_chunk_bytes` to be 1 to {MAX_CHUNK_BYTES:,}, got {max_chunk_bytes!r}.")
-        if not heartbeat_interval > 0:
-            raise ValueError(f"Expected `heartbeat_interval` to be more than 0 s, got {heartbeat_interval!r}.")
+        if not 0 < max_buffer_bytes < math.inf:
+            raise ValueError(f"Expected `max_buffer_bytes` to be 1 or more, got {max_buffer_bytes!r}.")
+        _check_seconds("upload_timeout", upload_timeout)
+        _check_seconds("heartbeat_interval", heartbeat_interval)
         self._admission = admission or Admission.from_environment()
         self._get_client = client_getter(client)
         self._flush_interval = flush_interval
@@ -395,6 +411,11 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
     def get_opened_extras(self) -> PipesExtras:
         """What `opened` tells Dagster; the id makes each delivery's first chunk unlike any other's."""
         return {**OpenedExtras(delivery_id=uuid.uuid4().hex, heartbeat_interval=self._heartbeat_interval)}
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"Expected `{name}` to be more than 0 s and at most {MAX_SECONDS:g} s, got {seconds!r}.")
 
 
 def _location(params: PipesParams) -> SessionLocation:

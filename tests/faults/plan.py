@@ -10,6 +10,7 @@ Nothing here opens a socket: an action tells `tests.faults.proxy`, through an `E
 import json
 import re
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Container
 from concurrent.futures import Future, wait
@@ -377,6 +378,25 @@ class Away(Action):
 
     def play(self, exchange: Exchange) -> HangUp:
         return HangUp.RESET
+
+
+@dataclass(frozen=True)
+class Dead(Action):
+    """Never answers, nor forwards, what matches from the first strike on until the time is over, also after that.
+
+    Attributes:
+        seconds: How long that is.
+    """
+
+    seconds: float
+
+    @property
+    def lasts(self) -> float:
+        return self.seconds
+
+    def play(self, exchange: Exchange) -> HangUp:
+        exchange.wait(threading.TIMEOUT_MAX)
+        return HangUp.CLOSE
 
 
 def _await_delivery(exchange: Exchange, within: float | None) -> None:

@@ -14,19 +14,34 @@ from gcf_pipes import (
     PipesCloudStorageMessageWriterChannel,
     PipesDeadlineExceededError,
     PipesMessagesNotStoredError,
+    PipesStorageError,
 )
 from gcf_pipes._cancellation import RunDeadline
 from gcf_pipes._messages import make_message
 from google.cloud import storage
 
+from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.memory import MIB, memory_of_workers
 from tests.conftest import FUNCTIONS
-from tests.faults import EVERY, READ, UPLOAD, Away, Delay, Fault, FaultProxy, Stall, after, first, storage_forbidden
+from tests.faults import (
+    EVERY,
+    READ,
+    UPLOAD,
+    Away,
+    Dead,
+    Delay,
+    Fault,
+    FaultProxy,
+    Stall,
+    after,
+    first,
+    storage_forbidden,
+)
 from tests.faults.pairs import storage_client as storage_of
 from tests.faults.plan import STORAGE_UNAVAILABLE, Action
-from tests.helpers import bootstrap, stored_sessions, summarize, wait_until
+from tests.helpers import bootstrap, calling_asset, run, stored_sessions, summarize, wait_until
 
 FOR_EVER = 3600.0
 MARKER = READ.of("/cancel$")
@@ -79,6 +94,46 @@ def test_an_outage_that_is_longer_than_any_timeout_costs_only_time(
         response = call(function, bucket, mode="levels", timeout=60)
     assert (response.status_code, response.headers["Dagster-Pipes-Chunk-Count"]) == (200, "2")
     assert summarize(stored_sessions(storage_client, bucket)["session"])[-2:] == ["at 60", "closed"]
+
+
+@pytest.mark.parametrize(("heartbeat_interval", "seconds"), [(10, 12), (0.5, 3)])
+def test_a_chunk_is_stored_soon_after_uploads_have_hung(
+    proxy: FaultProxy,
+    proxied_client: storage.Client,
+    bucket: str,
+    storage_client: storage.Client,
+    heartbeat_interval: float,
+    seconds: float,
+) -> None:
+    """What hung when the outage ended hangs for ever: the next attempt must not be far, or Dagster finds us dead."""
+    writer = PipesCloudStorageMessageWriter(proxied_client, heartbeat_interval=heartbeat_interval)
+    with (
+        proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Dead(seconds))) as plan,
+        writer.open({"bucket": bucket, "key_prefix": "session"}) as channel,
+    ):
+        for number in range(2):
+            channel.write_message(make_message("report_custom_message", {"payload": number}))
+        plan.wait_until_met(timeout=10)
+        wait_until(storage_client.bucket(bucket).blob("session/2.json").exists, seconds + 6)
+
+
+def test_a_claim_whose_acknowledgement_hangs_claims_the_session(
+    function: FunctionServer, proxy: FaultProxy, client: PipesCloudFunctionClient
+) -> None:
+    with proxy.planned(Fault(UPLOAD.of(r"/1\.json$"), Stall(FOR_EVER, processed=True))):
+        result, _ = run(calling_asset(function.url, {"mode": "ok"}), client)
+    assert result.success
+
+
+def test_a_claim_that_hangs_for_ever_is_given_up_after_its_timeout(
+    proxy: FaultProxy, proxied_client: storage.Client, bucket: str
+) -> None:
+    writer = PipesCloudStorageMessageWriter(proxied_client, heartbeat_interval=1, upload_timeout=4)
+    channel = writer.open_channel({"bucket": bucket, "key_prefix": "session"}, RunDeadline())
+    started = time.monotonic()
+    with proxy.planned(Fault(UPLOAD, Stall(FOR_EVER), EVERY, minimum=3)), pytest.raises(PipesStorageError):
+        channel.write_message(make_message("opened", {"extras": {}}))
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("fault", [STORAGE_UNAVAILABLE, Stall(FOR_EVER)])

@@ -2,6 +2,7 @@
 
 import signal
 import uuid
+from typing import Any
 
 import pytest
 import requests
@@ -147,10 +148,18 @@ def test_a_flush_interval_that_sigkill_would_overtake_is_refused(flush_interval:
         PipesCloudStorageMessageWriter(flush_interval=flush_interval)
 
 
-@pytest.mark.parametrize("heartbeat_interval", [0, -1, float("nan")])
-def test_a_heartbeat_interval_that_is_no_interval_is_refused(heartbeat_interval: float) -> None:
-    with pytest.raises(ValueError, match="Expected `heartbeat_interval` to be more than 0 s, got"):
-        PipesCloudStorageMessageWriter(heartbeat_interval=heartbeat_interval)
+@pytest.mark.parametrize("name", ["heartbeat_interval", "upload_timeout"])
+@pytest.mark.parametrize("seconds", [0, -1, 3601, float("inf"), float("nan")])
+def test_seconds_out_of_their_range_are_refused(name: str, seconds: float) -> None:
+    arguments: dict[str, Any] = {name: seconds}
+    with pytest.raises(ValueError, match=f"Expected `{name}` to be more than 0 s and at most 3600 s, got {seconds}"):
+        PipesCloudStorageMessageWriter(**arguments)
+
+
+@pytest.mark.parametrize("size", [0, -1, float("inf"), float("nan")])
+def test_a_buffer_without_room_or_bound_is_refused(size: Any) -> None:
+    with pytest.raises(ValueError, match=f"Expected `max_buffer_bytes` to be 1 or more, got {size}"):
+        PipesCloudStorageMessageWriter(max_buffer_bytes=size)
 
 
 def test_a_writer_alone_writes_heartbeats_until_it_is_closed(bucket: str, storage_client: storage.Client) -> None:

@@ -106,6 +106,29 @@ def test_a_function_that_has_closed_its_context_itself_still_tells_its_outcome(c
     assert caller.exception() == {"message": "by hand", "stack": [], "name": None, "cause": None, "context": None}
 
 
+@pytest.mark.parametrize(
+    ("what", "message", "name"),
+    [
+        ("an exception", "ValueError: by hand\n", "ValueError"),
+        ("a text", "by hand", None),
+        ("a broken exception", "BrokenCauseError, which Python cannot describe", "BrokenCauseError"),
+        ("a class", "<class 'ValueError'>", None),
+        ("wrong fields", "1", "3"),
+        ("what is no JSON", "by hand", "{<object object at"),
+    ],
+)
+def test_what_is_no_description_closes_the_session_too(caller: Caller, what: str, message: str, name: str) -> None:
+    assert caller.call("closes_with", what=what).status_code == 200
+    exception = caller.exception()
+    assert exception["message"].startswith(message)
+    assert name is None or exception["name"].startswith(name)
+
+
+def test_an_exception_whose_cause_cannot_be_had_is_told(caller: Caller) -> None:
+    assert caller.call("raises_broken").status_code == 500
+    assert caller.exception()["name"] == "BrokenCauseError"
+
+
 # ---------------------------------------------------------------------------------------------------------- exceptions
 
 

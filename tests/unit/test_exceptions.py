@@ -1,5 +1,6 @@
 """How an exception is described: as `dagster_pipes` does it where that is possible."""
 
+import sys
 from traceback import TracebackException
 from typing import Any
 
@@ -76,3 +77,51 @@ def test_an_exception_that_python_cannot_describe_is_described_by_its_name() -> 
     description = describe_exception(BrokenError())
     assert (description["message"], description["name"]) == (text, "BrokenError")
     assert format_exception(BrokenError()) == text
+
+
+class NamelessMeta(type):
+    __name__ = property(lambda cls: sys.exit("no name"))
+
+
+class ExitingError(Exception, metaclass=NamelessMeta):
+    __cause__ = property(lambda _: sys.exit("no cause"))
+
+
+class BrokenText:
+    def __repr__(self) -> str:
+        raise ArithmeticError
+
+
+def test_a_class_that_raises_anything_anywhere_is_described_by_its_name() -> None:
+    text = "ExitingError, which Python cannot describe because of SystemExit\n"
+    assert describe_exception(ExitingError())["message"] == text
+    assert bound_exception(ExitingError())["message"] == text
+    assert format_exception(ExitingError()) == text
+    assert bound_exception(BrokenText())["message"].startswith("BrokenText, which Python cannot describe")
+
+
+@pytest.mark.parametrize(
+    ("value", "fields"),
+    [
+        ("by hand", {"message": "by hand"}),
+        (ValueError("by hand"), {"message": "ValueError: by hand\n", "name": "ValueError"}),
+        ({}, {}),
+        ({"message": 1, "stack": "a line", "name": 2}, {"message": "1", "stack": ["a line"], "name": "2"}),
+        ({"message": None, "stack": None}, {}),
+        (7, {"message": "7"}),
+    ],
+)
+def test_what_is_no_description_becomes_one(value: object, fields: dict[str, object]) -> None:
+    empty: dict[str, object] = {"message": "", "stack": [], "name": None, "cause": None, "context": None}
+    assert bound_exception(value) == {**empty, **fields}
+    assert bound_exception({"cause": value, "context": value}) == {
+        **empty,
+        "cause": {**empty, **fields},
+        "context": {**empty, **fields},
+    }
+
+
+def test_a_description_that_contains_itself_ends() -> None:
+    description: dict[str, object] = {"message": "again"}
+    description["cause"] = description["context"] = description
+    assert bound_exception(description)["message"] == "again"

@@ -65,6 +65,32 @@ def closes_with_a_description(pipes: PipesContext, event: dict[str, Any]) -> Any
     return {}
 
 
+class BrokenCauseError(Exception):
+    """An exception whose class has a property that raises, in the place where Python looks for a cause."""
+
+    __cause__ = __context__ = property(lambda _: 1 / 0)
+
+
+def raises_broken(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    raise BrokenCauseError("broken")
+
+
+WRONG_DESCRIPTIONS: dict[str, Any] = {
+    "an exception": ValueError("by hand"),
+    "a text": "by hand",
+    "a broken exception": BrokenCauseError("by hand"),
+    "a class": ValueError,
+    "wrong fields": {"message": 1, "stack": 2, "name": 3, "cause": "by hand", "context": ValueError("by hand")},
+    "what is no JSON": {"message": "by hand", "stack": [object()], "name": {object()}, "cause": object()},
+}
+
+
+def closes_with(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Close the context with what is no description of an exception."""
+    pipes.close(WRONG_DESCRIPTIONS[event["what"]])
+    return {}
+
+
 def closes_then_answers(pipes: PipesContext, event: dict[str, Any]) -> Any:
     pipes.close()
     return answers(pipes, event)
@@ -261,6 +287,8 @@ MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
         closes_with_an_exception,
         closes_then_answers,
         closes_with_a_description,
+        closes_with,
+        raises_broken,
         chains,
         has_no_text,
         has_much_text,
