@@ -62,8 +62,13 @@ class Outcome:
 
     @property
     def run_twice(self) -> bool:
-        """Whether the user's code ran more than once."""
-        return self.record["started"] + self.late_executions > 1
+        """Whether the user's code ran more than once before the verdict."""
+        return self.record["started"] > 1
+
+    @property
+    def run_late(self) -> bool:
+        """Whether the user's code, which had run, ran again when the call was delivered again after the verdict."""
+        return self.record["started"] > 0 and self.late_executions > 0
 
     @property
     def wrongly_green(self) -> bool:
@@ -73,7 +78,8 @@ class Outcome:
     @property
     def sound(self) -> bool:
         """Whether it is a success of user's code that ran once, to its end, and whose messages are all there once."""
-        return self.green and not (self.hung or self.wrongly_green or self.doubled or self.run_twice)
+        wrong = self.hung or self.wrongly_green or self.doubled or self.run_twice or self.run_late
+        return self.green and not wrong
 
     @property
     def wrongly_red(self) -> bool:

@@ -40,6 +40,8 @@ RED = replace(GREEN, green=False, error="an error")
             {"runs that showed messages twice": 1},
         ),
         (replace(GREEN, record=TWICE), {"runs in which the user's code ran twice": 1}),
+        (replace(GREEN, late_executions=1), {"runs whose code ran again when the call was delivered again": 1}),
+        (replace(RED, record=NOT_RUN, shown=[], late_executions=1), {"truthful failures": 1}),
         (replace(GREEN, hung=True), {"hung": 1}),
         (replace(RED, hung=True), {"hung": 1}),
         (RED, {"wrongly red": 1}),
