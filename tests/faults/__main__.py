@@ -44,10 +44,11 @@ COUNTS: Final[dict[str, Callable[[Outcome], int]]] = {
 }
 MUST_BE_ZERO: Final = ("not met", *tuple(COUNTS)[:7])
 NOTES: Final = f"""\
-A plan is one fault at one place, or two in two attempts, and a status of the function; the function writes {len(LINES)} lines, and each message is a chunk of its own.
+A plan is one fault at one place, or two faults in two attempts, or a status of the function's own. The function writes
+{len(LINES)} lines, and each message is a chunk of its own.
 Not met: the pair does not make the request that the fault strikes. All other rows count the other plans alone.
 Lost: the function wrote the line, and Dagster does not show it, though the run is green or the fault let it through.
-Wrongly green: a success, but the user's code did not run to its end, or lines are missing.
+Wrongly green: a success, but the user's code did not run to its end, or failed by its status, or lines are missing.
 Delivered again: after the verdict, as a queue or a proxy may do.
 Hung: not ended after {RUN_BOUND:.0f} s.
 Wrongly red: a failure, but the user's code ran to its end, and the fault kept no message away for good.

@@ -72,8 +72,9 @@ class Outcome:
 
     @property
     def wrongly_green(self) -> bool:
-        """Whether it is a success although the user's code did not run to its end, or messages are missing."""
-        return self.green and (not self.record["ended"] or self.lost > 0)
+        """Whether it is a success although the user's code did not end well, or messages are missing."""
+        ended_well = self.record["ended"] > 0 and self.case.status in range(200, 300)
+        return self.green and (not ended_well or self.lost > 0)
 
     @property
     def sound(self) -> bool:

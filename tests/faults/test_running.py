@@ -35,6 +35,7 @@ RED = replace(GREEN, green=False, error="an error")
             {"runs that lost messages": 1, "lines lost": 2, "wrongly green": 1},
         ),
         (replace(GREEN, record=NOT_RUN, shown=[]), {"wrongly green": 1}),
+        (replace(GREEN, case=replace(PASSES, status=503)), {"wrongly green": 1}),
         (
             replace(GREEN, shown=[*LINES, LINES[0]]),
             {"runs that showed messages twice": 1},
