@@ -27,33 +27,27 @@ def calling_context(context: object) -> CallingContext:
     """
     if isinstance(context, AssetCheckExecutionContext):
         return context.op_execution_context
-    if isinstance(context, CallingContext) and _is_in_a_step(context):
+    if isinstance(context, CallingContext):
         return context
     if isinstance(context, SensorEvaluationContext | ScheduleEvaluationContext):
         fix = "Return a `RunRequest` for a job, and call the function in an asset or an op of that job."
     else:
-        fix = (
-            "Call `run` in an asset, an op or an asset check, and pass on the `context` that it was given. In a test, "
-            "call the asset or the op itself with `build_asset_context()` or `build_op_context()`."
-        )
-    raise PipesCloudFunctionRequestError(
-        f"Expected the context of an asset, an op or an asset check, got {type(context).__name__}. {fix}",
-        allow_retries=False,
-    )
-
-
-def _is_in_a_step(context: CallingContext) -> bool:
-    """Whether code runs in it: what `build_op_context` returns has no step until an op is called with it."""
-    try:
-        _ = context.has_assets_def
-    except DagsterError:
-        return False
-    return True
+        fix = "Call `run` in an asset, an op or an asset check, and pass on the `context` that it was given."
+    raise _context_error(context, fix)
 
 
 def checked_assets(context: CallingContext) -> Sequence[str]:
-    """Return the keys of the assets that a step checks, as Pipes writes them."""
-    return sorted({check.asset_key.to_escaped_user_string() for check in context.selected_asset_check_keys})
+    """Return the keys of the assets that a step checks, as Pipes writes them.
+
+    Raises:
+        PipesCloudFunctionRequestError: What `build_op_context` returned has no step: no op was called with it.
+    """
+    try:
+        checks = context.selected_asset_check_keys
+    except DagsterError as error:
+        fix = "In a test, call the asset or the op itself with `build_asset_context()` or `build_op_context()`."
+        raise _context_error(context, fix) from error
+    return sorted({check.asset_key.to_escaped_user_string() for check in checks})
 
 
 def with_assets(data: PipesContextData, asset_keys: Sequence[str]) -> PipesContextData:
@@ -70,3 +64,10 @@ def with_assets(data: PipesContextData, asset_keys: Sequence[str]) -> PipesConte
         "code_version_by_asset_key": unknown,
         "provenance_by_asset_key": unknown,
     }
+
+
+def _context_error(context: object, fix: str) -> PipesCloudFunctionRequestError:
+    return PipesCloudFunctionRequestError(
+        f"Expected the context of an asset, an op or an asset check, got {type(context).__name__}. {fix}",
+        allow_retries=False,
+    )

@@ -112,7 +112,7 @@ def may_still_run(call: CallResult, session: SessionRecord) -> bool:
 
 def needs_log_tail(call: CallResult, session: SessionRecord) -> bool:
     """Whether a function ended, or never started, without telling why: then its logs may."""
-    last = call.last
+    last = _most_telling(call)
     if session.closed or session.failure or last.identity_error or last.answered_by is AnsweredBy.REFUSAL:
         return False
     return session.silent_for > 0 or last.answered_by is AnsweredBy.NOBODY or last.status in _SERVER_ERRORS
@@ -265,11 +265,11 @@ def _unexplained(
     call: CallResult, session: SessionRecord, metadata: Metadata, cause: str | None
 ) -> PipesCloudFunctionError:
     """Return the error of a call whose end nobody has told: say what is known, and what is not."""
-    last = call.last
+    last = _most_telling(call)
     parts = [f"The call {last.summary}; {_progress(session)}."]
     if session.silent_for:
         parts.append(f"The function has given no sign of life for {session.silent_for:.0f} s: it is taken for dead.")
-    parts.append(_capitalized(cause) or _likely_cause(call, session))
+    parts.append(_capitalized(cause) or _likely_cause(last, session))
     parts.append(_not_started(call, session))
     parts.append(_response(last) if last.status is not None else "")
     return PipesCloudFunctionCallError(f"{' '.join(filter(None, parts))}{_earlier_attempts(call)}", metadata)
@@ -286,8 +286,13 @@ def _not_started(call: CallResult, session: SessionRecord) -> str:
     return "Whether it was started, or will be, is not known."
 
 
-def _likely_cause(call: CallResult, session: SessionRecord) -> str:
-    last = call.last
+def _most_telling(call: CallResult) -> Attempt:
+    """Return the last attempt but for duplicates, which say only that an earlier one has started the function."""
+    telling = [attempt for attempt in call.attempts if attempt.answered_by is not AnsweredBy.DUPLICATE]
+    return telling[-1] if telling else call.last
+
+
+def _likely_cause(last: Attempt, session: SessionRecord) -> str:
     if last.answered_by is AnsweredBy.FUNCTION:
         return ""
     if last.answered_by is AnsweredBy.REFUSAL:

@@ -9,6 +9,7 @@ from local_stack.emulators import available_emulators, run_emulator
 from tests.faults.matrix import CASES, LINES, Case
 from tests.faults.pairs import OURS, Parts
 from tests.faults.running import run_case
+from tests.helpers import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_a_fault_leaves_nothing_lost_doubled_wrongly_green_or_behind(parts: Part
         assert len(list(parts.admin.list_blobs(parts.bucket, prefix=outcome.key))) == case.kept
     assert outcome.record["started"] == case.executions
     assert outcome.late_executions == case.late_executions
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("pipes ")] == []
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("pipes ")])
 
 
 def test_the_matrix_has_at_least_sixty_cases() -> None:

@@ -69,6 +69,7 @@ def function(proxy: FaultProxy) -> Iterator[FunctionServer]:
 @pytest.fixture
 def fast_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gcf_pipes._cancellation.POLL_INTERVAL", 0.2)
+    monkeypatch.setattr("gcf_pipes._cancellation.POLL_TIMEOUT", 1.0)
 
 
 def call(

@@ -405,6 +405,15 @@ def test_an_error_says_whether_the_function_may_start_later(claim: Claim, text: 
     assert text in str(error.description)
 
 
+def test_a_crash_is_told_by_the_attempt_that_met_it_and_not_by_a_duplicate_after_it() -> None:
+    call = CallResult((platform(503), DUPLICATE), None, 1.0)
+    error = judge(call, OPENED, METADATA)
+    assert error is not None
+    assert "The call got HTTP 503" in str(error.description)
+    assert "The instance crashed, most often because it ran out of memory" in str(error.description)
+    assert needs_log_tail(call, OPENED)
+
+
 def test_what_the_platform_logged_is_the_cause_of_a_crash() -> None:
     error = errors_of((platform(503),), OPENED, cause="it ran out of memory (Memory limit of 256 MiB exceeded)")
     assert "did not close its Pipes session. It ran out of memory (Memory limit of" in str(error.description)
