@@ -20,7 +20,7 @@ IDLE_SECONDS: Final = 85.0
 OPENED: Final = "[pipes] external process successfully opened dagster pipes."
 SECTION: Final = "requests"
 SHORT_BAR: Final = "<= 3 writes, 6 reads"
-IDLE_BAR: Final = "0 writes, <= 60 reads"
+IDLE_BAR: Final = "<= 6 writes, <= 60 reads"
 KINDS: Final = ("writes", "reads", "deletes")
 
 
