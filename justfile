@@ -85,7 +85,7 @@ wheels *arguments:
 # Check that the function's requirements are those of the lock, and that its archive installs and serves
 [group('check')]
 deployable:
-    {{ requirements_export }} | diff cloud_function/requirements.txt - || { echo "just requirements mends it"; exit 1; }
+    {{ requirements_export }} | diff cloud_function/requirements.txt - || { echo "just requirements fixes it"; exit 1; }
     {{ run }} python -m scripts.test_archive
 
 # Validate the Terraform files and run their own tests, with a mock of the provider

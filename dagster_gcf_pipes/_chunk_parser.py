@@ -2,12 +2,11 @@
 
 import io
 import json
-import logging
-import re
 from collections.abc import Iterator
 from typing import Any, Final, TypedDict, cast, get_args
 
 from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD, Method, PipesException, PipesMessage
+from gcf_pipes._log_levels import standard_level_of
 from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 from gcf_pipes._shape import ShapeError, check_shape, json_type
 
@@ -16,10 +15,6 @@ _NAMES: Final = ("asset_key", "check_name", "data_version")
 
 Source: https://www.postgresql.org/docs/current/functions-string.html (`chr` gives no NUL, as text cannot hold it).
 """
-_LEVELS: Final = {
-    number: logging.getLevelName(number)
-    for number in (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
-}
 _METHODS: tuple[str, ...] = get_args(Method)
 _SAME_VERSION: Final = (
     "Install the same version of dagster-pipes on both sides, here and in the function's requirements.txt, and deploy "
@@ -89,7 +84,8 @@ def _check_params(method: str, params: Any, where: str) -> None:
         _bound_exception(params.get("exception"), MAX_EXCEPTION_CHAIN)
         _check_closed(params, where)
     if method == "log" and params and isinstance(level := params.get("level"), str):
-        params["level"] = _standard_level(level)
+        # Dagster takes a standard level in any case, and no other
+        params["level"] = standard_level_of(level if level.startswith("Level ") else level.upper())
     if _is_deeper(params, MAX_JSON_DEPTH):
         raise ChunkFormatError(f"Expected at most {MAX_JSON_DEPTH} levels of JSON in {where}, got more.")
 
@@ -129,16 +125,6 @@ def shortened(text: str, length: int) -> str:
 def _cut_middle(text: str) -> str:
     half = MAX_EXCEPTION_CHARACTERS // 2
     return f"{text[:half]}\n  ... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
-
-
-def _standard_level(level: str) -> str:
-    """Return the standard level that a level is at or above: Dagster takes no other, and the run goes on."""
-    if level.upper() in _LEVELS.values():
-        return level.upper()
-    number = re.fullmatch(r"Level ([0-9]{1,9})", level)
-    if number is None:
-        return "INFO"
-    return next((name for least, name in _LEVELS.items() if int(number[1]) >= least), "DEBUG")
 
 
 def _is_deeper(value: object, depth: int) -> bool:

@@ -25,5 +25,5 @@ def standard_level_of(name: str) -> str:
     number = logging.getLevelName(name)  # of a name, it is the number
     if isinstance(number, int):
         return standard_level(number)
-    match = re.fullmatch(r"Level (-?\d+)", name)
+    match = re.fullmatch(r"Level (-?[0-9]{1,9})", name)
     return standard_level(int(match[1])) if match else "INFO"
