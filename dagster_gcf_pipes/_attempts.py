@@ -42,7 +42,7 @@ Post: TypeAlias = Callable[[], tuple[Attempt, requests.Response | None]]
 class NextStep(Enum):
     """What follows an attempt."""
 
-    FINISH = auto()
+    DONE = auto()
     RETRY = auto()
     WAIT_FOR_CLOSE = auto()
 
@@ -87,7 +87,7 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True)
-class CallResult:
+class CallRecord:
     """A call that is done.
 
     Attributes:
@@ -145,12 +145,12 @@ def next_step(attempts: tuple[Attempt, ...], session: SessionRecord, policy: Ret
     """Return what follows the last attempt, knowing what the messages have said so far. It neither reads nor waits."""
     last = attempts[-1]
     if last.answered_by is AnsweredBy.FUNCTION or session.failure:
-        return NextStep.FINISH
+        return NextStep.DONE
     if last.answered_by is AnsweredBy.DUPLICATE:
         return NextStep.WAIT_FOR_CLOSE
     if session.opened:
-        return NextStep.WAIT_FOR_CLOSE if _may_still_run(attempts, session) else NextStep.FINISH
-    return NextStep.RETRY if policy.is_retryable(last) else NextStep.FINISH
+        return NextStep.WAIT_FOR_CLOSE if _may_still_run(attempts, session) else NextStep.DONE
+    return NextStep.RETRY if policy.is_retryable(last) else NextStep.DONE
 
 
 def _may_still_run(attempts: tuple[Attempt, ...], session: SessionRecord) -> bool:
@@ -210,28 +210,28 @@ class Caller:
         """When the function has ended, if only by its own timeout (`time.monotonic`)."""
         return self._started + self._call_timeout
 
-    def call(self) -> CallResult:
+    def call(self) -> CallRecord:
         """Make the call, and wait for its end as long as there may be one."""
-        step = self._attempt_until_settled()
+        step = self._attempt_until_done()
         claim = None
-        if step is NextStep.FINISH and self._may_start_later():
+        if step is NextStep.DONE and self._may_start_later():
             claim = self._claim_session()
             if claim is Claim.FUNCTION:
                 self._reader.wait_until(self._seen, self._call_timeout)
-                step = NextStep.FINISH if self._next_step() is NextStep.FINISH else NextStep.WAIT_FOR_CLOSE
+                step = NextStep.DONE if self._next_step() is NextStep.DONE else NextStep.WAIT_FOR_CLOSE
         if step is NextStep.WAIT_FOR_CLOSE and not self._reader.record.no_more_messages:
             self._wait_for_close()
         last = self._attempts[-1]
         answered_plainly = last.answered_by is AnsweredBy.PLATFORM and not (last.denied_access or last.redirected)
-        return CallResult(
+        return CallRecord(
             self._attempts,
             self._response,
             duration=self._elapsed,
-            may_write_more=answered_plainly and step is NextStep.FINISH and claim in {None, Claim.FUNCTION},
+            may_write_more=answered_plainly and step is NextStep.DONE and claim in {None, Claim.FUNCTION},
             claim=claim,
         )
 
-    def _attempt_until_settled(self) -> NextStep:
+    def _attempt_until_done(self) -> NextStep:
         """Attempt the call until nothing is to be retried.
 
         The pause before a retry is also the time in which `opened` may show that the function runs after all.
@@ -250,7 +250,7 @@ class Caller:
                 f"[pipes] attempt {number} of {self._policy.max_attempts}: attempt {number - 1} "
                 f"{self._attempts[-1].summary}"
             )
-        return NextStep.FINISH if step is NextStep.RETRY else step
+        return NextStep.DONE if step is NextStep.RETRY else step
 
     def _next_step(self) -> NextStep:
         return next_step(self._attempts, self._reader.record, self._policy)

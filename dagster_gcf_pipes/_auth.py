@@ -10,8 +10,8 @@ from requests.auth import AuthBase
 from requests.utils import rewind_body
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
-from dagster_gcf_pipes._function_place import FunctionPlace
-from dagster_gcf_pipes._gcloud import let_invoke, show_url
+from dagster_gcf_pipes._functions import FunctionName
+from dagster_gcf_pipes._gcloud import describe_url_command, grant_invoker_command
 from dagster_gcf_pipes._google_auth_errors import WAYS_TO_AN_IDENTITY
 from dagster_gcf_pipes._identity import Identity, IdToken
 from dagster_gcf_pipes._loopback import is_loopback
@@ -19,7 +19,7 @@ from dagster_gcf_pipes._loopback import is_loopback
 UNAUTHORIZED: Final = 401
 REFUSALS: Final = (UNAUTHORIZED, 403)
 NOT_FOUND: Final = 404
-NOWHERE: Final = FunctionPlace()
+UNKNOWN_FUNCTION: Final = FunctionName()
 _PATH_IN_AUDIENCE: Final = ".cloudfunctions.net"
 
 
@@ -34,17 +34,17 @@ class FunctionAuth(AuthBase):
         identity: Who calls.
         audience: Whom the tokens are for, or None for what the function's URL says, see `audience_of`.
         log: Told at the debug level who calls.
-        place: What is known of where the function is, for the text of a refusal.
+        function: What is known of its name, and where the function is, for the text of a refusal.
     """
 
     def __init__(
-        self, identity: Identity, *, audience: str | None, log: Logger, place: FunctionPlace = NOWHERE
+        self, identity: Identity, *, audience: str | None, log: Logger, function: FunctionName = UNKNOWN_FUNCTION
     ) -> None:
         self._identity = identity
         self._audience = audience
         self._log = log
-        self._place = place
-        self._takes_token: bool | None = None  # not known before a call: its session may authenticate by itself
+        self._function = function
+        self._needs_token: bool | None = None  # not known before a call: its session may authenticate by itself
         self._sent: IdToken | None = None
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -54,9 +54,9 @@ class FunctionAuth(AuthBase):
             PipesCloudFunctionIdentityError: Google gave none.
         """
         url = request.url or ""
-        self._takes_token = takes_token(url)
+        self._needs_token = needs_token(url)
         self._audience = self._audience or audience_of(url)
-        if self._takes_token and (token := self._identity.id_token(self._audience)):
+        if self._needs_token and (token := self._identity.id_token(self._audience)):
             self._put(token, request)
             request.hooks["response"].append(self._once_more_if_unauthorized)
         self._log.debug(f"[pipes] calling {self._how()}")
@@ -65,13 +65,13 @@ class FunctionAuth(AuthBase):
     def _how(self) -> str:
         if self._sent:
             return f"as {self._identity.describe()}, with an ID token of {self._sent.email} for {self._audience}"
-        if not self._takes_token:
+        if not self._needs_token:
             return "without an ID token: the URL is not https, or of this machine"
         return f"without an ID token: {self._identity.describe()} cannot have one"
 
     def missing_token_error(self, status: int) -> PipesCloudFunctionIdentityError | None:
         """Return the error of a call that was refused for want of a token that this identity cannot have."""
-        if status not in REFUSALS or self._sent or not self._takes_token:
+        if status not in REFUSALS or self._sent or not self._needs_token:
             return None
         return PipesCloudFunctionIdentityError(
             f"The function answered HTTP {status}: it wants an ID token, and {self._identity.describe()} cannot have "
@@ -86,11 +86,11 @@ class FunctionAuth(AuthBase):
         """
         if status == NOT_FOUND:
             return (
-                f"Compare the URL with what `{show_url(self._place)}` says. If it is the function's, deploy the "
-                "function with `--ingress-settings=all`, or let Dagster run in a network that its ingress setting "
-                "admits."
+                f"Compare the URL with what `{describe_url_command(self._function)}` says. If it is the function's, "
+                "deploy the function with `--ingress-settings=all`, or let Dagster run in a network that its ingress "
+                "setting admits."
             )
-        if status not in REFUSALS or self._takes_token is None:
+        if status not in REFUSALS or self._needs_token is None:
             return ""
         if not self._sent:
             return "No ID token was sent: one goes over https alone, and to no host of this machine."
@@ -98,9 +98,9 @@ class FunctionAuth(AuthBase):
             return (
                 f"The ID token was made for the audience {self._audience}. If the function's own URL is another one, "
                 "as it is behind a domain or a load balancer, set `audience` of the resource to the URL that "
-                f"`{show_url(self._place)}` shows, or to a custom audience of the Cloud Run service."
+                f"`{describe_url_command(self._function)}` shows, or to a custom audience of the Cloud Run service."
             )
-        return f"Let {self._sent.email} call it: `{let_invoke(self._place, self._sent.email)}`."
+        return f"Let {self._sent.email} call it: `{grant_invoker_command(self._function, self._sent.email)}`."
 
     def _put(self, token: IdToken, request: requests.PreparedRequest) -> None:
         self._sent = token
@@ -137,7 +137,7 @@ def audience_of(url: str) -> str:
     return f"{origin}/{name}" if in_path else origin
 
 
-def takes_token(url: str) -> bool:
+def needs_token(url: str) -> bool:
     """Whether a token may be sent there, and can be wanted there."""
     parts = urlsplit(url)
     return parts.scheme == "https" and not is_loopback(parts.hostname or "")

@@ -11,7 +11,7 @@ from logging import Logger
 from typing import Final
 
 from gcf_pipes import PipesObjectExistsError, PipesObjectTooLargeError, PipesStorageError
-from gcf_pipes._protocol import HEARTBEAT, SessionLocation
+from gcf_pipes._protocol import HEARTBEAT, SessionPrefix
 from gcf_pipes._storage import ObjectStore
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
@@ -37,13 +37,13 @@ class CancelMarker:
 
     Args:
         store: The bucket.
-        location: Where the session keeps its objects.
+        prefix: The session's prefix in the bucket.
         log: Told why the function is to stop.
     """
 
-    def __init__(self, store: ObjectStore, location: SessionLocation, log: Logger) -> None:
+    def __init__(self, store: ObjectStore, prefix: SessionPrefix, log: Logger) -> None:
         self._store = store
-        self._location = location
+        self._prefix = prefix
         self._log = log
 
     @contextmanager
@@ -70,15 +70,15 @@ class CancelMarker:
 
     def write(self, reason: str) -> None:
         """Write the marker."""
-        self._log.warning(f"[pipes] {reason}: telling the function to stop, if it runs, through {self._location.uri}")
+        self._log.warning(f"[pipes] {reason}: telling the function to stop, if it runs, through {self._prefix.uri}")
         try:
-            self._store.create(self._location.cancel_key, b"{}", timeout=TIMEOUT)
+            self._store.create(self._prefix.cancel_key, b"{}", timeout=TIMEOUT)
         except PipesStorageError as error:
             self._log.warning(f"[pipes] could not tell the function to stop; it may run until its timeout: {error}")
 
     def claim_session(self) -> Claim:
         """Claim the session in the function's stead, so that a delivery that comes late runs nothing."""
-        key = self._location.chunk_key(1)
+        key = self._prefix.chunk_key(1)
         try:
             if self._is_there(key):
                 return Claim.FUNCTION

@@ -8,7 +8,7 @@ from threading import Condition, Thread
 from typing import Final, TypeAlias, TypeVar
 
 from gcf_pipes import PipesStorageError
-from gcf_pipes._protocol import HEARTBEAT, MAX_CHUNK_BYTES, SessionLocation
+from gcf_pipes._protocol import HEARTBEAT, MAX_CHUNK_BYTES, SessionPrefix
 from gcf_pipes._storage import ObjectStore
 
 FIRST_DELAY: Final = 0.05
@@ -59,13 +59,13 @@ class ChunkFetcher:
 
     Args:
         store: The bucket.
-        location: Where the session keeps its objects.
+        prefix: The session's prefix in the bucket.
         poll_interval: The longest pause between two polls, in seconds.
     """
 
-    def __init__(self, store: ObjectStore, location: SessionLocation, *, poll_interval: float) -> None:
+    def __init__(self, store: ObjectStore, prefix: SessionPrefix, *, poll_interval: float) -> None:
         self._store = store
-        self._location = location
+        self._prefix = prefix
         self._poll_interval = poll_interval
         self._fetched: deque[FetchedChunk] = deque()
         self._next_index = 1
@@ -77,7 +77,7 @@ class ChunkFetcher:
         self._active_at = self._alive_at = time.monotonic()
         self._silent_for = 0.0
         self._changed = Condition()
-        self._thread = Thread(target=self._fetch_all, name=f"pipes fetcher {location.uri}", daemon=True)
+        self._thread = Thread(target=self._fetch_all, name=f"pipes fetcher {prefix.uri}", daemon=True)
 
     def start(self) -> None:
         """Start polling for chunk 1."""
@@ -152,7 +152,7 @@ class ChunkFetcher:
 
     def _fetch_next(self) -> bytes | None:
         """Poll for the next chunk until it is there; None if it will not come."""
-        key = self._location.chunk_key(self._next_index)
+        key = self._prefix.chunk_key(self._next_index)
         while not self._stopped and not self._have_all():
             ended, all_written = self._writing_ended, self._last_index is not None
             data = self._until_available(
@@ -174,9 +174,9 @@ class ChunkFetcher:
         ended = self._writing_ended
         if ended and self._last_index is None and time.monotonic() >= ended.drain_until:
             keys = self._until_available(
-                lambda timeout: self._store.list_keys(self._location.prefix_key, timeout=timeout)
+                lambda timeout: self._store.list_keys(self._prefix.object_prefix, timeout=timeout)
             )
-            self._last_index = max((self._location.chunk_index(key) or 0 for key in keys or ()), default=0)
+            self._last_index = max((self._prefix.chunk_index(key) or 0 for key in keys or ()), default=0)
         return self._last_index is not None and self._next_index > self._last_index
 
     def _delay(self, ended: WritingEnded | None) -> float:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Final, TypedDict, cast, get_args
 
 from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD, Method, PipesException, PipesMessage
+from gcf_pipes._json_validation import JsonValidationError, json_type, validate_json
 from gcf_pipes._log_levels import standard_level_of
 from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
-from gcf_pipes._shape import ShapeError, check_shape, json_type
 
 _NAMES: Final = ("asset_key", "check_name", "data_version")
 """Params that Dagster stores in columns of text: no database takes a lone surrogate, and PostgreSQL no NUL either.
@@ -96,8 +96,8 @@ def _is_storable(text: str) -> bool:
 
 def _check_closed(params: dict[str, Any], where: str) -> None:
     try:
-        check_shape(params, _ClosedParams, f"the params of `closed` in {where}")
-    except ShapeError as error:
+        validate_json(params, _ClosedParams, f"the params of `closed` in {where}")
+    except JsonValidationError as error:
         raise ChunkFormatError(str(error)) from error
 
 

@@ -18,28 +18,28 @@ from dagster import (
 )
 from dagster_pipes import PipesExtras
 from gcf_pipes import PipesStorageError
-from gcf_pipes._protocol import TIMEOUT_HEADER, SessionLocation
+from gcf_pipes._protocol import TIMEOUT_HEADER, SessionPrefix
 from gcf_pipes._storage import ObjectStore, create_client, uses_emulator
 from pydantic import PrivateAttr
 
 from dagster_gcf_pipes._attempts import Caller, Post
 from dagster_gcf_pipes._auth import FunctionAuth
+from dagster_gcf_pipes._call import Call
 from dagster_gcf_pipes._cancel_marker import CancelMarker
 from dagster_gcf_pipes._connections import Connections
 from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextInjector
 from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import find_default_credentials
-from dagster_gcf_pipes._function_directory import FunctionDirectory
+from dagster_gcf_pipes._functions_api import FunctionLookup
 from dagster_gcf_pipes._http import Attempt, create_http_session, encode_body, post
 from dagster_gcf_pipes._identity import Identity
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
 from dagster_gcf_pipes._json import json_object
-from dagster_gcf_pipes._kept_results import keep_results
 from dagster_gcf_pipes._message_reader import PipesCloudStorageMessageReader
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
+from dagster_gcf_pipes._partial_results import report_partial_results
 from dagster_gcf_pipes._reader_session import ReaderSession
-from dagster_gcf_pipes._run import FunctionRun
 from dagster_gcf_pipes._settings import PipesCloudFunctionSettings
 from dagster_gcf_pipes._target import Target, resolve_target
 from dagster_gcf_pipes._translation import only_our_errors
@@ -131,23 +131,23 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         event = {} if event is None else event
         encode_body(event, {})  # refuses a bad event before anything is opened
         extras = json_object({} if extras is None else extras, "extras")
-        run = self._new_run(self._resolve(function, function_url), context)
-        injector = self._injector().session(run.location, checked_assets(context))
-        reader = self._reader().session(run.location)
-        marker = CancelMarker(self._store(), run.location, context.log)
+        call = self._new_call(self._resolve(function, function_url), context)
+        injector = self._injector().session(call.prefix, checked_assets(context))
+        reader = self._reader().session(call.prefix)
+        marker = CancelMarker(self._store(), call.prefix, context.log)
         with open_pipes_session(
             context=context, extras=extras, context_injector=injector, message_reader=reader
         ) as session:
-            context.log.info(run.announcement)
+            context.log.info(call.announcement)
             body = encode_body(event, session.get_bootstrap_env_vars())
             with marker.written_if_interrupted(reader):
-                outcome, response = self._call(run, body, reader, marker, context.log)
+                outcome, response = self._call(call, body, reader, marker, context.log)
                 if outcome.may_still_run:
                     marker.write("nothing waits for the function any more")
         if not outcome.may_still_run and self._cleans_up(outcome):
             self._clean_up([*injector.object_keys, *reader.object_keys], log=context.log)
         if outcome.error:
-            keep_results(context, session, outcome.metadata)
+            report_partial_results(context, session, outcome.metadata)
             raise outcome.error
         return PipesCloudFunctionCompletedInvocation(session, response=response, metadata=outcome.metadata)
 
@@ -158,12 +158,12 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             project=self.project,
             region=self.region,
             function_timeout=self.function_timeout,
-            directory=self._directory(),
+            lookup=self._function_lookup(),
         )
 
-    def _new_run(self, target: Target, context: CallingContext) -> FunctionRun:
-        location = SessionLocation(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
-        return FunctionRun(target, location, messages_stay_on_failure=self.cleanup != "always")
+    def _new_call(self, target: Target, context: CallingContext) -> Call:
+        prefix = SessionPrefix(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
+        return Call(target, prefix, messages_stay_on_failure=self.cleanup != "always")
 
     def _injector(self) -> PipesCloudFunctionEventContextInjector:
         return PipesCloudFunctionEventContextInjector(
@@ -189,8 +189,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     def _storage_client(self) -> "storage.Client":
         return self._connections.get("storage", self.get_storage_client)
 
-    def _directory(self) -> FunctionDirectory:
-        return self._connections.get("functions", lambda: FunctionDirectory(self._identity().credentials))
+    def _function_lookup(self) -> FunctionLookup:
+        return self._connections.get("functions", lambda: FunctionLookup(self._identity().credentials))
 
     def _identity(self) -> Identity:
         return self._connections.get(
@@ -203,37 +203,37 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         )
 
     def _call(
-        self, run: FunctionRun, body: bytes, reader: ReaderSession, marker: CancelMarker, log: Logger
+        self, call: Call, body: bytes, reader: ReaderSession, marker: CancelMarker, log: Logger
     ) -> tuple[Outcome, requests.Response | None]:
         """Make the call, read its messages to their end, and judge it."""
         credentials = self._identity().credentials
-        watch = CrashWatch(lambda: run.execution(reader.record.execution), credentials, log_view=self.log_view)
+        watch = CrashWatch(lambda: call.log_scope(reader.record.opened_extras), credentials, log_view=self.log_view)
         caller = Caller(
-            self._post_once(run, body, log),
+            self._post_once(call, body, log),
             reader,
             self.retry_policy,
-            call_timeout=run.target.timeout + READ_TIMEOUT_MARGIN,
+            call_timeout=call.target.timeout + READ_TIMEOUT_MARGIN,
             drain_timeout=self.drain_timeout,
             claim_session=marker.claim_session,
             has_crashed=watch.has_crashed,
             log=log,
         )
-        call = caller.call()
-        drain_timeout = self.drain_timeout if call.may_write_more else 0
-        reader.drain(call.chunk_count, timeout=drain_timeout, deadline=caller.deadline)
-        log.info(f"[pipes] the call {call.last.summary} after {call.duration:.2f} s")
-        outcome = determine_outcome(run, call, reader.record, credentials, log_view=self.log_view)
-        return outcome, call.own_response(reader.record)
+        record = caller.call()
+        drain_timeout = self.drain_timeout if record.may_write_more else 0
+        reader.drain(record.chunk_count, timeout=drain_timeout, deadline=caller.deadline)
+        log.info(f"[pipes] the call {record.last.summary} after {record.duration:.2f} s")
+        outcome = determine_outcome(call, record, reader.record, credentials, log_view=self.log_view)
+        return outcome, record.own_response(reader.record)
 
-    def _post_once(self, run: FunctionRun, body: bytes, log: Logger) -> Post:
-        headers = {TIMEOUT_HEADER: str(run.target.timeout), **run.trace.headers}
-        audience = self.audience or run.target.audience
-        auth = FunctionAuth(self._identity(), audience=audience, log=log, place=run.target.place)
-        timeout = (self.connect_timeout, run.target.timeout + READ_TIMEOUT_MARGIN)
+    def _post_once(self, call: Call, body: bytes, log: Logger) -> Post:
+        headers = {TIMEOUT_HEADER: str(call.target.timeout), **call.trace.headers}
+        audience = self.audience or call.target.audience
+        auth = FunctionAuth(self._identity(), audience=audience, log=log, function=call.target.name)
+        timeout = (self.connect_timeout, call.target.timeout + READ_TIMEOUT_MARGIN)
 
         def post_once() -> tuple[Attempt, requests.Response | None]:
             with self.get_http_session() as http:
-                return post(http, run.target.url, body, headers=headers, auth=auth, timeout=timeout)
+                return post(http, call.target.url, body, headers=headers, auth=auth, timeout=timeout)
 
         return post_once
 

@@ -14,7 +14,7 @@ import requests
 import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
 
-from dagster_gcf_pipes._function_place import redacted
+from dagster_gcf_pipes._functions import redacted
 from dagster_gcf_pipes._loopback import is_loopback
 
 Cause = TypeVar("Cause", bound=BaseException)

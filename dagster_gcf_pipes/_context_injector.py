@@ -16,7 +16,7 @@ from gcf_pipes._protocol import (
     MAX_CONTEXT_BYTES,
     MAX_CONTEXT_MARKS,
     MAX_INLINE_CONTEXT_BYTES,
-    SessionLocation,
+    SessionPrefix,
 )
 from gcf_pipes._storage import ObjectStore, client_getter
 
@@ -77,17 +77,17 @@ class PipesCloudFunctionEventContextInjector(PipesContextInjector):
             PipesStorageError: The context is too large for the event and could not be uploaded.
         """
         prefix = f"{self._key_prefix}/{context_data['run_id']}/{uuid.uuid4().hex}"
-        with self.session(SessionLocation(self._bucket, prefix)).inject_context(context_data) as params:
+        with self.session(SessionPrefix(self._bucket, prefix)).inject_context(context_data) as params:
             yield params
 
-    def session(self, location: SessionLocation, checked_assets: Sequence[str] = ()) -> "InjectorSession":
+    def session(self, prefix: SessionPrefix, checked_assets: Sequence[str] = ()) -> "InjectorSession":
         """Return the injector of one session.
 
         Args:
-            location: A location of the caller's choice.
+            prefix: The session's prefix.
             checked_assets: The keys of the assets that the step checks.
         """
-        return InjectorSession(location, self._get_client, self._inline_context_limit, checked_assets)
+        return InjectorSession(prefix, self._get_client, self._inline_context_limit, checked_assets)
 
     def no_messages_debug_text(self) -> str:
         """Tell how the context was injected, and what should load it."""
@@ -103,13 +103,13 @@ class InjectorSession(PipesContextInjector):
 
     def __init__(
         self,
-        location: SessionLocation,
+        prefix: SessionPrefix,
         get_client: "Callable[[], storage.Client]",
         inline_context_limit: int,
         checked_assets: Sequence[str] = (),
     ) -> None:
         self.object_keys: list[str] = []
-        self._location = location
+        self._prefix = prefix
         self._get_client = get_client
         self._inline_context_limit = inline_context_limit
         self._checked_assets = checked_assets
@@ -137,11 +137,11 @@ class InjectorSession(PipesContextInjector):
         return len(encoded) <= limit and len(json.dumps(params)) <= MAX_INLINE_CONTEXT_BYTES
 
     def _upload(self, data: bytes) -> PipesParams:
-        key = self._location.context_key
-        store = ObjectStore(self._location.bucket, self._get_client())
+        key = self._prefix.context_key
+        store = ObjectStore(self._prefix.bucket, self._get_client())
         store.create(key, data, timeout=UPLOAD_TIMEOUT)
         self.object_keys.append(key)
-        return {BUCKET_PARAM: self._location.bucket, CONTEXT_KEY_PARAM: key}
+        return {BUCKET_PARAM: self._prefix.bucket, CONTEXT_KEY_PARAM: key}
 
 
 def _check_size(data: bytes) -> None:

@@ -10,7 +10,7 @@ from itertools import count
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
-from dagster_gcf_pipes._execution import Execution, crash_filter, time_filter
+from dagster_gcf_pipes._log_query import LogScope, crash_filter, time_filter
 from dagster_gcf_pipes._log_reader import LogLine, LogReader, LogReadingError, open_log_reader
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _CAUSES: Final = (
 
 @dataclass(frozen=True)
 class LogTail:
-    """The last log entries of an execution.
+    """The last log entries of an scope.
 
     Attributes:
         lines: At most 50, the latest last.
@@ -72,7 +72,7 @@ class LogTail:
 
 
 def fetch_log_tail(
-    execution: Execution,
+    scope: LogScope,
     get_credentials: "Callable[[], Credentials | None]" = lambda: None,
     *,
     log_view: str | None = None,
@@ -83,16 +83,16 @@ def fetch_log_tail(
     It reads until the platform says how the instance ended and nothing more comes with it, or the time is up.
 
     Args:
-        execution: What to look for.
+        scope: What to look for.
         get_credentials: Gives the credentials, or None for the environment's own.
         log_view: The full name of a log view to read them through, or None for the project's logs.
         timeout: Seconds for which entries are waited for; the last request may take 5 s more. Default 10.
     """
-    if not execution.project:
+    if not scope.project:
         return LogTail(hint="The function's logs were not looked up: its URL does not tell its project.")
     try:
-        with open_log_reader(execution.project, get_credentials, view=log_view) as reader:
-            lines = _read_until_settled(reader, execution, timeout)
+        with open_log_reader(scope.project, get_credentials, view=log_view) as reader:
+            lines = _read_until_complete(reader, scope, timeout)
     except LogReadingError as error:
         return LogTail(hint=f"The function's last log entries could not be read: {error}")
     return LogTail(lines, None if lines else "Nothing of this execution is in the logs yet.")
@@ -102,19 +102,19 @@ class CrashWatch:
     """Asks the platform's log whether the instance of an execution was terminated.
 
     Args:
-        get_execution: Gives what is known of the execution by now.
+        get_scope: Gives what is known of the execution by now.
         get_credentials: Gives the credentials with which the log is read.
         log_view: The full name of a log view to read it through, or None for the project's logs.
     """
 
     def __init__(
         self,
-        get_execution: "Callable[[], Execution]",
+        get_scope: "Callable[[], LogScope]",
         get_credentials: "Callable[[], Credentials | None]",
         *,
         log_view: str | None,
     ) -> None:
-        self._get_execution = get_execution
+        self._get_scope = get_scope
         self._get_credentials = get_credentials
         self._log_view = log_view
         self._next_check = 0.0
@@ -125,18 +125,18 @@ class CrashWatch:
 
         Only what it says of this very instance counts: where the instance is not known, the answer is no.
         """
-        execution = self._get_execution()
-        known = execution.project and execution.service and execution.instance_id
+        scope = self._get_scope()
+        known = scope.project and scope.service and scope.instance_id
         if known and not self._terminated and time.monotonic() >= self._next_check:
-            tail = fetch_log_tail(execution, self._get_credentials, log_view=self._log_view, timeout=0)
+            tail = fetch_log_tail(scope, self._get_credentials, log_view=self._log_view, timeout=0)
             self._terminated = tail.instance_terminated
             self._next_check = time.monotonic() + CHECK_INTERVAL
         return self._terminated
 
 
-def _read_until_settled(reader: LogReader, execution: Execution, timeout: float) -> tuple[LogLine, ...]:
+def _read_until_complete(reader: LogReader, scope: LogScope, timeout: float) -> tuple[LogLine, ...]:
     """Read with growing pauses; what an earlier read has found survives a later one that fails."""
-    filter_ = f"{time_filter(execution)}\n{crash_filter(execution)}"
+    filter_ = f"{time_filter(scope)}\n{crash_filter(scope)}"
     deadline = time.monotonic() + timeout
     lines: tuple[LogLine, ...] = ()
     failure: LogReadingError | None = None

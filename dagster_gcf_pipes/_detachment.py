@@ -6,7 +6,7 @@ from copy import copy
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from dagster_gcf_pipes._function_place import redacted
+from dagster_gcf_pipes._functions import redacted
 
 
 def detached(response: requests.Response) -> requests.Response:

@@ -12,7 +12,7 @@
         ├── PipesCloudFunctionNotOpenedError    2xx, but the function opened no Pipes session
         ├── PipesCloudFunctionNotClosedError    2xx, but the function did not close its Pipes session
         ├── PipesCloudFunctionMessagesError     messages were lost, or could not be read or handled
-        └── PipesCloudFunctionExceptionError    the function's own code raised
+        └── PipesCloudFunctionRaisedError    the function's own code raised
 
 Each is a `dagster.Failure`: its description is shown in the UI, with the metadata of the run.
 """
@@ -64,5 +64,5 @@ class PipesCloudFunctionMessagesError(PipesCloudFunctionError):
     """Messages of the function were lost, or could not be read or handled."""
 
 
-class PipesCloudFunctionExceptionError(PipesCloudFunctionError):
+class PipesCloudFunctionRaisedError(PipesCloudFunctionError):
     """The function's own code raised; the metadata hold its traceback."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from dagster import EnvVar
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from dagster_gcf_pipes._function_place import PROJECT, REGION
+from dagster_gcf_pipes._functions import PROJECT, REGION
 
 _ENV_VAR_TYPES = (EnvVar, type(EnvVar.int("_")))
 

@@ -20,7 +20,7 @@ WAYS_TO_AN_IDENTITY: Final = (
 )
 """Source: https://cloud.google.com/docs/authentication/use-service-account-impersonation."""
 
-_MENDS: Final = {
+_FIXES: Final = {
     "in a reasonable timeframe": "The clock of this machine is wrong by more than Google tolerates: set it.",
     "expired or revoked|invalid_rapt|Reauthentication": "Log in again: `gcloud auth application-default login`.",
     "Invalid JWT Signature|account not found": (
@@ -66,10 +66,10 @@ def translated_errors(identity: str, *, unless: type[Exception] | tuple[type[Exc
     except unless:
         raise
     except RetryError as error:
-        text = f"Google's answer, again and again: {_said(error.cause)}"
+        text = f"Google's answer, again and again: {_error_text(error.cause)}"
         raise _identity_error(identity, text, allow_retries=True) from error.cause
     except (GoogleAuthError, requests.RequestException) as error:
-        text = f"Google's answer: {_said(error).strip().rstrip('.')}. {_mend(str(error))}"
+        text = f"Google's answer: {_error_text(error).strip().rstrip('.')}. {_fix(str(error))}"
         raise _identity_error(identity, text, allow_retries=False) from error
 
 
@@ -103,12 +103,12 @@ def _identity_error(identity: str, text: str, *, allow_retries: bool) -> PipesCl
     )
 
 
-def _said(error: object) -> str:
+def _error_text(error: object) -> str:
     """Return the texts in an error; beside them google-auth puts responses, and dicts that may hold a token."""
     if isinstance(error, BaseException):
-        return " ".join(filter(None, map(_said, error.args))) or type(error).__name__
+        return " ".join(filter(None, map(_error_text, error.args))) or type(error).__name__
     return error if isinstance(error, str) else ""
 
 
-def _mend(text: str) -> str:
-    return next((mend for pattern, mend in _MENDS.items() if re.search(pattern, text)), WAYS_TO_AN_IDENTITY)
+def _fix(text: str) -> str:
+    return next((fix for pattern, fix in _FIXES.items() if re.search(pattern, text)), WAYS_TO_AN_IDENTITY)

@@ -26,7 +26,7 @@ from urllib3.connection import HTTPConnection
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._connection_errors import describe_connection_error
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError, PipesCloudFunctionRequestError
-from dagster_gcf_pipes._function_place import redacted
+from dagster_gcf_pipes._functions import redacted
 from dagster_gcf_pipes._json import json_object
 
 MAX_ERROR_BODY: Final = 64 * 1024

@@ -15,7 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
-from dagster_gcf_pipes._execution import rfc3339
+from dagster_gcf_pipes._log_query import rfc3339
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -192,7 +192,7 @@ def _translated_errors(project: str) -> Iterator[None]:
 
 def _forbidden(project: str, message: str, reason: str | None) -> str:
     if reason == "SERVICE_DISABLED":
-        mend = f"Enable the API: `gcloud services enable logging.googleapis.com --project={project}`."
+        fix = f"Enable the API: `gcloud services enable logging.googleapis.com --project={project}`."
     else:
-        mend = "Grant the identity in use `logging.logEntries.list`, which `roles/logging.viewer` holds."
-    return f"permission denied ({message}). {mend}"
+        fix = "Grant the identity in use `logging.logEntries.list`, which `roles/logging.viewer` holds."
+    return f"permission denied ({message}). {fix}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import PipesMessageHandler, PipesMessageReader
 from dagster_pipes import PipesParams
-from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionLocation
+from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionPrefix
 from gcf_pipes._storage import ObjectStore, client_getter
 
 from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
@@ -71,7 +71,7 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
         Raises:
             PipesCloudFunctionMessagesError: On exit: messages could not be read or handled.
         """
-        session = self.session(SessionLocation(self._bucket, f"{self._key_prefix}/{uuid.uuid4().hex}"))
+        session = self.session(SessionPrefix(self._bucket, f"{self._key_prefix}/{uuid.uuid4().hex}"))
         with session.read_messages(handler) as params:
             try:
                 yield params
@@ -86,11 +86,11 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
                 f"The messages could not be read and handled to their end: {failure}"
             ) from failure
 
-    def session(self, location: SessionLocation) -> ReaderSession:
-        """Return the reader of one session, at a location of the caller's choice."""
+    def session(self, prefix: SessionPrefix) -> ReaderSession:
+        """Return the reader of one session, with a prefix of the caller's choice."""
         store = ObjectStore(self._bucket, self._get_client())
-        fetcher = ChunkFetcher(store, location, poll_interval=self._poll_interval)
-        return ReaderSession(store, location, fetcher, include_stdio_in_messages=self._include_stdio_in_messages)
+        fetcher = ChunkFetcher(store, prefix, poll_interval=self._poll_interval)
+        return ReaderSession(store, prefix, fetcher, include_stdio_in_messages=self._include_stdio_in_messages)
 
     @property
     def expected_writer_count(self) -> int:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from dagster import MetadataValue
 
-from dagster_gcf_pipes._attempts import CallResult
+from dagster_gcf_pipes._attempts import CallRecord
+from dagster_gcf_pipes._call import Call
 from dagster_gcf_pipes._crash_logs import fetch_log_tail
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
 from dagster_gcf_pipes._metadata import METADATA_PREFIX, Metadata
 from dagster_gcf_pipes._reader_session import SessionRecord
-from dagster_gcf_pipes._run import FunctionRun
 from dagster_gcf_pipes._verdict import judge, may_still_run, needs_log_tail, succeeded
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ class Outcome:
 
 
 def determine_outcome(
-    run: FunctionRun,
-    call: CallResult,
+    call: Call,
+    record: CallRecord,
     session: SessionRecord,
     get_credentials: "Callable[[], Credentials]",
     *,
@@ -45,18 +45,18 @@ def determine_outcome(
     """Return how a call ended.
 
     Args:
-        run: Where it was called.
-        call: The call.
+        call: Where it went, and when it started.
+        record: What happened to it.
         session: What its messages said.
         get_credentials: Gives the credentials with which the logs of a crashed function are read.
         log_view: The log view through which they are read, or None.
     """
-    shown = run.result_metadata(call, session)
-    if succeeded(call, session):
+    shown = call.result_metadata(record, session)
+    if succeeded(record, session):
         return Outcome(None, shown, may_still_run=False)
-    cause, metadata = None, run.failure_metadata(call, session)
-    if needs_log_tail(call, session):
-        tail = fetch_log_tail(run.execution(session.execution), get_credentials, log_view=log_view)
+    cause, metadata = None, call.failure_metadata(record, session)
+    if needs_log_tail(record, session):
+        tail = fetch_log_tail(call.log_scope(session.opened_extras), get_credentials, log_view=log_view)
         cause = tail.cause
         metadata = {**metadata, f"{METADATA_PREFIX}last_log_entries": MetadataValue.md(f"```\n{tail}\n```")}
-    return Outcome(judge(call, session, metadata, cause=cause), shown, may_still_run=may_still_run(call, session))
+    return Outcome(judge(record, session, metadata, cause=cause), shown, may_still_run=may_still_run(record, session))

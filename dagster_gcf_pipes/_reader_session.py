@@ -10,7 +10,7 @@ from typing import Final
 
 from dagster import PipesMessageHandler, PipesMessageReader
 from dagster_pipes import PipesBlobStoreMessageWriter, PipesException, PipesMessage, PipesParams
-from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionLocation
+from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionPrefix
 from gcf_pipes._storage import ObjectStore
 
 from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher, WritingEnded
@@ -38,7 +38,7 @@ class SessionRecord:
 
     Attributes:
         opened: Whether `opened` came.
-        execution: What `opened` told of the execution.
+        opened_extras: What `opened` said about the execution.
         closed: Whether `closed` came.
         exception: The exception that came with `closed`, or None.
         chunk_count: The number of chunks that were read and handled.
@@ -49,7 +49,7 @@ class SessionRecord:
     """
 
     opened: bool = False
-    execution: OpenedExtras = field(default_factory=OpenedExtras)
+    opened_extras: OpenedExtras = field(default_factory=OpenedExtras)
     closed: bool = False
     exception: PipesException | None = None
     chunk_count: int = 0
@@ -61,7 +61,7 @@ class SessionRecord:
     @property
     def closes_with_request(self) -> bool:
         """Whether our runtime made the session, so that `closed` tells the outcome of the call."""
-        return self.execution.get("closes_with_request", False)
+        return self.opened_extras.get("closes_with_request", False)
 
     @property
     def no_more_messages(self) -> bool:
@@ -81,7 +81,7 @@ class ReaderSession(PipesMessageReader):
 
     Args:
         store: The bucket.
-        location: Where the session keeps its objects.
+        prefix: The session's prefix in the bucket.
         fetcher: Fetches the session's chunks.
         include_stdio_in_messages: Whether the external process is asked to send what it prints.
     """
@@ -89,18 +89,18 @@ class ReaderSession(PipesMessageReader):
     def __init__(
         self,
         store: ObjectStore,
-        location: SessionLocation,
+        prefix: SessionPrefix,
         fetcher: ChunkFetcher,
         *,
         include_stdio_in_messages: bool = False,
     ) -> None:
         self._include_stdio_in_messages = include_stdio_in_messages
         self._store = store
-        self._location = location
+        self._prefix = prefix
         self._fetcher = fetcher
         self._opened = False
         self._closed = False
-        self._execution = OpenedExtras()
+        self._opened_extras = OpenedExtras()
         self._exception: PipesException | None = None
         self._chunk_count = 0
         self._message_count = 0
@@ -116,7 +116,7 @@ class ReaderSession(PipesMessageReader):
         """What has been seen of the session so far."""
         return SessionRecord(
             opened=self._opened,
-            execution=self._execution,
+            opened_extras=self._opened_extras,
             closed=self._closed,
             exception=self._exception,
             chunk_count=self._chunk_count,
@@ -132,7 +132,7 @@ class ReaderSession(PipesMessageReader):
 
         Without the claim, a delivery of the call that comes late would run the user's code again.
         """
-        return [self._location.chunk_key(index) for index in range(2, self._chunk_count + 1)]
+        return [self._prefix.chunk_key(index) for index in range(2, self._chunk_count + 1)]
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
@@ -140,15 +140,15 @@ class ReaderSession(PipesMessageReader):
         self._handling = Thread(
             target=self._handle_chunks,
             args=(handler,),
-            name=f"pipes reader {self._location.uri}",
+            name=f"pipes reader {self._prefix.uri}",
             daemon=True,
         )
         self._fetcher.start()
         self._handling.start()
         try:
             yield {
-                BUCKET_PARAM: self._location.bucket,
-                KEY_PREFIX_PARAM: self._location.prefix,
+                BUCKET_PARAM: self._prefix.bucket,
+                KEY_PREFIX_PARAM: self._prefix.path,
                 PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: self._include_stdio_in_messages,
             }
         finally:
@@ -172,12 +172,12 @@ class ReaderSession(PipesMessageReader):
     @property
     def misses_heartbeats(self) -> bool:
         """Whether a function that writes heartbeats should have written one by now."""
-        interval = self._execution.get("heartbeat_interval")
+        interval = self._opened_extras.get("heartbeat_interval")
         return interval is not None and self._fetcher.silent_for > LATE_HEARTBEAT * interval
 
     def give_up_if_silent(self) -> bool:
         """Whether a function that writes heartbeats gave no sign of life for too long; the record then says so."""
-        interval = self._execution.get("heartbeat_interval")
+        interval = self._opened_extras.get("heartbeat_interval")
         silent_for = self._fetcher.silent_for
         if interval is not None and silent_for > MAX_SILENT_HEARTBEATS * interval:
             self._silent_for = silent_for
@@ -205,7 +205,7 @@ class ReaderSession(PipesMessageReader):
     def no_messages_debug_text(self) -> str:
         """Tell where messages were expected, and from what."""
         return (
-            f"Attempted to read messages from {self._location.uri}. Expected the function's entry point to be "
+            f"Attempted to read messages from {self._prefix.uri}. Expected the function's entry point to be "
             "decorated with `gcf_pipes.pipes_function`, or `gcf_pipes.PipesCloudStorageMessageWriter` or "
             "`dagster_pipes.PipesGCSMessageWriter` to be passed to `open_dagster_pipes` in the external process."
         )
@@ -213,7 +213,7 @@ class ReaderSession(PipesMessageReader):
     def _handle_chunks(self, handler: PipesMessageHandler) -> None:
         try:
             for index, data in self._fetcher.chunks():
-                uri = f"gs://{self._location.bucket}/{self._location.chunk_key(index)}"
+                uri = f"gs://{self._prefix.bucket}/{self._prefix.chunk_key(index)}"
                 for number, message in enumerate(parse_chunk(data, uri), start=1):
                     self._handle(message, f"line {number} of {uri}", handler)
                 self._chunk_count = index
@@ -229,8 +229,8 @@ class ReaderSession(PipesMessageReader):
 
     def _find_missing(self, chunk_count: int) -> tuple[int, ...]:
         """Return the numbers of chunks that were written and are not there; what comes after the first is not read."""
-        keys = self._store.list_keys(self._location.prefix_key, timeout=LIST_TIMEOUT)
-        there = {index for key in keys if (index := self._location.chunk_index(key))}
+        keys = self._store.list_keys(self._prefix.object_prefix, timeout=LIST_TIMEOUT)
+        there = {index for key in keys if (index := self._prefix.chunk_index(key))}
         written = max(chunk_count, *there, 0)
         missing = (index for index in range(1, written + 1) if index not in there)
         return tuple(islice(missing, MAX_MISSING))
@@ -239,7 +239,7 @@ class ReaderSession(PipesMessageReader):
         method, params = message["method"], message["params"] or {}
         self._refuse_another_session(method, where)
         if method == "opened":
-            self._execution = read_opened_extras(params.get("extras"))
+            self._opened_extras = read_opened_extras(params.get("extras"))
         if method == "closed":
             self._exception = params.get("exception")
         with self._changed:

@@ -6,16 +6,16 @@ from typing import Final
 from dagster import EnvVar
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._function_directory import (
+from dagster_gcf_pipes._functions import FunctionName, check_url, parse_function_name, parse_function_url, redacted
+from dagster_gcf_pipes._functions_api import (
     ACTIVE,
     WITHOUT_LOOKUP,
-    FunctionDirectory,
     FunctionInfo,
+    FunctionLookup,
     lookup_error,
 )
-from dagster_gcf_pipes._function_place import FunctionPlace, check_url, place_of_name, place_of_url, redacted
 
-_MENDS: Final = {
+_FIXES: Final = {
     "DEPLOYING": "Start the run again when the deployment has ended.",
     "FAILED": "Its last deployment failed: mend what the messages say and deploy it again.",
     "DELETING": "It is about to be gone.",
@@ -30,14 +30,14 @@ class Target:
         url: Where it is called.
         audience: The audience of the ID token, or None if that has to follow from the URL.
         timeout: The function's own timeout, in seconds.
-        place: What is known of where it is.
+        name: What is known of its resource name.
         info: What was looked up of it, or None if it was given by its URL.
     """
 
     url: str
     audience: str | None
     timeout: int
-    place: FunctionPlace
+    name: FunctionName
     info: FunctionInfo | None = None
 
 
@@ -48,7 +48,7 @@ def resolve_target(
     project: str | None,
     region: str | None,
     function_timeout: int,
-    directory: FunctionDirectory,
+    lookup: FunctionLookup,
 ) -> Target:
     """Return the function that is to be called.
 
@@ -58,7 +58,7 @@ def resolve_target(
         project: The project of a function that is given by a plain name.
         region: The region of a function that is given by a plain name.
         function_timeout: The timeout of a function that is given by its URL, in seconds.
-        directory: Looks functions up.
+        lookup: Looks functions up.
 
     Raises:
         PipesCloudFunctionRequestError: Both name and URL are given or neither is, or what is given is none.
@@ -67,10 +67,10 @@ def resolve_target(
     _refuse_unless_one(function, function_url)
     if function_url is not None:
         check_url(function_url)
-        return Target(function_url, None, function_timeout, place_of_url(function_url))
-    info = directory.look_up(place_of_name(function or "", project=project, region=region))
+        return Target(function_url, None, function_timeout, parse_function_url(function_url))
+    info = lookup.find(parse_function_name(function or "", project=project, region=region))
     _refuse_unless_callable(info)
-    return Target(info.url, info.url, info.timeout_seconds, info.place, info)
+    return Target(info.url, info.url, info.timeout_seconds, info.name, info)
 
 
 def _refuse_unless_one(function: str | None, function_url: str | None) -> None:
@@ -98,7 +98,7 @@ def _refuse_unless_callable(info: FunctionInfo) -> None:
     """
     if info.environment == "GEN_1":
         raise lookup_error(
-            info.place,
+            info.name,
             "it is a function of the first generation, which is not supported: deploy it with "
             "`gcloud functions deploy --gen2`.",
             allow_retries=False,
@@ -107,9 +107,9 @@ def _refuse_unless_callable(info: FunctionInfo) -> None:
         messages = " ".join(info.state_messages) or "no messages"
         got = f"expected its state to be ACTIVE, got {info.state} ({messages})."
         raise lookup_error(
-            info.place,
-            " ".join(filter(None, (got, _MENDS.get(info.state), WITHOUT_LOOKUP))),
+            info.name,
+            " ".join(filter(None, (got, _FIXES.get(info.state), WITHOUT_LOOKUP))),
             allow_retries=info.state not in ("FAILED", "DELETING"),
         )
     if not info.url:
-        raise lookup_error(info.place, f"it is ACTIVE, but has no URL yet. {WITHOUT_LOOKUP}")
+        raise lookup_error(info.name, f"it is ACTIVE, but has no URL yet. {WITHOUT_LOOKUP}")

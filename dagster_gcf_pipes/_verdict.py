@@ -13,24 +13,24 @@ from dagster_pipes import PipesException
 from gcf_pipes import PipesStorageError
 from gcf_pipes._protocol import RESPONSE_STATUS_EXCEPTION
 
-from dagster_gcf_pipes._attempts import CallResult
+from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._cancel_marker import Claim
 from dagster_gcf_pipes._errors import (
     PipesCloudFunctionAccessError,
     PipesCloudFunctionCallError,
     PipesCloudFunctionError,
-    PipesCloudFunctionExceptionError,
     PipesCloudFunctionIdentityError,
     PipesCloudFunctionMessagesError,
     PipesCloudFunctionNotClosedError,
     PipesCloudFunctionNotOpenedError,
+    PipesCloudFunctionRaisedError,
     PipesCloudFunctionRefusedError,
 )
 from dagster_gcf_pipes._http import SUCCESS, AnsweredBy, Attempt
 from dagster_gcf_pipes._metadata import METADATA_PREFIX, Metadata
 from dagster_gcf_pipes._reader_session import SessionRecord, describe_missing
 
-Rule: TypeAlias = Callable[[CallResult, SessionRecord, Metadata], PipesCloudFunctionError | None]
+Rule: TypeAlias = Callable[[CallRecord, SessionRecord, Metadata], PipesCloudFunctionError | None]
 
 MAX_EXCERPT: Final = 1000
 """Characters of a response's body, or of an exception's message, that an error shows."""
@@ -71,7 +71,7 @@ _CAUSES: Final[Mapping[int | None, str]] = {
 
 
 def judge(
-    call: CallResult, session: SessionRecord, metadata: Metadata, *, cause: str | None = None
+    call: CallRecord, session: SessionRecord, metadata: Metadata, *, cause: str | None = None
 ) -> PipesCloudFunctionError | None:
     """Return the error with which a call failed, or None if it succeeded.
 
@@ -89,7 +89,7 @@ def judge(
     return _unexplained(call, session, metadata, cause)
 
 
-def succeeded(call: CallResult, session: SessionRecord) -> bool:
+def succeeded(call: CallRecord, session: SessionRecord) -> bool:
     """Whether a call succeeded: closed without an exception, all chunks, and an answer where that decides."""
     complete = (
         session.opened
@@ -103,14 +103,14 @@ def succeeded(call: CallResult, session: SessionRecord) -> bool:
     return complete and (session.closes_with_request or call.is_plain_success)
 
 
-def may_still_run(call: CallResult, session: SessionRecord) -> bool:
+def may_still_run(call: CallRecord, session: SessionRecord) -> bool:
     """Whether a function whose call has failed may still run, or may still start."""
     if session.closed or call.last.answered_by is AnsweredBy.FUNCTION or call.is_plain_success:
         return False
     return session.opened or call.may_have_started
 
 
-def needs_log_tail(call: CallResult, session: SessionRecord) -> bool:
+def needs_log_tail(call: CallRecord, session: SessionRecord) -> bool:
     """Whether a function ended, or never started, without telling why: then its logs may."""
     last = _most_telling(call)
     if session.closed or session.failure or last.identity_error or last.answered_by is AnsweredBy.REFUSAL:
@@ -118,7 +118,7 @@ def needs_log_tail(call: CallResult, session: SessionRecord) -> bool:
     return session.silent_for > 0 or last.answered_by is AnsweredBy.NOBODY or last.status in _SERVER_ERRORS
 
 
-def _exception(_: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _exception(_: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     if session.exception is None:
         return None
     message = session.exception["message"].strip()
@@ -127,13 +127,13 @@ def _exception(_: CallResult, session: SessionRecord, metadata: Metadata) -> Pip
             _excerpt(message.removeprefix(f"{RESPONSE_STATUS_EXCEPTION}: "), MAX_REFUSAL), metadata
         )
     traceback = _traceback(session.exception).rstrip()[:MAX_TRACEBACK]
-    return PipesCloudFunctionExceptionError(
+    return PipesCloudFunctionRaisedError(
         f"The function raised {_excerpt(message, MAX_REFUSAL)}",
         {**metadata, f"{METADATA_PREFIX}traceback": MetadataValue.md(f"```\n{traceback}\n```")},
     )
 
 
-def _reading_failed(_: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _reading_failed(_: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     if session.failure is None:
         return None
     error = PipesCloudFunctionMessagesError(
@@ -145,7 +145,7 @@ def _reading_failed(_: CallResult, session: SessionRecord, metadata: Metadata) -
     return error
 
 
-def _refused(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _refused(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     last = call.last
     if last.answered_by is not AnsweredBy.REFUSAL or session.opened:
         return None
@@ -157,7 +157,7 @@ def _refused(call: CallResult, session: SessionRecord, metadata: Metadata) -> Pi
     )
 
 
-def _no_id_token(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _no_id_token(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     identity_error = call.last.identity_error
     if identity_error is None or session.opened:
         return None
@@ -168,7 +168,7 @@ def _no_id_token(call: CallResult, session: SessionRecord, metadata: Metadata) -
     return error
 
 
-def _not_sent(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _not_sent(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     last = call.last
     if last.answered_by is not AnsweredBy.NOT_SENT or session.opened:
         return None
@@ -179,7 +179,7 @@ def _not_sent(call: CallResult, session: SessionRecord, metadata: Metadata) -> P
     )
 
 
-def _access_denied(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _access_denied(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     last = call.last
     if not last.denied_access or session.opened:
         return None
@@ -191,7 +191,7 @@ def _access_denied(call: CallResult, session: SessionRecord, metadata: Metadata)
     )
 
 
-def _redirected(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _redirected(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     last = call.last
     if not last.redirected or session.opened:
         return None
@@ -205,7 +205,7 @@ def _redirected(call: CallResult, session: SessionRecord, metadata: Metadata) ->
     )
 
 
-def _chunks_missing(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _chunks_missing(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     missing = _missing_chunks(call, session)
     if not missing:
         return None
@@ -216,14 +216,14 @@ def _chunks_missing(call: CallResult, session: SessionRecord, metadata: Metadata
     )
 
 
-def _missing_chunks(call: CallResult, session: SessionRecord) -> tuple[int, ...]:
+def _missing_chunks(call: CallRecord, session: SessionRecord) -> tuple[int, ...]:
     count = call.last.chunk_count if call.last.answered_by is AnsweredBy.FUNCTION else None
     if not session.missing_chunks and session.chunk_count < (count or 0):
         return (session.chunk_count + 1,)
     return session.missing_chunks
 
 
-def _not_opened(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _not_opened(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     if session.opened or not _ended_with_2xx(call):
         return None
     return PipesCloudFunctionNotOpenedError(
@@ -236,7 +236,7 @@ def _not_opened(call: CallResult, session: SessionRecord, metadata: Metadata) ->
     )
 
 
-def _not_closed(call: CallResult, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
+def _not_closed(call: CallRecord, session: SessionRecord, metadata: Metadata) -> PipesCloudFunctionError | None:
     if session.closed or not _ended_with_2xx(call) or session.silent_for:
         return None
     return PipesCloudFunctionNotClosedError(
@@ -262,7 +262,7 @@ _RULES: tuple[Rule, ...] = (
 
 
 def _unexplained(
-    call: CallResult, session: SessionRecord, metadata: Metadata, cause: str | None
+    call: CallRecord, session: SessionRecord, metadata: Metadata, cause: str | None
 ) -> PipesCloudFunctionError:
     """Return the error of a call whose end nobody has told: say what is known, and what is not."""
     last = _most_telling(call)
@@ -275,7 +275,7 @@ def _unexplained(
     return PipesCloudFunctionCallError(f"{' '.join(filter(None, parts))}{_earlier_attempts(call)}", metadata)
 
 
-def _not_started(call: CallResult, session: SessionRecord) -> str:
+def _not_started(call: CallRecord, session: SessionRecord) -> str:
     if session.opened or call.claim is None:
         return ""
     if call.claim is Claim.OURS:
@@ -286,7 +286,7 @@ def _not_started(call: CallResult, session: SessionRecord) -> str:
     return "Whether it was started, or will be, is not known."
 
 
-def _most_telling(call: CallResult) -> Attempt:
+def _most_telling(call: CallRecord) -> Attempt:
     """Return the last attempt but for duplicates, which say only that an earlier one has started the function."""
     telling = [attempt for attempt in call.attempts if attempt.answered_by is not AnsweredBy.DUPLICATE]
     return telling[-1] if telling else call.last
@@ -307,7 +307,7 @@ def _likely_cause(last: Attempt, session: SessionRecord) -> str:
     return _ALL_BUSY if _NO_INSTANCE in last.body else _CAUSES_BEFORE_OPENED.get(last.status, "")
 
 
-def _earlier_attempts(call: CallResult) -> str:
+def _earlier_attempts(call: CallRecord) -> str:
     earlier = call.attempts[:-1]
     if not earlier:
         return ""
@@ -315,7 +315,7 @@ def _earlier_attempts(call: CallResult) -> str:
     return f" Before that: {_excerpt(described, MAX_EXCERPT)}."
 
 
-def _ended_with_2xx(call: CallResult) -> bool:
+def _ended_with_2xx(call: CallRecord) -> bool:
     return call.is_plain_success or (call.last.answered_by is AnsweredBy.FUNCTION and call.last.status in SUCCESS)
 
 

@@ -26,7 +26,7 @@ class Locations(ConfigurableResource):
     """Where the function, its input and its output are."""
 
     function_url: str = Field(description="URL of the deployed function.")
-    lake_uri: str = Field(description="Where the Delta tables are: `gs://bucket/prefix`, or a local directory.")
+    lake_uri: str = Field(description="Where the Delta tables are: `gs://bucket/prefix`, or a local lookup.")
     weather_source_uri: str = Field(description="CSV file with the daily weather: `gs://bucket/name`, or a local path.")
 
     def table_uri(self, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from gcf_pipes._errors import PipesCancelledError, PipesDeadlineExceededError
 from gcf_pipes._own_logs import log
-from gcf_pipes._protocol import SessionLocation
+from gcf_pipes._protocol import SessionPrefix
 from gcf_pipes._storage import ObjectStore
 
 POLL_INTERVAL: Final = 10.0
@@ -28,16 +28,16 @@ class Cancellation:
 
     Args:
         store: The bucket.
-        location: Where the session keeps its objects.
+        prefix: The session's prefix in the bucket.
     """
 
-    def __init__(self, store: ObjectStore, location: SessionLocation) -> None:
+    def __init__(self, store: ObjectStore, prefix: SessionPrefix) -> None:
         self._store = store
-        self._key = location.cancel_key
+        self._key = prefix.cancel_key
         self._cancelled = False
         self._warned = False
         self._stopped = Event()
-        self._poller = Thread(target=self._poll_until_stopped, name=f"pipes cancellation {location.uri}", daemon=True)
+        self._poller = Thread(target=self._poll_until_stopped, name=f"pipes cancellation {prefix.uri}", daemon=True)
 
     @property
     def cancelled(self) -> bool:
@@ -77,7 +77,7 @@ class Cancellation:
             self._cancelled = marker is not None
 
 
-class RunDeadline:
+class CallDeadline:
     """When a run must end. It counts from the arrival of its request.
 
     Args:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from dagster_pipes import PipesContextData, PipesContextLoader, PipesDefaultContextLoader, PipesParams
 
-from gcf_pipes._admission import Admission
+from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._bounded_json import parse_json
 from gcf_pipes._errors import PipesRequestError
+from gcf_pipes._json_validation import JsonValidationError, validate_json, with_missing_fields
 from gcf_pipes._params_loader import get_param
 from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM, MAX_CONTEXT_BYTES, MAX_CONTEXT_MARKS
-from gcf_pipes._shape import ShapeError, check_shape, with_missing_fields
 from gcf_pipes._storage import ObjectStore, client_getter
 
 if TYPE_CHECKING:
@@ -35,13 +35,15 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
     Args:
         client: The Cloud Storage client to use when the context is in a bucket. Defaults to one with the
             environment's own credentials, created when it is first needed.
-        admission: The buckets and the prefix that a call may name. Defaults to what the environment variables
+        allowed_locations: The buckets and the prefix that a call may name. Defaults to what the environment variables
             `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
     """
 
-    def __init__(self, client: "storage.Client | None" = None, *, admission: Admission | None = None) -> None:
+    def __init__(
+        self, client: "storage.Client | None" = None, *, allowed_locations: AllowedLocations | None = None
+    ) -> None:
         self._get_client = client_getter(client)
-        self._admission = admission or Admission.from_environment()
+        self._allowed_locations = allowed_locations or AllowedLocations.from_environment()
 
     @contextmanager
     def load_context(self, params: PipesParams) -> Iterator[PipesContextData]:
@@ -59,7 +61,7 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
     def _read(self, params: PipesParams) -> Any:
         bucket = get_param(params, BUCKET_PARAM, "context")
         key = get_param(params, CONTEXT_KEY_PARAM, "context")
-        self._admission.check(bucket, key, "context")
+        self._allowed_locations.check(bucket, key, "context")
         data = ObjectStore(bucket, self._get_client()).read(key, max_bytes=MAX_CONTEXT_BYTES, timeout=READ_TIMEOUT)
         if data is None:
             raise PipesRequestError(f"Expected the context at gs://{bucket}/{key}, but there is no such object.")
@@ -75,7 +77,7 @@ def _validated(data: Any) -> PipesContextData:
     if isinstance(data, dict) and data.get("extras", {}) is None:  # as the JSON Schema has it, and `PipesContext` not
         data = {**data, "extras": {}}
     try:
-        check_shape(data, PipesContextData, "the Pipes context", required=_REQUIRED_FIELDS)
-    except ShapeError as error:
+        validate_json(data, PipesContextData, "the Pipes context", required=_REQUIRED_FIELDS)
+    except JsonValidationError as error:
         raise PipesRequestError(str(error)) from error
     return cast("PipesContextData", with_missing_fields(data, PipesContextData))

@@ -23,8 +23,8 @@ from dagster_pipes import (
     PipesParams,
 )
 
-from gcf_pipes._admission import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, Admission
-from gcf_pipes._cancellation import RunDeadline
+from gcf_pipes._allowed_locations import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, AllowedLocations
+from gcf_pipes._cancellation import CallDeadline
 from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
 from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
@@ -126,7 +126,7 @@ def pipes_function(
         def handle(request: "flask.Request") -> "ResponseReturnValue":
             arrived = time.monotonic()
             with _exceptions_only():
-                execution = process.begin_execution(request.headers)
+                execution = process.describe_request(request.headers)
                 begin_request_logs(execution)
                 try:
                     _check_method(request)
@@ -170,7 +170,7 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
 
     channel: PipesCloudStorageMessageWriterChannel
 
-    def __init__(self, writer: PipesCloudStorageMessageWriter, execution: Execution, deadline: RunDeadline) -> None:
+    def __init__(self, writer: PipesCloudStorageMessageWriter, execution: Execution, deadline: CallDeadline) -> None:
         self._writer = writer
         self._execution = execution
         self._deadline = deadline
@@ -289,7 +289,7 @@ def _check_signature(function: object) -> None:
 
 
 def _warn_if_any_bucket_may_be_named() -> None:
-    if Admission.from_environment().buckets is None:
+    if AllowedLocations.from_environment().buckets is None:
         log(
             logging.WARNING,
             "[pipes] %s is not set: calls may name any bucket that this function can reach. Set it to the bucket of "
@@ -304,13 +304,13 @@ def _check_method(request: "flask.Request") -> None:
         raise PipesRequestError(f"Expected the HTTP method POST, got {request.method[:100]!r}.")
 
 
-def _deadline(request: "flask.Request", arrived: float) -> RunDeadline:
+def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
     header = request.headers.get(TIMEOUT_HEADER)
     if header is None:
-        return RunDeadline(None, arrived)
+        return CallDeadline(None, arrived)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", header):
         raise PipesRequestError(f"Expected the header {TIMEOUT_HEADER} to be whole seconds, got {header[:100]!r}.")
-    return RunDeadline(int(header), arrived)
+    return CallDeadline(int(header), arrived)
 
 
 def _refusal(error: GcfPipesError) -> "ResponseReturnValue":

@@ -103,7 +103,7 @@ class Process:
         """Where the process runs, found out when the first request comes: before, gunicorn may not have forked it."""
         return Platform.current()
 
-    def begin_execution(self, headers: Headers) -> Execution:
+    def describe_request(self, headers: Headers) -> Execution:
         """Note that a request has come."""
         return Execution(
             platform=self.platform,

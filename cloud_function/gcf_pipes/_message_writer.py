@@ -22,8 +22,8 @@ from dagster_pipes import (
     PipesParams,
 )
 
-from gcf_pipes._admission import Admission
-from gcf_pipes._cancellation import Cancellation, RunDeadline
+from gcf_pipes._allowed_locations import AllowedLocations
+from gcf_pipes._cancellation import CallDeadline, Cancellation
 from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
 from gcf_pipes._errors import (
     PipesDuplicateCallError,
@@ -32,6 +32,7 @@ from gcf_pipes._errors import (
     PipesRequestError,
     PipesStorageError,
 )
+from gcf_pipes._json_validation import JsonValidationError, validate_json
 from gcf_pipes._messages import encode_message, make_message
 from gcf_pipes._own_logs import log
 from gcf_pipes._params_loader import get_param
@@ -42,9 +43,8 @@ from gcf_pipes._protocol import (
     KEY_PREFIX_PARAM,
     MAX_CHUNK_BYTES,
     OpenedExtras,
-    SessionLocation,
+    SessionPrefix,
 )
-from gcf_pipes._shape import ShapeError, check_shape
 from gcf_pipes._storage import ObjectStore, client_getter
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
 
     Args:
         store: The bucket.
-        location: Where the session keeps its objects.
+        prefix: The session's prefix in the bucket.
         buffer: Gathers the messages into chunks.
         deadline: When the run must end.
         upload_timeout: Seconds that the claim may take with its retries, and the last flush if no deadline is known.
@@ -115,22 +115,22 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
     def __init__(
         self,
         store: ObjectStore,
-        location: SessionLocation,
+        prefix: SessionPrefix,
         buffer: ChunkBuffer,
-        deadline: RunDeadline,
+        deadline: CallDeadline,
         *,
         upload_timeout: float,
         heartbeat_interval: float,
     ) -> None:
         self._store = store
-        self._location = location
+        self._prefix = prefix
         self._buffer = buffer
         self._deadline = deadline
         self._give_up_at = -math.inf  # until then an upload is retried: the claim, those of the run, the last ones
         self._upload_timeout = upload_timeout
         self._heartbeat_interval = heartbeat_interval
-        self._cancellation = Cancellation(store, location)
-        self._uploader = Thread(target=self._upload_chunks, name=f"pipes {location.uri}", daemon=True)
+        self._cancellation = Cancellation(store, prefix)
+        self._uploader = Thread(target=self._upload_chunks, name=f"pipes {prefix.uri}", daemon=True)
         self._process_id = os.getpid()
         self._failure: Exception | None = None
         self._in_upload = 0  # messages of the chunk that is being uploaded, or that could not be
@@ -214,7 +214,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             self._upload(Chunk(line, message_count=1))
         except PipesObjectExistsError as error:
             raise PipesDuplicateCallError(
-                f"Another delivery of this call has claimed the session at {self._location.uri}; "
+                f"Another delivery of this call has claimed the session at {self._prefix.uri}; "
                 "this one does not run the function's code again."
             ) from error
         self._give_up_at = self._deadline.flush_until
@@ -277,7 +277,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         return min(hanging + size / MIN_UPLOAD_RATE, max(remaining, least))
 
     def _next_key(self) -> str:
-        return self._location.chunk_key(self._chunk_count + 1)
+        return self._prefix.chunk_key(self._chunk_count + 1)
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -286,7 +286,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
     def _not_stored(self) -> PipesMessagesNotStoredError:
         count = self._in_upload + self._buffer.dropped
         error = PipesMessagesNotStoredError(
-            f"{count} Pipes messages could not be stored after chunk {self._chunk_count} of {self._location.uri}: "
+            f"{count} Pipes messages could not be stored after chunk {self._chunk_count} of {self._prefix.uri}: "
             f"{self._failure}"
         )
         error.__cause__ = self._failure
@@ -316,7 +316,7 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             At most 3600. Default 30.
         heartbeat_interval: Seconds without a chunk after which a heartbeat is written, so that Dagster knows that the
             function lives, at most 3600. Default 10.
-        admission: The buckets and the prefix that a call may name. Defaults to what the environment variables
+        allowed_locations: The buckets and the prefix that a call may name. Defaults to what the environment variables
             `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
 
     Raises:
@@ -332,7 +332,7 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         max_buffer_bytes: int = DEFAULT_MAX_BUFFER_BYTES,
         upload_timeout: float = DEFAULT_UPLOAD_TIMEOUT,
         heartbeat_interval: float = HEARTBEAT_INTERVAL,
-        admission: Admission | None = None,
+        allowed_locations: AllowedLocations | None = None,
     ) -> None:
         if not 0 <= flush_interval <= MAX_FLUSH_INTERVAL:
             raise ValueError(f"Expected `flush_interval` to be 0 to {MAX_FLUSH_INTERVAL:g} s, got {flush_interval!r}.")
@@ -342,7 +342,7 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             raise ValueError(f"Expected `max_buffer_bytes` to be 1 or more, got {max_buffer_bytes!r}.")
         _check_seconds("upload_timeout", upload_timeout)
         _check_seconds("heartbeat_interval", heartbeat_interval)
-        self._admission = admission or Admission.from_environment()
+        self._allowed_locations = allowed_locations or AllowedLocations.from_environment()
         self._get_client = client_getter(client)
         self._flush_interval = flush_interval
         self._max_chunk_bytes = max_chunk_bytes
@@ -368,13 +368,13 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
                 DagsterPipesWarning,
                 stacklevel=3,
             )
-        channel = self.open_channel(params, RunDeadline())
+        channel = self.open_channel(params, CallDeadline())
         try:
             yield channel
         finally:
             channel.close()
 
-    def open_channel(self, params: PipesParams, deadline: RunDeadline) -> PipesCloudStorageMessageWriterChannel:
+    def open_channel(self, params: PipesParams, deadline: CallDeadline) -> PipesCloudStorageMessageWriterChannel:
         """Return a session's channel for a run that must end in time; whoever opens it closes it.
 
         Args:
@@ -384,10 +384,10 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         Raises:
             PipesRequestError: As `open` raises it.
         """
-        location = self.locate(params)
+        prefix = self.locate(params)
         return PipesCloudStorageMessageWriterChannel(
-            ObjectStore(location.bucket, self._get_client()),
-            location,
+            ObjectStore(prefix.bucket, self._get_client()),
+            prefix,
             ChunkBuffer(
                 flush_interval=self._flush_interval,
                 max_chunk_bytes=self._max_chunk_bytes,
@@ -398,15 +398,15 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             heartbeat_interval=self._heartbeat_interval,
         )
 
-    def locate(self, params: PipesParams) -> SessionLocation:
+    def locate(self, params: PipesParams) -> SessionPrefix:
         """Return where a session keeps its objects.
 
         Raises:
             PipesRequestError: A param is missing or of the wrong type, or names a place that a call may not name.
         """
-        location = _location(params)
-        self._admission.check(location.bucket, location.prefix, "messages")
-        return location
+        prefix = _prefix(params)
+        self._allowed_locations.check(prefix.bucket, prefix.path, "messages")
+        return prefix
 
     def get_opened_extras(self) -> PipesExtras:
         """What `opened` tells Dagster; the id makes each delivery's first chunk unlike any other's."""
@@ -418,10 +418,10 @@ def _check_seconds(name: str, seconds: float) -> None:
         raise ValueError(f"Expected `{name}` to be more than 0 s and at most {MAX_SECONDS:g} s, got {seconds!r}.")
 
 
-def _location(params: PipesParams) -> SessionLocation:
+def _prefix(params: PipesParams) -> SessionPrefix:
     try:
-        check_shape(params, _MessagesParams, "the messages params")
-    except ShapeError as error:
+        validate_json(params, _MessagesParams, "the messages params")
+    except JsonValidationError as error:
         raise PipesRequestError(str(error)) from error
     bucket = get_param(params, BUCKET_PARAM, "messages")
-    return SessionLocation(bucket, prefix=params.get(KEY_PREFIX_PARAM) or "")
+    return SessionPrefix(bucket, path=params.get(KEY_PREFIX_PARAM) or "")

@@ -17,6 +17,7 @@ from dagster_pipes import (
 
 from gcf_pipes._bounded_json import parse_json
 from gcf_pipes._errors import PipesRequestError
+from gcf_pipes._json_validation import json_type
 from gcf_pipes._protocol import (
     BOOTSTRAP_KEYS,
     MAX_CONTEXT_MARKS,
@@ -24,10 +25,9 @@ from gcf_pipes._protocol import (
     MAX_INLINE_CONTEXT_BYTES,
     MAX_MESSAGES_PARAMS_BYTES,
 )
-from gcf_pipes._shape import json_type
 
-MOST_NAMED_KEYS: Final = 20
-MOST_SHOWN: Final = 100
+MAX_NAMED_KEYS: Final = 20
+MAX_SHOWN: Final = 100
 """Characters that an error text shows of a value: it is the caller's."""
 
 
@@ -68,7 +68,7 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
 
     def _load(self, key: str, max_bytes: int) -> PipesParams:
         if key not in self._event:
-            names = [name[:MOST_SHOWN] for name in sorted(self._event)[:MOST_NAMED_KEYS]]
+            names = [name[:MAX_SHOWN] for name in sorted(self._event)[:MAX_NAMED_KEYS]]
             raise PipesRequestError(
                 f"Expected the request body to have the Dagster Pipes key {key!r}, but it has "
                 f"{names or 'no keys'}. This function is called by Dagster: use "
@@ -118,7 +118,7 @@ def _check_version(params: PipesParams, key: str) -> None:
 
 
 def _excerpt(value: object) -> str:
-    return repr(value[:MOST_SHOWN]) if isinstance(value, str) else json_type(value)
+    return repr(value[:MAX_SHOWN]) if isinstance(value, str) else json_type(value)
 
 
 def _parse_object(body: bytes) -> Mapping[str, Any]:

@@ -142,16 +142,16 @@ class OpenedExtras(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class SessionLocation:
-    """Where one session keeps its objects.
+class SessionPrefix:
+    """The prefix below which one session keeps its objects.
 
     Attributes:
         bucket: The name of the bucket.
-        prefix: The session's own prefix, without a slash at its end. Empty means the bucket's root.
+        path: The prefix, without a slash at its end. Empty means the bucket's root.
     """
 
     bucket: str
-    prefix: str
+    path: str
 
     def chunk_key(self, index: int) -> str:
         """The name of the object that holds chunk `index`; the first chunk is 1."""
@@ -164,7 +164,7 @@ class SessionLocation:
         return int(match[1]) if match and key == self._key(name) else None
 
     @property
-    def prefix_key(self) -> str:
+    def object_prefix(self) -> str:
         """What the names of all the session's objects start with."""
         return self._key("")
 
@@ -184,4 +184,4 @@ class SessionLocation:
         return f"gs://{self.bucket}/{self._key('')}"
 
     def _key(self, name: str) -> str:
-        return f"{self.prefix}/{name}" if self.prefix else name
+        return f"{self.path}/{name}" if self.path else name

@@ -16,7 +16,7 @@ from gcf_pipes import (
     PipesMessagesNotStoredError,
     PipesStorageError,
 )
-from gcf_pipes._cancellation import RunDeadline
+from gcf_pipes._cancellation import CallDeadline
 from gcf_pipes._messages import make_message
 from google.cloud import storage
 
@@ -130,7 +130,7 @@ def test_a_claim_that_hangs_for_ever_is_given_up_after_its_timeout(
     proxy: FaultProxy, proxied_client: storage.Client, bucket: str
 ) -> None:
     writer = PipesCloudStorageMessageWriter(proxied_client, heartbeat_interval=1, upload_timeout=4)
-    channel = writer.open_channel({"bucket": bucket, "key_prefix": "session"}, RunDeadline())
+    channel = writer.open_channel({"bucket": bucket, "key_prefix": "session"}, CallDeadline())
     started = time.monotonic()
     with proxy.planned(Fault(UPLOAD, Stall(FOR_EVER), EVERY, minimum=3)), pytest.raises(PipesStorageError):
         channel.write_message(make_message("opened", {"extras": {}}))
@@ -155,7 +155,7 @@ def test_a_pipes_call_waits_for_room_until_the_runs_deadline(
     writer = PipesCloudStorageMessageWriter(proxied_client, upload_timeout=1)
     params = {"bucket": bucket, "key_prefix": uuid.uuid4().hex}
     with proxy.planned(Fault(UPLOAD, STORAGE_UNAVAILABLE, after(1))):
-        channel = writer.open_channel(params, RunDeadline(3))
+        channel = writer.open_channel(params, CallDeadline(3))
         with pytest.raises(PipesDeadlineExceededError, match="ran out of time after 3 s"):
             write_until_refused(channel)
         with pytest.raises(PipesMessagesNotStoredError):
@@ -168,7 +168,7 @@ def test_a_pipes_call_waits_for_room_until_the_run_is_cancelled(
     writer = PipesCloudStorageMessageWriter(proxied_client, upload_timeout=1)
     storage_client.bucket(bucket).blob("session/cancel").upload_from_string(b"")
     with proxy.planned(Fault(UPLOAD, STORAGE_UNAVAILABLE, after(1))):
-        channel = writer.open_channel({"bucket": bucket, "key_prefix": "session"}, RunDeadline())
+        channel = writer.open_channel({"bucket": bucket, "key_prefix": "session"}, CallDeadline())
         with pytest.raises(PipesCancelledError):
             write_until_refused(channel)
         with pytest.raises(PipesMessagesNotStoredError):
@@ -227,7 +227,7 @@ def test_after_an_upload_has_failed_for_good_no_output_is_kept(
 
 def open_session(client: storage.Client, bucket: str) -> PipesCloudStorageMessageWriterChannel:
     channel = PipesCloudStorageMessageWriter(client).open_channel(
-        {"bucket": bucket, "key_prefix": "session"}, RunDeadline()
+        {"bucket": bucket, "key_prefix": "session"}, CallDeadline()
     )
     channel.write_message(make_message("opened", {"extras": {}}))
     return channel

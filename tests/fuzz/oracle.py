@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from gcf_pipes._admission import MAX_KEY_BYTES
+from gcf_pipes._allowed_locations import MAX_KEY_BYTES
 from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_INLINE_CONTEXT_BYTES, MAX_MESSAGES_PARAMS_BYTES
 
 

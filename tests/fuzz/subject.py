@@ -10,7 +10,7 @@ from typing import Any, Final
 import flask
 from dagster_pipes import DagsterPipesError, PipesContext
 from gcf_pipes import PipesCloudFunctionContextLoader, PipesCloudStorageMessageWriter, pipes_function
-from gcf_pipes._admission import Admission
+from gcf_pipes._allowed_locations import AllowedLocations
 from google.api_core.exceptions import NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
@@ -107,11 +107,11 @@ class Subject:
                 _expect(secret in said(request), f"the answer tells {secret!r}: {text[:500]}")
 
     def _app(self, client: storage.Client) -> flask.Flask:
-        admission = Admission(frozenset({PLACE.bucket}), PLACE.key_prefix)
+        allowed_locations = AllowedLocations(frozenset({PLACE.bucket}), PLACE.key_prefix)
 
         @pipes_function(
-            context_loader=PipesCloudFunctionContextLoader(client, admission=admission),
-            message_writer=PipesCloudStorageMessageWriter(client, admission=admission),
+            context_loader=PipesCloudFunctionContextLoader(client, allowed_locations=allowed_locations),
+            message_writer=PipesCloudStorageMessageWriter(client, allowed_locations=allowed_locations),
         )
         def main(request: flask.Request, pipes: PipesContext) -> None:
             self._runs.append(_view(pipes))

@@ -127,7 +127,7 @@ def failed_step(writer: ChunkWriter, bucket: str, *lines: bytes) -> tuple[str, l
 @pytest.mark.parametrize("link", ["cause", "context"])
 def test_long_chain_of_exceptions_fails_the_step_as_any_exception(writer: ChunkWriter, bucket: str, link: str) -> None:
     error, _ = failed_step(writer, bucket, line("closed", {"exception": chain(2 * MAX_EXCEPTION_CHAIN, link)}))
-    assert "PipesCloudFunctionExceptionError: The function raised ValueError: boom" in error
+    assert "PipesCloudFunctionRaisedError: The function raised ValueError: boom" in error
 
 
 def test_materialization_of_another_asset_is_left_out_of_what_is_kept_of_a_failure(

@@ -23,7 +23,7 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes._execution import rfc3339
+from dagster_gcf_pipes._log_query import rfc3339
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS

@@ -13,7 +13,7 @@ from google.oauth2.credentials import Credentials
 
 from dagster_gcf_pipes import PipesCloudFunctionError
 from dagster_gcf_pipes._crash_logs import LogTail, fetch_log_tail
-from dagster_gcf_pipes._execution import Execution
+from dagster_gcf_pipes._log_query import LogScope
 from dagster_gcf_pipes._log_reader import MAX_LINE_LENGTH, MAX_LINES
 from tests.google import Network
 from tests.google.functions_api import TOKEN, permission_denied, quota_exceeded, service_disabled, unavailable
@@ -22,7 +22,7 @@ from tests.google.logging_api import HOST, LoggingApi
 STARTED = datetime(2026, 3, 18, 16, 5, 0, tzinfo=timezone.utc)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 OTHER_TRACE = "1" * 32
-EXECUTION = Execution(
+EXECUTION = LogScope(
     STARTED, STARTED + timedelta(seconds=30), TRACE, "my-project", "orders", "aBc123", "orders-00007-xyz", "00a4"
 )
 STDOUT, SYSTEM, REQUESTS = (
@@ -72,7 +72,7 @@ def credentials(token: str) -> Credentials:
     return Credentials(token=token)
 
 
-def fetch(execution: Execution = EXECUTION, timeout: float = 0, token: str = TOKEN) -> LogTail:
+def fetch(execution: LogScope = EXECUTION, timeout: float = 0, token: str = TOKEN) -> LogTail:
     return fetch_log_tail(execution, lambda: credentials(token), timeout=timeout)
 
 
@@ -145,7 +145,7 @@ def test_logs_are_read_through_a_view_if_there_is_one(api: LoggingApi) -> None:
 
 def test_project_that_is_known_by_its_number(api: LoggingApi) -> None:
     api.entries["123456789012"] = [entry(1, text="mine"), entry(2, text="x", trace=f"projects/p/traces/{OTHER_TRACE}")]
-    assert texts(fetch(Execution(STARTED, STARTED, TRACE, "123456789012", "orders"))) == ["mine"]
+    assert texts(fetch(LogScope(STARTED, STARTED, TRACE, "123456789012", "orders"))) == ["mine"]
 
 
 # -------------------------------------------------------------------------------------------------------------- cause
@@ -310,7 +310,7 @@ def test_logs_that_cannot_be_reached_leave_a_hint(network: Network) -> None:
 
 
 def test_unknown_project_leaves_a_hint_and_asks_nobody(network: Network) -> None:
-    words = fetch(Execution(STARTED, STARTED, TRACE))
+    words = fetch(LogScope(STARTED, STARTED, TRACE))
     assert words == LogTail(hint="The function's logs were not looked up: its URL does not tell its project.")
     assert network.routes.asked == []
 
@@ -329,11 +329,11 @@ class Finder(MetaPathFinder):
 sys.meta_path.insert(0, Finder())
 from datetime import datetime, timezone
 from dagster_gcf_pipes import PipesCloudFunctionError
-from dagster_gcf_pipes._execution import Execution
+from dagster_gcf_pipes._log_query import LogScope
 from dagster_gcf_pipes._crash_logs import fetch_log_tail
 
 now = datetime.now(timezone.utc)
-print(fetch_log_tail(Execution(now, now, "0" * 32, "my-project")))
+print(fetch_log_tail(LogScope(now, now, "0" * 32, "my-project")))
 """
 
 

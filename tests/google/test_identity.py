@@ -18,7 +18,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionError,
     PipesCloudFunctionIdentityError,
 )
-from dagster_gcf_pipes._attempts import CallResult
+from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._http import create_http_session, post
 from dagster_gcf_pipes._identity import Identity
@@ -67,10 +67,10 @@ class Caller:
             log=log,
         )
 
-    def call(self, url: str = FUNCTION_URL, http: requests.Session | None = None) -> CallResult:
+    def call(self, url: str = FUNCTION_URL, http: requests.Session | None = None) -> CallRecord:
         with http or create_http_session() as session:
             attempt, response = post(session, url, b"{}", headers={}, auth=self._auth, timeout=(10, 10))
-        return CallResult((attempt,), response, 0.0)
+        return CallRecord((attempt,), response, 0.0)
 
     def succeed(self, url: str = FUNCTION_URL) -> dict[str, Any]:
         response = self.call(url).response

@@ -9,8 +9,8 @@ from google.auth.exceptions import RefreshError
 from google.oauth2.credentials import Credentials
 
 from dagster_gcf_pipes import PipesCloudFunctionLookupError, PipesCloudFunctionRequestError
-from dagster_gcf_pipes._function_directory import FunctionDirectory, FunctionInfo
-from dagster_gcf_pipes._function_place import FunctionPlace
+from dagster_gcf_pipes._functions import FunctionName
+from dagster_gcf_pipes._functions_api import FunctionInfo, FunctionLookup
 from dagster_gcf_pipes._target import Target, resolve_target
 from tests.google import Network
 from tests.google.functions_api import (
@@ -42,47 +42,47 @@ def credentials(token: str = TOKEN) -> Credentials:
 
 
 @pytest.fixture
-def directory() -> Iterator[FunctionDirectory]:
-    directory = FunctionDirectory(credentials, timeout=10)
-    yield directory
-    directory.close()
+def lookup() -> Iterator[FunctionLookup]:
+    lookup = FunctionLookup(credentials, timeout=10)
+    yield lookup
+    lookup.close()
 
 
-def resolve(directory: FunctionDirectory, function: str | None = "orders", **arguments: Any) -> Target:
+def resolve(lookup: FunctionLookup, function: str | None = "orders", **arguments: Any) -> Target:
     defaults = {"function_url": None, "project": "my-project", "region": "europe-west1", "function_timeout": 3600}
-    return resolve_target(function=function, directory=directory, **{**defaults, **arguments})
+    return resolve_target(function=function, lookup=lookup, **{**defaults, **arguments})
 
 
 @pytest.mark.parametrize("function", ["orders", NAME])
 def test_function_is_called_at_the_url_of_its_service_for_as_long_as_it_may_run(
-    api: FunctionsApi, directory: FunctionDirectory, function: str
+    api: FunctionsApi, lookup: FunctionLookup, function: str
 ) -> None:
-    place = FunctionPlace("my-project", "europe-west1", "orders", "orders")
-    info = FunctionInfo(place, URL, "ACTIVE", (), "GEN_2", 540, "orders-00007-xyz")
-    assert resolve(directory, function) == Target(URL, URL, 540, place, info)
+    name = FunctionName("my-project", "europe-west1", "orders", "orders")
+    info = FunctionInfo(name, URL, "ACTIVE", (), "GEN_2", 540, "orders-00007-xyz")
+    assert resolve(lookup, function) == Target(URL, URL, 540, name, info)
 
 
-def test_service_can_have_another_name_than_the_function(api: FunctionsApi, directory: FunctionDirectory) -> None:
+def test_service_can_have_another_name_than_the_function(api: FunctionsApi, lookup: FunctionLookup) -> None:
     config = {"service": "projects/my-project/locations/europe-west1/services/load-orders", "uri": URL}
     api.add(NAME, serviceConfig=config)
-    assert resolve(directory).place.service == "load-orders"
+    assert resolve(lookup).name.service == "load-orders"
 
 
 def test_project_is_known_by_its_id_though_it_was_given_by_its_number(
-    api: FunctionsApi, directory: FunctionDirectory
+    api: FunctionsApi, lookup: FunctionLookup
 ) -> None:
     api.functions[NAME.replace("my-project", "123456789012")] = api.functions[NAME]
-    assert resolve(directory, project="123456789012").place.project == "my-project"
+    assert resolve(lookup, project="123456789012").name.project == "my-project"
 
 
-def test_function_that_sets_no_timeout_has_the_platforms(api: FunctionsApi, directory: FunctionDirectory) -> None:
+def test_function_that_sets_no_timeout_has_the_platforms(api: FunctionsApi, lookup: FunctionLookup) -> None:
     api.add(NAME, serviceConfig={"uri": URL})
-    assert resolve(directory).timeout == 60
+    assert resolve(lookup).timeout == 60
 
 
-def test_url_needs_no_look_up(network: Network, directory: FunctionDirectory) -> None:
-    place = FunctionPlace("my-project", "europe-west1", "orders")
-    assert resolve(directory, None, function_url=GIVEN_URL) == Target(GIVEN_URL, None, 3600, place)
+def test_url_needs_no_look_up(network: Network, lookup: FunctionLookup) -> None:
+    name = FunctionName("my-project", "europe-west1", "orders")
+    assert resolve(lookup, None, function_url=GIVEN_URL) == Target(GIVEN_URL, None, 3600, name)
     assert network.routes.asked == []
 
 
@@ -91,49 +91,49 @@ def test_url_needs_no_look_up(network: Network, directory: FunctionDirectory) ->
     [(None, None, "got neither"), ("orders", GIVEN_URL, f"got both, 'orders' and '{GIVEN_URL}'")],
 )
 def test_name_and_url_exclude_each_other_and_one_is_needed(
-    network: Network, directory: FunctionDirectory, function: str | None, function_url: str | None, given: str
+    network: Network, lookup: FunctionLookup, function: str | None, function_url: str | None, given: str
 ) -> None:
     with pytest.raises(PipesCloudFunctionRequestError, match=given):
-        resolve(directory, function, function_url=function_url)
+        resolve(lookup, function, function_url=function_url)
     assert network.routes.asked == []
 
 
 @pytest.mark.parametrize("arguments", [{"function": ""}, {"function": "a/b"}, {"project": None}, {"region": None}])
 def test_bad_name_is_refused_before_any_request(
-    network: Network, directory: FunctionDirectory, arguments: dict[str, Any]
+    network: Network, lookup: FunctionLookup, arguments: dict[str, Any]
 ) -> None:
     with pytest.raises(PipesCloudFunctionRequestError):
-        resolve(directory, **arguments)
+        resolve(lookup, **arguments)
     assert network.routes.asked == []
 
 
 # --------------------------------------------------------------------------------------------------------------- cache
 
 
-def test_active_function_is_looked_up_once(api: FunctionsApi, directory: FunctionDirectory) -> None:
-    assert resolve(directory) == resolve(directory)
+def test_active_function_is_looked_up_once(api: FunctionsApi, lookup: FunctionLookup) -> None:
+    assert resolve(lookup) == resolve(lookup)
     assert len(api.asked) == 1
 
 
 def test_function_is_looked_up_again_when_what_is_known_is_too_old(api: FunctionsApi) -> None:
-    directory = FunctionDirectory(credentials, max_age=0)
-    resolve(directory)
+    lookup = FunctionLookup(credentials, max_age=0)
+    resolve(lookup)
     api.add(NAME, serviceConfig={**api.functions[NAME]["serviceConfig"], "timeoutSeconds": 900})
-    assert resolve(directory).timeout == 900
-    directory.close()
+    assert resolve(lookup).timeout == 900
+    lookup.close()
 
 
-def test_function_that_is_not_active_is_not_remembered(api: FunctionsApi, directory: FunctionDirectory) -> None:
+def test_function_that_is_not_active_is_not_remembered(api: FunctionsApi, lookup: FunctionLookup) -> None:
     api.add(NAME, state="DEPLOYING")
     with pytest.raises(PipesCloudFunctionLookupError):
-        resolve(directory)
+        resolve(lookup)
     api.add(NAME)
-    assert resolve(directory).url == URL
+    assert resolve(lookup).url == URL
 
 
-def test_functions_are_told_apart(api: FunctionsApi, directory: FunctionDirectory) -> None:
+def test_functions_are_told_apart(api: FunctionsApi, lookup: FunctionLookup) -> None:
     api.add(NAME.replace("orders", "customers"))
-    urls = [resolve(directory, name).url for name in ("orders", "customers", "orders")]
+    urls = [resolve(lookup, name).url for name in ("orders", "customers", "orders")]
     assert urls == [URL, "https://customers-abcdefghij-ew.a.run.app", URL]
     assert len(api.asked) == 2
 
@@ -145,12 +145,12 @@ def test_threads_share_a_directory_and_its_credentials(api: FunctionsApi) -> Non
         given.append(credentials())
         return given[-1]
 
-    directory = FunctionDirectory(get_credentials)
+    lookup = FunctionLookup(get_credentials)
     with ThreadPoolExecutor(8) as pool:
-        urls = set(pool.map(lambda _: resolve(directory).url, range(32)))
+        urls = set(pool.map(lambda _: resolve(lookup).url, range(32)))
     assert (urls, len(given)) == ({URL}, 1)
     assert len(api.asked) <= 8
-    directory.close()
+    lookup.close()
 
 
 # --------------------------------------------------------------------------------------------------------- what it says
@@ -193,19 +193,19 @@ DETACHED = pytest.mark.filterwarnings("ignore:Unrecognized State enum value:User
     ],
 )
 def test_function_that_cannot_be_called_is_refused(
-    api: FunctionsApi, directory: FunctionDirectory, fields: dict[str, Any], text: str, retry: bool
+    api: FunctionsApi, lookup: FunctionLookup, fields: dict[str, Any], text: str, retry: bool
 ) -> None:
     api.add(NAME, **fields)
     with pytest.raises(PipesCloudFunctionLookupError) as caught:
-        resolve(directory)
+        resolve(lookup)
     assert text in (caught.value.description or "")
     assert caught.value.allow_retries is retry
 
 
-def refusal(directory: FunctionDirectory, **arguments: Any) -> tuple[str, bool]:
+def refusal(lookup: FunctionLookup, **arguments: Any) -> tuple[str, bool]:
     """Return what a failed look-up says, and whether Dagster may start the step again."""
     with pytest.raises(PipesCloudFunctionLookupError) as caught:
-        resolve(directory, **arguments)
+        resolve(lookup, **arguments)
     assert caught.value.metadata["cloud_function/name"].value == NAME
     assert caught.value.metadata["cloud_function/function"].value == (
         "https://console.cloud.google.com/functions/details/europe-west1/orders?env=gen2&project=my-project"
@@ -213,9 +213,9 @@ def refusal(directory: FunctionDirectory, **arguments: Any) -> tuple[str, bool]:
     return caught.value.description or "", caught.value.allow_retries
 
 
-def test_missing_function(api: FunctionsApi, directory: FunctionDirectory) -> None:
+def test_missing_function(api: FunctionsApi, lookup: FunctionLookup) -> None:
     api.functions.clear()
-    text, retry = refusal(directory)
+    text, retry = refusal(lookup)
     assert "the function 'orders' of the project 'my-project' in 'europe-west1': it does not exist" in text
     assert "Check the region and the name, and that it is deployed" in text
     assert "gcloud functions list --project=my-project" in text
@@ -223,9 +223,9 @@ def test_missing_function(api: FunctionsApi, directory: FunctionDirectory) -> No
     assert len(api.asked) == 1
 
 
-def test_look_up_without_permission(api: FunctionsApi, directory: FunctionDirectory) -> None:
+def test_look_up_without_permission(api: FunctionsApi, lookup: FunctionLookup) -> None:
     api.faults.append(permission_denied("cloudfunctions.functions.get", NAME))
-    text, retry = refusal(directory)
+    text, retry = refusal(lookup)
     assert f"Permission 'cloudfunctions.functions.get' denied on resource '{NAME}'" in text
     assert "Grant the identity in use `cloudfunctions.functions.get`, which `roles/cloudfunctions.viewer` holds" in text
     assert "Or give `function_url`, and `function_timeout` of the resource" in text
@@ -233,9 +233,9 @@ def test_look_up_without_permission(api: FunctionsApi, directory: FunctionDirect
     assert len(api.asked) == 1
 
 
-def test_api_that_is_not_enabled(api: FunctionsApi, directory: FunctionDirectory) -> None:
+def test_api_that_is_not_enabled(api: FunctionsApi, lookup: FunctionLookup) -> None:
     api.faults.append(service_disabled("Cloud Functions API", HOST))
-    text, retry = refusal(directory)
+    text, retry = refusal(lookup)
     assert "Cloud Functions API has not been used in project 123456789012 before or it is disabled" in text
     assert "`gcloud services enable cloudfunctions.googleapis.com --project=my-project`" in text
     assert "roles/cloudfunctions.viewer" not in text
@@ -244,31 +244,31 @@ def test_api_that_is_not_enabled(api: FunctionsApi, directory: FunctionDirectory
 
 @pytest.mark.parametrize("fault", [unavailable(), quota_exceeded(HOST), (502, "<html>bad gateway</html>")])
 def test_transient_fault_is_gone_at_another_attempt(
-    api: FunctionsApi, directory: FunctionDirectory, fault: tuple[int, Any]
+    api: FunctionsApi, lookup: FunctionLookup, fault: tuple[int, Any]
 ) -> None:
     api.faults.append(fault)
-    assert resolve(directory).url == URL
+    assert resolve(lookup).url == URL
     assert len(api.asked) == 2
 
 
 def test_fault_that_lasts_fails_in_bounded_time(api: FunctionsApi) -> None:
-    directory = FunctionDirectory(credentials, timeout=1)
+    lookup = FunctionLookup(credentials, timeout=1)
     api.faults.extend([unavailable()] * 100)
-    text, retry = refusal(directory)
+    text, retry = refusal(lookup)
     assert "Timeout of 1.0s exceeded, last exception: 503" in text
     assert "Or give `function_url`" in text
     assert retry is True
     assert 2 <= len(api.asked) < 10
-    directory.close()
+    lookup.close()
 
 
 def test_api_that_cannot_be_reached(network: Network) -> None:
-    directory = FunctionDirectory(credentials, timeout=0.5)
-    text, retry = refusal(directory)
+    lookup = FunctionLookup(credentials, timeout=0.5)
+    text, retry = refusal(lookup)
     assert HOST in text
     assert retry is True
     assert set(network.routes.refused) == {(HOST, 443)}
-    directory.close()
+    lookup.close()
 
 
 @pytest.mark.parametrize(
@@ -279,10 +279,10 @@ def test_api_that_cannot_be_reached(network: Network) -> None:
     ],
 )
 def test_answer_that_is_no_functions_is_an_error(
-    api: FunctionsApi, directory: FunctionDirectory, answer: tuple[int, Any], text: str
+    api: FunctionsApi, lookup: FunctionLookup, answer: tuple[int, Any], text: str
 ) -> None:
     api.faults.append(answer)
-    described, retry = refusal(directory)
+    described, retry = refusal(lookup)
     assert (text in described, retry) == (True, False), described
 
 
@@ -309,10 +309,10 @@ def test_credentials_that_do_not_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     no_adc(monkeypatch)
-    directory = FunctionDirectory(get_credentials)
-    described, retry = refusal(directory)
+    lookup = FunctionLookup(get_credentials)
+    described, retry = refusal(lookup)
     assert text in described
     assert "`gcloud auth application-default login`" in described
     assert TOKEN not in described
     assert retry is False
-    directory.close()
+    lookup.close()

@@ -15,7 +15,7 @@ from google.cloud import storage
 from pydantic import ValidationError
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes._execution import rfc3339
+from dagster_gcf_pipes._log_query import rfc3339
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS

@@ -11,10 +11,10 @@ from gcf_pipes import (
     PipesCloudStorageMessageWriterChannel,
     PipesMessagesNotStoredError,
 )
-from gcf_pipes._cancellation import RunDeadline
+from gcf_pipes._cancellation import CallDeadline
 from gcf_pipes._chunk_buffer import ChunkBuffer
 from gcf_pipes._messages import make_message
-from gcf_pipes._protocol import SessionLocation
+from gcf_pipes._protocol import SessionPrefix
 from gcf_pipes._storage import ObjectStore
 from google.cloud import storage
 
@@ -125,9 +125,9 @@ def test_a_writer_does_not_wait_for_an_uploader_that_has_died(bucket: str, stora
     buffer = ChunkBuffer(flush_interval=0, max_chunk_bytes=100, max_buffer_bytes=200)
     channel = PipesCloudStorageMessageWriterChannel(
         BrokenStore(bucket, storage_client),
-        SessionLocation(bucket, "prefix"),
+        SessionPrefix(bucket, "prefix"),
         buffer,
-        RunDeadline(),
+        CallDeadline(),
         upload_timeout=10,
         heartbeat_interval=10,
     )

@@ -5,7 +5,7 @@ import socket
 import pytest
 from dagster import AssetCheckSpec, DagsterInstance, MetadataValue, build_asset_context, materialize
 
-from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionExceptionError
+from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionRaisedError
 from local_stack.functions import FunctionServer
 from tests.helpers import calling_asset, check_evaluations, materializations, run, step_error
 
@@ -21,7 +21,7 @@ def test_an_exception_of_the_function_fails_the_step_with_its_text_and_type(
     function: FunctionServer, client: PipesCloudFunctionClient
 ) -> None:
     error = failure_of(function.url, "raises", client)
-    assert "PipesCloudFunctionExceptionError" in error
+    assert "PipesCloudFunctionRaisedError" in error
     assert "ValueError: the table is broken" in error
 
 
@@ -110,7 +110,7 @@ def test_an_exception_reaches_an_asset_that_a_test_calls_directly(
 ) -> None:
     """Dagster itself cannot report it there: such a context has no step."""
     asset = calling_asset(function.url, {"mode": "raises"})
-    with pytest.raises(PipesCloudFunctionExceptionError, match="the table is broken"):
+    with pytest.raises(PipesCloudFunctionRaisedError, match="the table is broken"):
         asset(build_asset_context(), cloud_function=client)
 
 

@@ -12,7 +12,7 @@ from dagster import PipesMessageHandler
 from dagster_pipes import PIPES_PROTOCOL_VERSION, Method, PipesMessage
 from gcf_pipes import PipesCloudStorageMessageWriter
 from gcf_pipes._errors import PipesStorageError, PipesStorageForbiddenError
-from gcf_pipes._protocol import SessionLocation
+from gcf_pipes._protocol import SessionPrefix
 from gcf_pipes._storage import ObjectStore
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
@@ -92,7 +92,7 @@ def sent_and_read(
     """Return what a session's reader hands on if these messages are written between `opened` and `closed`."""
     handler = RecordingHandler()
     reader = PipesCloudStorageMessageReader(bucket=BUCKET, client=client, poll_interval=POLL_INTERVAL)
-    session = reader.session(SessionLocation(BUCKET, uuid.uuid4().hex))
+    session = reader.session(SessionPrefix(BUCKET, uuid.uuid4().hex))
     writer = PipesCloudStorageMessageWriter(client, **options)
     with session.read_messages(handler) as params:
         with writer.open(params) as channel:
@@ -157,7 +157,7 @@ class ScriptedStore(ObjectStore):
         self._ended = False
         self._polls = 0
         self.chunks_read = 0
-        self.fetcher = ChunkFetcher(self, LOCATION, poll_interval=0.0005)
+        self.fetcher = ChunkFetcher(self, PREFIX, poll_interval=0.0005)
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
         """Yield what the fetcher fetches; one that is stuck is stopped, so that chunks are missing."""
@@ -173,7 +173,7 @@ class ScriptedStore(ObjectStore):
         self._polls += 1
         if self._polls in self._fails_at:
             raise self._error("no answer")
-        index = int(key.removeprefix(f"{LOCATION.prefix}/").removesuffix(".json")) - 1
+        index = int(key.removeprefix(f"{PREFIX.path}/").removesuffix(".json")) - 1
         there = self._is_there(index)
         if self._polls == self._ends_at:  # after this poll was answered: what is written meanwhile, the next one sees
             self._ended = True
@@ -183,7 +183,7 @@ class ScriptedStore(ObjectStore):
 
     def list_keys(self, prefix: str, *, timeout: float) -> list[str]:
         indexes = range(len(self._appearances))
-        return [LOCATION.chunk_key(index + 1) for index in indexes if self._is_there(index)]
+        return [PREFIX.chunk_key(index + 1) for index in indexes if self._is_there(index)]
 
     def end_writing(self, chunk_count: int | None) -> None:
         now = time.monotonic()
@@ -193,7 +193,7 @@ class ScriptedStore(ObjectStore):
         return index < len(self._appearances) and (self._ended or self._appearances[index] <= self._polls)
 
 
-LOCATION: Final = SessionLocation(BUCKET, "scripted")
+PREFIX: Final = SessionPrefix(BUCKET, "scripted")
 
 
 def content(index: int) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gcf_pipes._admission import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE
+from gcf_pipes._allowed_locations import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE
 from gcf_pipes._protocol import DEFAULT_KEY_PREFIX
 
 from dagster_gcf_pipes import PipesCloudFunctionClient

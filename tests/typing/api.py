@@ -51,12 +51,12 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionCompletedInvocation,
     PipesCloudFunctionError,
     PipesCloudFunctionEventContextInjector,
-    PipesCloudFunctionExceptionError,
     PipesCloudFunctionIdentityError,
     PipesCloudFunctionLookupError,
     PipesCloudFunctionMessagesError,
     PipesCloudFunctionNotClosedError,
     PipesCloudFunctionNotOpenedError,
+    PipesCloudFunctionRaisedError,
     PipesCloudFunctionRefusedError,
     PipesCloudFunctionRequestError,
     PipesCloudStorageMessageReader,
@@ -171,7 +171,7 @@ def describe(client: PipesCloudFunctionClient, context: AssetExecutionContext) -
         return call_error.description
     except (
         PipesCloudFunctionBucketError,
-        PipesCloudFunctionExceptionError,
+        PipesCloudFunctionRaisedError,
         PipesCloudFunctionLookupError,
         PipesCloudFunctionMessagesError,
         PipesCloudFunctionNotClosedError,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudFunctionIdentityError
-from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, CallResult, NextStep, RetryPolicy, next_step
+from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, CallRecord, NextStep, RetryPolicy, next_step
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
 from dagster_gcf_pipes._reader_session import SessionRecord
 
@@ -23,10 +23,10 @@ STORAGE_FORBIDDEN = Attempt(AnsweredBy.REFUSAL, status=500, error_code="storage_
 STORAGE_UNAVAILABLE = Attempt(AnsweredBy.REFUSAL, status=503, error_code="storage_unavailable")
 
 NOT_OPENED = SessionRecord()
-OPENED = SessionRecord(opened=True, execution={"closes_with_request": True})
+OPENED = SessionRecord(opened=True, opened_extras={"closes_with_request": True})
 OPENED_PLAINLY = SessionRecord(opened=True)
 
-FINISH, RETRY, WAIT = NextStep.FINISH, NextStep.RETRY, NextStep.WAIT_FOR_CLOSE
+FINISH, RETRY, WAIT = NextStep.DONE, NextStep.RETRY, NextStep.WAIT_FOR_CLOSE
 
 
 def platform(status: int) -> Attempt:
@@ -123,7 +123,7 @@ def test_a_2xx_of_somebody_else_is_no_end_if_an_earlier_attempt_may_have_started
 ) -> None:
     lost, alone = (RESET, platform(200)), (REFUSED_CONNECTION, platform(200))
     assert next_step(lost, session, POLICY) is (WAIT if session.opened else FINISH)
-    assert (CallResult(lost, None, 1.0).is_plain_success, CallResult(alone, None, 1.0).is_plain_success) == (
+    assert (CallRecord(lost, None, 1.0).is_plain_success, CallRecord(alone, None, 1.0).is_plain_success) == (
         False,
         True,
     )
@@ -158,4 +158,4 @@ def test_attempts_are_bounded_in_number_and_time(attempt: int, elapsed: float, a
 def test_chunk_count_is_known_from_the_function_or_if_none_can_have_started(
     attempts: tuple[Attempt, ...], count: int | None
 ) -> None:
-    assert CallResult(attempts, None, 1.0).chunk_count == count
+    assert CallRecord(attempts, None, 1.0).chunk_count == count

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dagster_gcf_pipes._auth import audience_of, takes_token
+from dagster_gcf_pipes._auth import audience_of, needs_token
 
 REGIONAL = "https://europe-west1-my-project.cloudfunctions.net"
 
@@ -46,11 +46,11 @@ def test_audience_of_a_url(url: str, audience: str) -> None:
     ],
 )
 def test_a_token_goes_over_tls_to_other_machines_alone(url: str, takes: bool) -> None:
-    assert takes_token(url) is takes
+    assert needs_token(url) is takes
 
 
 def test_the_case_of_scheme_and_host_does_not_matter() -> None:
     url = "HTTPS://Europe-West1-my-project.CloudFunctions.NET/Orders"
     assert audience_of(url) == "https://europe-west1-my-project.cloudfunctions.net/Orders"
-    assert takes_token(url)
-    assert not takes_token("HTTPS://LocalHost")
+    assert needs_token(url)
+    assert not needs_token("HTTPS://LocalHost")

@@ -63,14 +63,14 @@ def test_a_server_that_is_not_there_tells_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_the_first_request_of_a_process_is_a_cold_start() -> None:
     process = Process()
-    assert [process.begin_execution({}).cold_start for _ in range(3)] == [True, False, False]
+    assert [process.describe_request({}).cold_start for _ in range(3)] == [True, False, False]
 
 
 def test_opened_tells_what_is_known(on_cloud_run: pytest.MonkeyPatch) -> None:
     headers = {"Function-Execution-Id": "abcDEF123456", "X-Cloud-Trace-Context": f"{TRACE}/1;o=1"}
     with run_metadata_server(FACTS) as host:
         on_cloud_run.setenv("GCE_METADATA_HOST", host)
-        assert Process().begin_execution(headers).opened_extras == {
+        assert Process().describe_request(headers).opened_extras == {
             "project_id": "functions-project",
             "service": "orders",
             "revision": "orders-00007-abc",
@@ -84,4 +84,4 @@ def test_opened_tells_what_is_known(on_cloud_run: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("execution_id", ["", "a b", "x" * 65, "é", '"'])
 def test_what_is_not_known_is_left_out(execution_id: str) -> None:
     headers = {"Function-Execution-Id": execution_id}
-    assert Process().begin_execution(headers).opened_extras == {"cold_start": True}
+    assert Process().describe_request(headers).opened_extras == {"cold_start": True}

@@ -2,21 +2,21 @@
 
 import pytest
 
-from dagster_gcf_pipes._function_place import FunctionPlace
-from dagster_gcf_pipes._gcloud import let_invoke, show_url
+from dagster_gcf_pipes._functions import FunctionName
+from dagster_gcf_pipes._gcloud import describe_url_command, grant_invoker_command
 
 EMAIL = "dagster@p.iam.gserviceaccount.com"
 NUMBER = "123456789012"
 MEMBER = f"--member=serviceAccount:{EMAIL}"
 INVOKER = f"{MEMBER} --role=roles/run.invoker"
-UNKNOWN = FunctionPlace()
-LOOKED_UP = FunctionPlace("my-project", "europe-west1", "orders", "load-orders")
-OF_FUNCTION_URL = FunctionPlace("my-project", "europe-west1", "orders")
-OF_SERVICE_URL = FunctionPlace(NUMBER, "europe-west1", service="load-orders")
+UNKNOWN = FunctionName()
+LOOKED_UP = FunctionName("my-project", "europe-west1", "orders", "load-orders")
+OF_FUNCTION_URL = FunctionName("my-project", "europe-west1", "orders")
+OF_SERVICE_URL = FunctionName(NUMBER, "europe-west1", service="load-orders")
 
 
 @pytest.mark.parametrize(
-    ("place", "command"),
+    ("name", "command"),
     [
         (UNKNOWN, f"run services add-iam-policy-binding SERVICE --region=REGION {INVOKER}"),
         (
@@ -33,12 +33,12 @@ OF_SERVICE_URL = FunctionPlace(NUMBER, "europe-west1", service="load-orders")
         ),
     ],
 )
-def test_command_that_lets_a_service_account_invoke(place: FunctionPlace, command: str) -> None:
-    assert let_invoke(place, EMAIL) == f"gcloud {command}"
+def test_command_that_lets_a_service_account_invoke(name: FunctionName, command: str) -> None:
+    assert grant_invoker_command(name, EMAIL) == f"gcloud {command}"
 
 
 @pytest.mark.parametrize(
-    ("place", "command"),
+    ("name", "command"),
     [
         (UNKNOWN, "functions describe FUNCTION --region=REGION --format='value(serviceConfig.uri)'"),
         (
@@ -51,5 +51,5 @@ def test_command_that_lets_a_service_account_invoke(place: FunctionPlace, comman
         ),
     ],
 )
-def test_command_that_shows_the_url(place: FunctionPlace, command: str) -> None:
-    assert show_url(place) == f"gcloud {command}"
+def test_command_that_shows_the_url(name: FunctionName, command: str) -> None:
+    assert describe_url_command(name) == f"gcloud {command}"

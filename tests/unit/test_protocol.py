@@ -1,10 +1,10 @@
 """Where a session keeps its objects."""
 
 import pytest
-from gcf_pipes._protocol import SessionLocation
+from gcf_pipes._protocol import SessionPrefix
 
-BELOW_PREFIX = SessionLocation(bucket="lake", prefix="dagster-pipes/run/step/session")
-AT_ROOT = SessionLocation(bucket="lake", prefix="")
+BELOW_PREFIX = SessionPrefix(bucket="lake", path="dagster-pipes/run/step/session")
+AT_ROOT = SessionPrefix(bucket="lake", path="")
 
 
 def test_chunks_are_numbered_json_objects_below_the_prefix() -> None:
@@ -35,6 +35,6 @@ def test_without_prefix_the_uri_is_the_bucket() -> None:
     [("1.json", 1), ("120.json", 120), ("0.json", None), ("01.json", None), ("context.json", None), ("x/1.json", None)],
 )
 def test_number_of_the_chunk_that_an_object_holds(prefix: str, name: str, index: int | None) -> None:
-    location = SessionLocation("lake", prefix)
-    assert location.chunk_index(f"{location.prefix_key}{name}") == index
-    assert SessionLocation("lake", "another").chunk_index(f"{location.prefix_key}{name}") is None
+    location = SessionPrefix("lake", prefix)
+    assert location.chunk_index(f"{location.object_prefix}{name}") == index
+    assert SessionPrefix("lake", "another").chunk_index(f"{location.object_prefix}{name}") is None

@@ -13,14 +13,14 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionAccessError,
     PipesCloudFunctionCallError,
     PipesCloudFunctionError,
-    PipesCloudFunctionExceptionError,
     PipesCloudFunctionIdentityError,
     PipesCloudFunctionMessagesError,
     PipesCloudFunctionNotClosedError,
     PipesCloudFunctionNotOpenedError,
+    PipesCloudFunctionRaisedError,
     PipesCloudFunctionRefusedError,
 )
-from dagster_gcf_pipes._attempts import CallResult
+from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._cancel_marker import Claim
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
 from dagster_gcf_pipes._reader_session import SessionRecord
@@ -56,7 +56,7 @@ BAD_REQUEST = Attempt(AnsweredBy.REFUSAL, status=400, body="no key 'DAGSTER_PIPE
 UNAVAILABLE = Attempt(AnsweredBy.REFUSAL, status=503, body="Cannot create 1.json", error_code="storage_unavailable")
 
 NOTHING = SessionRecord()
-OPENED = SessionRecord(opened=True, execution={"closes_with_request": True}, chunk_count=1, message_count=3)
+OPENED = SessionRecord(opened=True, opened_extras={"closes_with_request": True}, chunk_count=1, message_count=3)
 COMPLETE = replace(OPENED, closed=True, chunk_count=2, message_count=5)
 RAISED = replace(COMPLETE, exception=raised("ValueError: boom\n", stack=("  File main.py, line 7, in main\n",)))
 ANSWERED_503 = replace(
@@ -64,9 +64,9 @@ ANSWERED_503 = replace(
 )
 UNREADABLE = replace(OPENED, failure=ValueError("line 2 of gs://lake/s/2.json"))
 SILENT = replace(OPENED, silent_for=31.0)
-PLAIN_OPENED = replace(OPENED, execution={})
-PLAIN_COMPLETE = replace(COMPLETE, execution={})
-PLAIN_RAISED = replace(RAISED, execution={})
+PLAIN_OPENED = replace(OPENED, opened_extras={})
+PLAIN_COMPLETE = replace(COMPLETE, opened_extras={})
+PLAIN_RAISED = replace(RAISED, opened_extras={})
 
 OTHERS = (
     RESET,
@@ -97,7 +97,7 @@ ROWS: dict[str, Row] = {
         f"{attempt.answered_by.name} {attempt.status}, closed with an exception": (
             (attempt,),
             RAISED,
-            PipesCloudFunctionExceptionError,
+            PipesCloudFunctionRaisedError,
             True,
             ["The function raised ValueError: boom"],
         )
@@ -106,14 +106,14 @@ ROWS: dict[str, Row] = {
     "closed with an exception, and then the messages could not be read": (
         (OK,),
         replace(RAISED, failure=ValueError("line 2")),
-        PipesCloudFunctionExceptionError,
+        PipesCloudFunctionRaisedError,
         True,
         ["The function raised ValueError: boom"],
     ),
     "a plain function's exception": (
         (platform(500),),
         PLAIN_RAISED,
-        PipesCloudFunctionExceptionError,
+        PipesCloudFunctionRaisedError,
         True,
         ["The function raised ValueError: boom"],
     ),
@@ -329,14 +329,14 @@ ROWS: dict[str, Row] = {
 
 
 def errors_of(attempts: tuple[Attempt, ...], session: SessionRecord, **arguments: str) -> PipesCloudFunctionError:
-    error = judge(CallResult(attempts, None, 1.0), session, METADATA, cause=arguments.get("cause"))
+    error = judge(CallRecord(attempts, None, 1.0), session, METADATA, cause=arguments.get("cause"))
     assert error is not None
     return error
 
 
 @pytest.mark.parametrize(("attempts", "session"), SUCCESSES)
 def test_succeeds(attempts: tuple[Attempt, ...], session: SessionRecord) -> None:
-    call = CallResult(attempts, None, 1.0)
+    call = CallRecord(attempts, None, 1.0)
     assert succeeded(call, session)
     assert judge(call, session, METADATA) is None
 
@@ -400,13 +400,13 @@ def test_empty_body_is_called_nothing() -> None:
     ],
 )
 def test_an_error_says_whether_the_function_may_start_later(claim: Claim, text: str) -> None:
-    error = judge(CallResult((RESET,), None, 1.0, claim=claim), NOTHING, METADATA)
+    error = judge(CallRecord((RESET,), None, 1.0, claim=claim), NOTHING, METADATA)
     assert error is not None
     assert text in str(error.description)
 
 
 def test_a_crash_is_told_by_the_attempt_that_met_it_and_not_by_a_duplicate_after_it() -> None:
-    call = CallResult((platform(503), DUPLICATE), None, 1.0)
+    call = CallRecord((platform(503), DUPLICATE), None, 1.0)
     error = judge(call, OPENED, METADATA)
     assert error is not None
     assert "The call got HTTP 503" in str(error.description)
@@ -442,7 +442,7 @@ def test_what_the_platform_logged_is_the_cause_of_a_crash() -> None:
 def test_a_function_is_told_to_stop_only_if_it_may_run(
     attempts: tuple[Attempt, ...], session: SessionRecord, running: bool
 ) -> None:
-    assert may_still_run(CallResult(attempts, None, 1.0), session) is running
+    assert may_still_run(CallRecord(attempts, None, 1.0), session) is running
 
 
 @pytest.mark.parametrize(
@@ -463,7 +463,7 @@ def test_a_function_is_told_to_stop_only_if_it_may_run(
 def test_the_logs_are_read_only_for_a_function_that_did_not_tell_its_end(
     attempt: Attempt, session: SessionRecord, needed: bool
 ) -> None:
-    assert needs_log_tail(CallResult((attempt,), None, 1.0), session) is needed
+    assert needs_log_tail(CallRecord((attempt,), None, 1.0), session) is needed
 
 
 statuses = st.sampled_from([200, 204, 302, 400, 401, 403, 404, 409, 418, 429, 500, 502, 503, 504])
@@ -475,7 +475,7 @@ attempts_of_any_kind = st.one_of(
 sessions = st.builds(
     SessionRecord,
     opened=st.booleans(),
-    execution=st.sampled_from([{}, {"closes_with_request": True}]),
+    opened_extras=st.sampled_from([{}, {"closes_with_request": True}]),
     closed=st.booleans(),
     exception=st.none() | st.just(raised("ValueError: boom")),
     chunk_count=st.integers(0, 3),
@@ -491,7 +491,7 @@ def test_green_is_only_what_closed_without_an_exception_with_all_its_messages(
     attempts: tuple[Attempt, ...], session: SessionRecord
 ) -> None:
     last = attempts[-1]
-    call = CallResult(attempts, None, 1.0)
+    call = CallRecord(attempts, None, 1.0)
     if judge(call, session, METADATA) is None:
         assert session.opened
         assert session.closed
@@ -504,8 +504,8 @@ def test_green_is_only_what_closed_without_an_exception_with_all_its_messages(
 
 @given(st.lists(attempts_of_any_kind, min_size=1, max_size=4).map(tuple), sessions)
 def test_every_error_is_a_failure_with_the_metadata(attempts: tuple[Attempt, ...], session: SessionRecord) -> None:
-    error = judge(CallResult(attempts, None, 1.0), session, METADATA)
-    assert (error is None) == succeeded(CallResult(attempts, None, 1.0), session)
+    error = judge(CallRecord(attempts, None, 1.0), session, METADATA)
+    assert (error is None) == succeeded(CallRecord(attempts, None, 1.0), session)
     if error is not None:
         assert isinstance(error, Failure)
         assert METADATA.items() <= error.metadata.items()

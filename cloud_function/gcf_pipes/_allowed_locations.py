@@ -16,7 +16,7 @@ _BUCKET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
 @dataclass(frozen=True)
-class Admission:
+class AllowedLocations:
     """The buckets and the base prefix that calls may name.
 
     Attributes:
@@ -28,7 +28,7 @@ class Admission:
     key_prefix: str | None = None
 
     @classmethod
-    def from_environment(cls) -> "Admission":
+    def from_environment(cls) -> "AllowedLocations":
         """Read `GCF_PIPES_BUCKETS`, names separated by commas, and `GCF_PIPES_KEY_PREFIX`; empty is as unset.
 
         Raises:

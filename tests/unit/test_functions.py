@@ -3,23 +3,23 @@
 import pytest
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._function_place import FunctionPlace, check_url, place_of_name, place_of_url, redacted
+from dagster_gcf_pipes._functions import FunctionName, check_url, parse_function_name, parse_function_url, redacted
 
 FULL_NAME = "projects/my-project/locations/europe-west1/functions/orders"
 
 
 @pytest.mark.parametrize("name", ["orders", "o", "Orders2", "load-orders", "load_orders", "a" * 63])
 def test_plain_name_is_in_the_given_project_and_region(name: str) -> None:
-    place = place_of_name(name, project="my-project", region="europe-west1")
-    assert place.full_name == f"projects/my-project/locations/europe-west1/functions/{name}"
+    parsed = parse_function_name(name, project="my-project", region="europe-west1")
+    assert parsed.resource_name == f"projects/my-project/locations/europe-west1/functions/{name}"
 
 
 @pytest.mark.parametrize("project", ["my-project", "123456789012", "example.com:my-project"])
 def test_full_name_says_its_project_and_region_itself(project: str) -> None:
     name = f"projects/{project}/locations/us-central1/functions/orders"
-    place = place_of_name(name, project="other-project", region="europe-west1")
-    assert place == FunctionPlace(project, "us-central1", "orders")
-    assert place.full_name == name
+    parsed = parse_function_name(name, project="other-project", region="europe-west1")
+    assert parsed == FunctionName(project, "us-central1", "orders")
+    assert parsed.resource_name == name
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_full_name_says_its_project_and_region_itself(project: str) -> None:
 )
 def test_refuses_what_is_no_name(name: str) -> None:
     with pytest.raises(PipesCloudFunctionRequestError, match="Expected the name of a function") as caught:
-        place_of_name(name, project="my-project", region="europe-west1")
+        parse_function_name(name, project="my-project", region="europe-west1")
     assert repr(name) in str(caught.value)
     assert caught.value.allow_retries is False
 
@@ -52,46 +52,46 @@ def test_refuses_what_is_no_name(name: str) -> None:
 )
 def test_plain_name_needs_project_and_region(project: str | None, region: str | None, missing: str) -> None:
     with pytest.raises(PipesCloudFunctionRequestError, match=f"cannot be looked up without its {missing}\\.") as caught:
-        place_of_name("orders", project=project, region=region)
+        parse_function_name("orders", project=project, region=region)
     assert "Set `project` and `region` of the resource, or give the full resource name" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "place"),
+    ("url", "name"),
     [
         (
             "https://europe-west1-my-project-1.cloudfunctions.net/orders",
-            FunctionPlace("my-project-1", "europe-west1", "orders"),
+            FunctionName("my-project-1", "europe-west1", "orders"),
         ),
         (
             "https://us-central1-my-project.cloudfunctions.net/load_orders/daily?full=1",
-            FunctionPlace("my-project", "us-central1", "load_orders"),
+            FunctionName("my-project", "us-central1", "load_orders"),
         ),
         (
             "https://northamerica-northeast2-p12345.cloudfunctions.net/f",
-            FunctionPlace("p12345", "northamerica-northeast2", "f"),
+            FunctionName("p12345", "northamerica-northeast2", "f"),
         ),
         (
             "https://orders-123456789012.europe-west1.run.app",
-            FunctionPlace("123456789012", "europe-west1", service="orders"),
+            FunctionName("123456789012", "europe-west1", service="orders"),
         ),
         (
             "https://load-orders-2-123456789012.us-central1.run.app/daily",
-            FunctionPlace("123456789012", "us-central1", service="load-orders-2"),
+            FunctionName("123456789012", "us-central1", service="load-orders-2"),
         ),
         (
             "https://canary---orders-123456789012.europe-west1.run.app/",
-            FunctionPlace("123456789012", "europe-west1", service="orders"),
+            FunctionName("123456789012", "europe-west1", service="orders"),
         ),
-        ("https://orders-abcdefghij-ew.a.run.app", FunctionPlace()),
-        ("https://orders.example.com", FunctionPlace()),
-        ("http://127.0.0.1:8080/", FunctionPlace()),
-        ("https://europe-west1-my-project.cloudfunctions.net.example.com/orders", FunctionPlace()),
-        ("https://example.com/europe-west1-my-project.cloudfunctions.net/orders", FunctionPlace()),
+        ("https://orders-abcdefghij-ew.a.run.app", FunctionName()),
+        ("https://orders.example.com", FunctionName()),
+        ("http://127.0.0.1:8080/", FunctionName()),
+        ("https://europe-west1-my-project.cloudfunctions.net.example.com/orders", FunctionName()),
+        ("https://example.com/europe-west1-my-project.cloudfunctions.net/orders", FunctionName()),
     ],
 )
-def test_place_of_a_url(url: str, place: FunctionPlace) -> None:
-    assert place_of_url(url) == place
+def test_name_in_a_url(url: str, name: FunctionName) -> None:
+    assert parse_function_url(url) == name
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_refuses_plain_http_to_the_platform(host: str, path: str) -> None:
 
 
 def test_the_case_of_scheme_and_host_does_not_matter() -> None:
-    place = place_of_url("HTTPS://Europe-West1-my-project.CloudFunctions.NET/Orders?key=x")
-    assert place == FunctionPlace("my-project", "europe-west1", "Orders")
+    parsed = parse_function_url("HTTPS://Europe-West1-my-project.CloudFunctions.NET/Orders?key=x")
+    assert parsed == FunctionName("my-project", "europe-west1", "Orders")
     with pytest.raises(PipesCloudFunctionRequestError, match="Expected an https URL"):
         check_url("HTTP://Orders-123-ew.a.RUN.app")
 

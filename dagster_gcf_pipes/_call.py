@@ -6,12 +6,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dagster import MetadataValue
-from gcf_pipes._protocol import OpenedExtras, SessionLocation
+from gcf_pipes._protocol import OpenedExtras, SessionPrefix
 
-from dagster_gcf_pipes._attempts import CallResult
-from dagster_gcf_pipes._execution import Execution
-from dagster_gcf_pipes._function_place import redacted
+from dagster_gcf_pipes._attempts import CallRecord
+from dagster_gcf_pipes._functions import redacted
 from dagster_gcf_pipes._links import function_console_url, logs_explorer_url
+from dagster_gcf_pipes._log_query import LogScope
 from dagster_gcf_pipes._metadata import METADATA_PREFIX, Metadata
 from dagster_gcf_pipes._reader_session import SessionRecord
 from dagster_gcf_pipes._target import Target
@@ -23,19 +23,19 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True)
-class FunctionRun:
+class Call:
     """One run of a function.
 
     Attributes:
         target: The function.
-        location: Where its messages are.
+        prefix: Where its messages are.
         trace: The trace that it belongs to.
         messages_stay_on_failure: Whether its messages are left in the bucket if it fails.
         started: When it started.
     """
 
     target: Target
-    location: SessionLocation
+    prefix: SessionPrefix
     messages_stay_on_failure: bool = True
     trace: CallTrace = field(default_factory=trace_of_call)
     started: datetime = field(default_factory=_now)
@@ -44,43 +44,43 @@ class FunctionRun:
     def announcement(self) -> str:
         """What is said in the log before the call."""
         deadline = self.started + timedelta(seconds=self.target.timeout)
-        logs = logs_explorer_url(self.execution(OpenedExtras(), ended=deadline))
+        logs = logs_explorer_url(self.log_scope(OpenedExtras(), ended=deadline))
         return (
             f"[pipes] calling {redacted(self.target.url)} in trace {self.trace.trace_id}; its messages come through "
-            f"{self.location.uri}{f', and its logs are at {logs}' if logs else ''}"
+            f"{self.prefix.uri}{f', and its logs are at {logs}' if logs else ''}"
         )
 
-    def execution(self, opened_extras: OpenedExtras, *, ended: datetime | None = None) -> Execution:
+    def log_scope(self, opened_extras: OpenedExtras, *, ended: datetime | None = None) -> LogScope:
         """Put together what was looked up of the function and what `opened` said; it has ended now by default."""
-        return Execution(
+        return LogScope(
             started=self.started,
             ended=ended or _now(),
             trace=opened_extras.get("trace_id", self.trace.trace_id),
-            project=opened_extras.get("project_id", self.target.place.project),
-            service=opened_extras.get("service", self.target.place.service),
+            project=opened_extras.get("project_id", self.target.name.project),
+            service=opened_extras.get("service", self.target.name.service),
             execution_id=opened_extras.get("execution_id"),
             revision=opened_extras.get("revision"),
             instance_id=opened_extras.get("instance_id"),
         )
 
-    def result_metadata(self, call: CallResult, session: SessionRecord) -> Metadata:
+    def result_metadata(self, call: CallRecord, session: SessionRecord) -> Metadata:
         """Return what is shown with every materialization and check: what a person looks at.
 
         Numbers that hardly change are left out: Dagster plots each number over the runs. So is what is not known.
         """
-        execution = self.execution(session.execution)
+        scope = self.log_scope(session.opened_extras)
         return _known(
             {
-                "function": _link(function_console_url(self.target.place)),
-                "logs": _link(logs_explorer_url(execution, crashed=session.opened and not session.closed)),
-                "revision": _text(execution.revision),
-                "execution_id": _text(execution.execution_id),
+                "function": _link(function_console_url(self.target.name)),
+                "logs": _link(logs_explorer_url(scope, crashed=session.opened and not session.closed)),
+                "revision": _text(scope.revision),
+                "execution_id": _text(scope.execution_id),
                 "duration_seconds": MetadataValue.float(round(call.duration, 3)),
-                "start": _text(_START.get(session.execution.get("cold_start"))),
+                "start": _text(_START.get(session.opened_extras.get("cold_start"))),
             }
         )
 
-    def failure_metadata(self, call: CallResult, session: SessionRecord) -> Metadata:
+    def failure_metadata(self, call: CallRecord, session: SessionRecord) -> Metadata:
         """Return what is shown with a failure: all that is known."""
         status = call.last.status
         messages_stay = self.messages_stay_on_failure
@@ -89,12 +89,12 @@ class FunctionRun:
             **_known(
                 {
                     "function_url": _text(redacted(self.target.url)),  # no link: to open it would call the function
-                    "trace": _text(self.execution(session.execution).trace),
+                    "trace": _text(self.log_scope(session.opened_extras).trace),
                     "http_status": None if status is None else MetadataValue.int(status),
                     "attempts": MetadataValue.int(len(call.attempts)),
                     "messages": MetadataValue.int(session.message_count),
                     "chunks": MetadataValue.int(session.chunk_count),
-                    "messages_uri": MetadataValue.path(self.location.uri) if messages_stay else None,
+                    "messages_uri": MetadataValue.path(self.prefix.uri) if messages_stay else None,
                 }
             ),
         }

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Optional, TypedDict
 
 import pytest
-from gcf_pipes._shape import ShapeError, check_shape
+from gcf_pipes._json_validation import JsonValidationError, validate_json
 
 
 class Node(TypedDict, total=False):
@@ -19,8 +19,8 @@ class Node(TypedDict, total=False):
 
 
 def error_of(value: object) -> str:
-    with pytest.raises(ShapeError) as caught:
-        check_shape(value, Node, "the node")
+    with pytest.raises(JsonValidationError) as caught:
+        validate_json(value, Node, "the node")
     return str(caught.value)
 
 
@@ -42,7 +42,7 @@ def error_of(value: object) -> str:
     ],
 )
 def test_value_of_the_type_passes(value: object) -> None:
-    check_shape(value, Node, "the node")
+    validate_json(value, Node, "the node")
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,4 @@ def test_value_that_is_nested_without_end_ends_in_an_error_that_can_be_caught() 
     for _ in range(2 * sys.getrecursionlimit()):
         node = {"next": node}
     with pytest.raises(RecursionError):
-        check_shape(node, Node, "the node")
+        validate_json(node, Node, "the node")

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-_MOST_SHOWN: Final = 100
+MAX_SHOWN: Final = 100
 """Characters that are shown of a key: it is the caller's."""
 _NOTHING: Final = object()
 _KINDS: Final[Mapping[Any, tuple[type, str]]] = {
@@ -19,11 +19,11 @@ _KINDS: Final[Mapping[Any, tuple[type, str]]] = {
 """What a value of each type is in JSON. A type that is not here, from a later `dagster_pipes`, admits any value."""
 
 
-class ShapeError(ValueError):
+class JsonValidationError(ValueError):
     """A JSON value is not of the type that it should be."""
 
 
-def check_shape(
+def validate_json(
     value: object, type_: Any, where: str, path: str = "", *, required: Container[str] | None = None
 ) -> None:
     """Refuse a JSON value that is not of a type. A TypedDict may have more keys than it says: a later version's.
@@ -36,15 +36,15 @@ def check_shape(
         required: The places of the fields that must be there. Default: what each TypedDict itself requires.
 
     Raises:
-        ShapeError: It is not of that type; the text names the place, what was expected and what came.
+        JsonValidationError: It is not of that type; the text names the place, what was expected and what came.
     """
     member = _member(value, type_)
     if member is None:
         expected = " or ".join(_KINDS[_origin(member)][1] for member in _members(type_))
         subject = f"{path!r} in {where}" if path else where
-        raise ShapeError(f"Expected {subject} to be {expected}, got {json_type(value)}.")
+        raise JsonValidationError(f"Expected {subject} to be {expected}, got {json_type(value)}.")
     for part, part_type, part_path in _parts(value, member, path, required):
-        check_shape(part, part_type, where, part_path, required=required)
+        validate_json(part, part_type, where, part_path, required=required)
 
 
 def with_missing_fields(value: Any, type_: Any) -> Any:
@@ -93,7 +93,7 @@ def _parts(value: Any, type_: Any, path: str, required: Container[str] | None) -
                 yield value.get(name, _NOTHING), part_type, part_path
     elif _origin(type_) is Mapping:
         for key, part in value.items():
-            yield part, get_args(type_)[1], f"{path}[{key:.{_MOST_SHOWN}}]"
+            yield part, get_args(type_)[1], f"{path}[{key:.{MAX_SHOWN}}]"
     elif _origin(type_) is Sequence:
         for index, part in enumerate(value):
             yield part, get_args(type_)[0], f"{path}[{index}]"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dagster import MetadataValue
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionLookupError
-from dagster_gcf_pipes._function_place import FunctionPlace, match_full_name
+from dagster_gcf_pipes._functions import FunctionName, parse_resource_name
 from dagster_gcf_pipes._links import function_console_url
 from dagster_gcf_pipes._metadata import METADATA_PREFIX
 
@@ -42,7 +42,7 @@ class FunctionInfo:
     Source: https://cloud.google.com/functions/docs/reference/rest/v2/projects.locations.functions.
 
     Attributes:
-        place: Its project, region, name and Cloud Run service.
+        name: Its project, region, name and Cloud Run service.
         url: The URL of its Cloud Run service (`serviceConfig.uri`), which has no path, so that it is at once what is
             called and the audience of the ID token. The function's other URL, on cloudfunctions.net, has a path.
         state: "ACTIVE", or why it is not: "FAILED", "DEPLOYING", "DELETING", "UNKNOWN", or one added since.
@@ -52,7 +52,7 @@ class FunctionInfo:
         revision: The revision of the Cloud Run service that was deployed last, such as "orders-00007-xyz".
     """
 
-    place: FunctionPlace
+    name: FunctionName
     url: str
     state: str
     state_messages: tuple[str, ...]
@@ -61,7 +61,7 @@ class FunctionInfo:
     revision: str
 
 
-class FunctionDirectory:
+class FunctionLookup:
     """Looks functions up, and remembers the active ones for a while. Threads may share it.
 
     The identity in use needs `cloudfunctions.functions.get`, which `roles/cloudfunctions.viewer` holds.
@@ -86,19 +86,19 @@ class FunctionDirectory:
         self._client: functions_v2.FunctionServiceClient | None = None
         self._known: dict[str, tuple[float, FunctionInfo]] = {}
 
-    def look_up(self, place: FunctionPlace) -> FunctionInfo:
+    def find(self, name: FunctionName) -> FunctionInfo:
         """Describe a function, whatever its state.
 
         Raises:
             PipesCloudFunctionLookupError: It does not exist, this identity may not look it up, or the API failed.
         """
-        looked_up, info = self._known.get(place.full_name, (0.0, None))
+        looked_up, info = self._known.get(name.resource_name, (0.0, None))
         if info and time.monotonic() - looked_up < self._max_age:
             return info
-        with _translated_errors(place):
-            info = _describe(self._fetch(place.full_name), place)
+        with _translated_errors(name):
+            info = _describe(self._fetch(name.resource_name), name)
         if info.state == ACTIVE:
-            self._known[place.full_name] = (time.monotonic(), info)
+            self._known[name.resource_name] = (time.monotonic(), info)
         return info
 
     def close(self) -> None:
@@ -120,12 +120,14 @@ class FunctionDirectory:
             return self._client
 
 
-def _describe(function: "functions_v2.Function", place: FunctionPlace) -> FunctionInfo:
-    named = match_full_name(function.name) or place  # the answer has the project's ID where the question had its number
+def _describe(function: "functions_v2.Function", name: FunctionName) -> FunctionInfo:
+    named = (
+        parse_resource_name(function.name) or name
+    )  # the answer has the project's ID where the question had its number
     config = function.service_config
     service = config.service.rpartition("/")[2]
     return FunctionInfo(
-        place=FunctionPlace(named.project, named.region, named.function, service or None),
+        name=FunctionName(named.project, named.region, named.function, service or None),
         url=config.uri,
         state=_name_of(function.state),
         state_messages=tuple(f"{message.type_}: {message.message}" for message in function.state_messages),
@@ -159,7 +161,7 @@ def _retry(timeout: float) -> "Retry":
 
 
 @contextmanager
-def _translated_errors(place: FunctionPlace) -> Iterator[None]:
+def _translated_errors(name: FunctionName) -> Iterator[None]:
     import requests  # noqa: PLC0415 - as in _connected
     from google.api_core import exceptions  # noqa: PLC0415
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
@@ -168,53 +170,53 @@ def _translated_errors(place: FunctionPlace) -> Iterator[None]:
     try:
         yield
     except exceptions.NotFound as error:
-        raise _not_found(place, error.message) from error
+        raise _not_found(name, error.message) from error
     except exceptions.Forbidden as error:
-        raise _forbidden(place, error.message, error.reason) from error
+        raise _forbidden(name, error.message, error.reason) from error
     except (exceptions.RetryError, TransportError, requests.RequestException) as error:
-        raise lookup_error(place, f"{error}. {WITHOUT_LOOKUP}") from error
+        raise lookup_error(name, f"{error}. {WITHOUT_LOOKUP}") from error
     except (exceptions.GoogleAPICallError, ParseError) as error:
-        raise lookup_error(place, f"{error}. {WITHOUT_LOOKUP}", allow_retries=False) from error
+        raise lookup_error(name, f"{error}. {WITHOUT_LOOKUP}", allow_retries=False) from error
     except GoogleAuthError as error:
-        raise _no_credentials(place, error) from error
+        raise _no_credentials(name, error) from error
 
 
-def lookup_error(place: FunctionPlace, reason: str, *, allow_retries: bool = True) -> PipesCloudFunctionLookupError:
+def lookup_error(name: FunctionName, reason: str, *, allow_retries: bool = True) -> PipesCloudFunctionLookupError:
     """Return the error that a function could not be looked up, with a link to where it should be."""
-    metadata: dict[str, MetadataValue[Any]] = {f"{METADATA_PREFIX}name": MetadataValue.text(place.full_name)}
-    if url := function_console_url(place):
+    metadata: dict[str, MetadataValue[Any]] = {f"{METADATA_PREFIX}name": MetadataValue.text(name.resource_name)}
+    if url := function_console_url(name):
         metadata[f"{METADATA_PREFIX}function"] = MetadataValue.url(url)
     return PipesCloudFunctionLookupError(
-        f"Cannot call the function {place.function!r} of the project {place.project!r} in {place.region!r}: {reason}",
+        f"Cannot call the function {name.function!r} of the project {name.project!r} in {name.region!r}: {reason}",
         metadata,
         allow_retries=allow_retries,
     )
 
 
-def _not_found(place: FunctionPlace, message: str) -> PipesCloudFunctionLookupError:
+def _not_found(name: FunctionName, message: str) -> PipesCloudFunctionLookupError:
     return lookup_error(
-        place,
+        name,
         f"it does not exist ({message}). Check the region and the name, and that it is deployed: "
-        f"`gcloud functions list --project={place.project}` lists the functions of the project with their regions. "
+        f"`gcloud functions list --project={name.project}` lists the functions of the project with their regions. "
         "What was deployed with `gcloud run deploy` is a service, and no function: give its URL as `function_url`.",
         allow_retries=False,
     )
 
 
-def _forbidden(place: FunctionPlace, message: str, reason: str | None) -> PipesCloudFunctionLookupError:
+def _forbidden(name: FunctionName, message: str, reason: str | None) -> PipesCloudFunctionLookupError:
     if reason == "SERVICE_DISABLED":
-        mend = f"Enable the API: `gcloud services enable cloudfunctions.googleapis.com --project={place.project}`."
+        fix = f"Enable the API: `gcloud services enable cloudfunctions.googleapis.com --project={name.project}`."
     else:
-        mend = (
+        fix = (
             "Grant the identity in use `cloudfunctions.functions.get`, which `roles/cloudfunctions.viewer` holds, and "
             "check the names of project and region: one that does not exist is forbidden as well."
         )
-    return lookup_error(place, f"looking it up is forbidden ({message}). {mend} {WITHOUT_LOOKUP}", allow_retries=False)
+    return lookup_error(name, f"looking it up is forbidden ({message}). {fix} {WITHOUT_LOOKUP}", allow_retries=False)
 
 
-def _no_credentials(place: FunctionPlace, error: Exception) -> PipesCloudFunctionLookupError:
+def _no_credentials(name: FunctionName, error: Exception) -> PipesCloudFunctionLookupError:
     return lookup_error(
-        place,
+        name,
         f"looking it up needs credentials, and there are none that work ({error}). Log in with "
         "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a credentials file. "
         f"{WITHOUT_LOOKUP}",

@@ -26,7 +26,7 @@ Source: https://docs.dagster.io/guides/build/partitions-and-backfills/partitioni
 """
 
 
-def keep_results(context: CallingContext, session: PipesSession, metadata: Metadata) -> None:
+def report_partial_results(context: CallingContext, session: PipesSession, metadata: Metadata) -> None:
     """Log what the function has reported as the events that Dagster logs of a step that succeeds.
 
     That is one materialization for each partition of the run's range. What is reported of an asset or a check that is

@@ -31,7 +31,7 @@ _SERVICE_URL: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class FunctionPlace:
+class FunctionName:
     """Where a function is. What is not known is None.
 
     Attributes:
@@ -47,13 +47,13 @@ class FunctionPlace:
     service: str | None = None
 
     @property
-    def full_name(self) -> str:
+    def resource_name(self) -> str:
         """The function's full resource name."""
         return f"projects/{self.project}/locations/{self.region}/functions/{self.function}"
 
 
-def place_of_name(name: str, *, project: str | None = None, region: str | None = None) -> FunctionPlace:
-    """Return the place of a function that is given by its name.
+def parse_function_name(name: str, *, project: str | None = None, region: str | None = None) -> FunctionName:
+    """Return the resource name of a function that is given by its name.
 
     Args:
         name: The name, such as "orders", or the full resource name, which says its project and region itself.
@@ -63,8 +63,8 @@ def place_of_name(name: str, *, project: str | None = None, region: str | None =
     Raises:
         PipesCloudFunctionRequestError: The name is none, or a plain one without a project or region.
     """
-    if place := match_full_name(name):
-        return place
+    if parsed := parse_resource_name(name):
+        return parsed
     if not re.fullmatch(_FUNCTION, name):
         raise _request_error(
             "Expected the name of a function, such as 'orders', or its full resource name, such as "
@@ -77,13 +77,13 @@ def place_of_name(name: str, *, project: str | None = None, region: str | None =
             "`region` of the resource, or give the full resource name: "
             "'projects/PROJECT/locations/REGION/functions/NAME'."
         )
-    return FunctionPlace(project, region, name)
+    return FunctionName(project, region, name)
 
 
-def match_full_name(name: str) -> FunctionPlace | None:
-    """Return the place that a full resource name says, or None if it is none."""
+def parse_resource_name(name: str) -> FunctionName | None:
+    """Return the parts of a full resource name, or None if it is not one."""
     match = _FULL_NAME.fullmatch(name)
-    return FunctionPlace(**match.groupdict()) if match else None
+    return FunctionName(**match.groupdict()) if match else None
 
 
 def check_url(url: str) -> None:
@@ -116,8 +116,8 @@ def _is_callable(url: str) -> bool:
     return True
 
 
-def place_of_url(url: str) -> FunctionPlace:
-    """Return what a function's URL tells of its place.
+def parse_function_url(url: str) -> FunctionName:
+    """Return what a function's URL tells of its resource name.
 
     `https://REGION-PROJECT.cloudfunctions.net/FUNCTION` tells the function's name but not its service's, and
     `https://[TAG---]SERVICE-PROJECT_NUMBER.REGION.run.app` the service's but not the function's. Other URLs, such as
@@ -126,7 +126,7 @@ def place_of_url(url: str) -> FunctionPlace:
     """
     url = redacted(url)
     match = _FUNCTION_URL.fullmatch(url) or _SERVICE_URL.fullmatch(url)
-    return FunctionPlace(**match.groupdict()) if match else FunctionPlace()
+    return FunctionName(**match.groupdict()) if match else FunctionName()
 
 
 def redacted(url: str) -> str:

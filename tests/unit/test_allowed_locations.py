@@ -2,9 +2,9 @@
 
 import pytest
 from gcf_pipes import PipesRequestError
-from gcf_pipes._admission import Admission
+from gcf_pipes._allowed_locations import AllowedLocations
 
-LAKE = Admission(buckets=frozenset({"lake", "pond"}), key_prefix="dagster-pipes")
+LAKE = AllowedLocations(buckets=frozenset({"lake", "pond"}), key_prefix="dagster-pipes")
 
 
 @pytest.mark.parametrize("bucket", ["lake", "pond"])
@@ -13,14 +13,14 @@ def test_admits_a_place_in_its_buckets_below_its_prefix(bucket: str) -> None:
 
 
 def test_admits_any_place_if_nothing_is_configured() -> None:
-    Admission().check("any-bucket", "", "messages")
-    Admission().check("any-bucket", "some/Präfix", "messages")
+    AllowedLocations().check("any-bucket", "", "messages")
+    AllowedLocations().check("any-bucket", "some/Präfix", "messages")
 
 
-@pytest.mark.parametrize("admission", [LAKE, Admission(buckets=frozenset({"lake"}))])
-def test_refuses_another_bucket_without_telling_its_own(admission: Admission) -> None:
+@pytest.mark.parametrize("allowed_locations", [LAKE, AllowedLocations(buckets=frozenset({"lake"}))])
+def test_refuses_another_bucket_without_telling_its_own(allowed_locations: AllowedLocations) -> None:
     with pytest.raises(PipesRequestError, match="'bucket' in the messages params") as caught:
-        admission.check("secrets", "dagster-pipes/x", "messages")
+        allowed_locations.check("secrets", "dagster-pipes/x", "messages")
     assert "lake" not in str(caught.value)
 
 
@@ -38,32 +38,32 @@ def test_refuses_a_key_that_is_not_below_its_prefix(key: str) -> None:
 def test_refuses_what_is_no_name_of_a_bucket(bucket: str) -> None:
     """It would be a part of the URL, as it is."""
     with pytest.raises(PipesRequestError, match="'bucket' in the context params to be the name of a bucket"):
-        Admission().check(bucket, "x", "context")
+        AllowedLocations().check(bucket, "x", "context")
 
 
-@pytest.mark.parametrize("admission", [LAKE, Admission()])
+@pytest.mark.parametrize("allowed_locations", [LAKE, AllowedLocations()])
 @pytest.mark.parametrize(
     "name", ["../x", "a/../../x", "./x", "a//b", "/x", "x/", "a\nb", "a\x00b", "\ud800", "x" * 1000]
 )
-def test_refuses_a_key_that_is_no_plain_name(admission: Admission, name: str) -> None:
+def test_refuses_a_key_that_is_no_plain_name(allowed_locations: AllowedLocations, name: str) -> None:
     with pytest.raises(PipesRequestError, match="the key in the messages params"):
-        admission.check("lake", f"dagster-pipes/{name}", "messages")
+        allowed_locations.check("lake", f"dagster-pipes/{name}", "messages")
 
 
 @pytest.mark.parametrize(
     ("buckets", "key_prefix", "expected"),
     [
-        ("", "", Admission()),
-        ("lake", "", Admission(frozenset({"lake"}))),
+        ("", "", AllowedLocations()),
+        ("lake", "", AllowedLocations(frozenset({"lake"}))),
         (" lake , pond,", "/dagster-pipes/", LAKE),
     ],
 )
 def test_is_read_from_the_environment(
-    buckets: str, key_prefix: str, expected: Admission, monkeypatch: pytest.MonkeyPatch
+    buckets: str, key_prefix: str, expected: AllowedLocations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GCF_PIPES_BUCKETS", buckets)
     monkeypatch.setenv("GCF_PIPES_KEY_PREFIX", key_prefix)
-    assert Admission.from_environment() == expected
+    assert AllowedLocations.from_environment() == expected
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_variable_that_names_nothing_is_refused_and_does_not_admit_all(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValueError, match=f"Expected {variable} to be .* or unset it"):
-        Admission.from_environment()
+        AllowedLocations.from_environment()
