@@ -1,7 +1,7 @@
-"""Makes a call: attempts it, retries it, and waits for the end of a function whose response was lost.
+"""Makes a call: attempts, retries, and the wait for `closed` if the connection to a running function broke.
 
-A retry posts the same body for the same session. That is safe whenever the function claims its session, as `gcf_pipes`
-does: however often the call is delivered, the user's code runs at most once.
+A retry posts the same body for the same session. That is safe if the function claims its session, as `gcf_pipes` does:
+however often the call is delivered, the user's code runs at most once.
 """
 
 import random
@@ -19,20 +19,20 @@ import requests
 
 from dagster_gcf_pipes._cancel_marker import Claim
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
-from dagster_gcf_pipes._reader_session import ReaderSession, SessionRecord
+from dagster_gcf_pipes._session import ReaderSession, SessionRecord
 
 NO_RESPONSE: Final = "no_response"
 DEFAULT_RETRY_ON: Final = ("429", "5xx", NO_RESPONSE)
-"""No instance has taken the request (429, and 500 or 503 as well), or the call was lost before a session was opened.
+"""No instance took the request (429, also 500 or 503), or the connection broke before a session was opened.
 
 Source: https://cloud.google.com/run/docs/troubleshooting ("The request was aborted because there was no available
 instance").
 """
 RESPONSE_TIMEOUT: Final = 90.0
-"""Seconds to wait for the response of a function that has closed its session. It mostly comes at once; a large one over
-a slow line takes longer, and one that never comes changes nothing but the `response`."""
-SLICE: Final = 1.0
-"""Seconds between two looks at the clock while waiting."""
+"""Seconds to wait for the response of a function that has closed its session. A large response over a slow line takes
+long. Without a response the call still succeeds, but has no `response`."""
+CHECK_INTERVAL: Final = 1.0
+"""Seconds between two checks of the deadline and of the signs of life."""
 _PLAIN_FUNCTION_MAY_RUN: Final = frozenset({502, 503, 504})
 _SERVICE_UNAVAILABLE: Final = 503
 
@@ -52,11 +52,11 @@ class RetryPolicy:
     """When to retry a call, how often, and how long to wait.
 
     Attributes:
-        retry_on: Outcomes of an attempt: HTTP statuses such as "429", classes of them such as "5xx", and "no_response".
-        max_attempts: Attempts in all; 1 means no retry.
+        retry_on: HTTP statuses such as "429", classes of them such as "5xx", and "no_response".
+        max_attempts: How many attempts to make in all; 1 means no retry.
         initial_delay: Seconds before the second attempt; each further delay is twice as long.
         max_delay: The longest delay, in seconds.
-        timeout: Seconds after the first attempt's start in which a retry may start.
+        timeout: Seconds from the start of the first attempt in which a retry may start.
     """
 
     retry_on: frozenset[str]
@@ -66,17 +66,17 @@ class RetryPolicy:
     timeout: float
 
     def delay_before(self, attempt: int) -> float:
-        """Seconds to wait before an attempt, the second or a later one: half of them fixed, half of them random."""
+        """Seconds to wait before the second or a later attempt. Half of the delay is random."""
         longest: float = min(self.initial_delay * 2 ** (attempt - 2), self.max_delay)
-        return longest * random.uniform(0.5, 1)  # noqa: S311 - it spreads the callers, it hides no secret
+        return longest * random.uniform(0.5, 1)  # noqa: S311 - it spreads callers, and is not a secret
 
     def has_budget(self, attempt: int, elapsed: float) -> bool:
         """Whether that attempt may start, `elapsed` seconds after the first."""
         return attempt <= self.max_attempts and elapsed <= self.timeout
 
     def is_retryable(self, attempt: Attempt) -> bool:
-        """Whether a call may be retried after such an attempt."""
-        if attempt.permanent:
+        """Whether the policy allows a retry after such an attempt."""
+        if not attempt.retryable:
             return False
         if attempt.identity_error is not None and not attempt.identity_error.allow_retries:
             return False
@@ -88,14 +88,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class CallRecord:
-    """A call that is done.
+    """What is known of a call when its last attempt is done.
 
     Attributes:
-        attempts: Its attempts, in order; at least one.
-        response: The response of the last attempt, or None if none came.
+        attempts: The attempts, in order; at least one.
+        response: The response to the last attempt, or None.
         duration: Seconds from the start of the first attempt.
-        may_write_more: Whether a function without our runtime may have answered, which may write its last messages now.
-        claim: Who had claimed the session when the call was given up, or None if it was not.
+        may_write_more: Whether a function without our runtime may have responded. It may still write its last messages.
+        claim: If the caller gave the call up: who had claimed the session. Otherwise None.
     """
 
     attempts: tuple[Attempt, ...]
@@ -111,22 +111,22 @@ class CallRecord:
 
     @property
     def may_have_started(self) -> bool:
-        """Whether some attempt may have started the function, or may still do so, without an answer of its own."""
+        """Whether some attempt may have started the function, or may still start it, without a response of its own."""
         return any(attempt.may_have_started for attempt in self.attempts)
 
     @property
     def is_plain_success(self) -> bool:
-        """Whether a function without our runtime has answered 2xx, as far as anybody can know."""
+        """Whether a function without our runtime has returned 2xx, as far as anybody can know."""
         return is_plain_success(self.attempts)
 
     def own_response(self, session: SessionRecord) -> requests.Response | None:
-        """Return the function's own response, or None if that was lost: what came may be a proxy's page."""
+        """Return the function's own response, or None: the last response may be a proxy's page."""
         plain = self.is_plain_success and not session.closes_with_request
         return self.response if self.last.answered_by is AnsweredBy.FUNCTION or plain else None
 
     @property
     def chunk_count(self) -> int | None:
-        """How many chunks there are to read, or None if that is not known."""
+        """How many chunks the function wrote, or None if that is not known."""
         if self.last.answered_by is AnsweredBy.FUNCTION:
             return self.last.chunk_count
         never_ran = {AnsweredBy.NOT_SENT, AnsweredBy.REFUSAL}
@@ -134,15 +134,15 @@ class CallRecord:
 
 
 def is_plain_success(attempts: tuple[Attempt, ...]) -> bool:
-    """Whether a function without our runtime has answered 2xx, as far as anybody can know.
+    """Whether a function without our runtime has returned 2xx, as far as anybody can know.
 
-    If an earlier attempt may have started the function, the 2xx may be a proxy's, and the function may still run.
+    After an attempt that may have started the function, a 2xx may be a proxy's, and the function may still run.
     """
     return attempts[-1].is_platform_2xx and not any(attempt.may_have_started for attempt in attempts[:-1])
 
 
 def next_step(attempts: tuple[Attempt, ...], session: SessionRecord, policy: RetryPolicy) -> NextStep:
-    """Return what follows the last attempt, knowing what the messages have said so far. It neither reads nor waits."""
+    """Return what follows the last attempt, given what the messages have said so far. It neither reads nor waits."""
     last = attempts[-1]
     if last.answered_by is AnsweredBy.FUNCTION or session.failure:
         return NextStep.DONE
@@ -154,16 +154,16 @@ def next_step(attempts: tuple[Attempt, ...], session: SessionRecord, policy: Ret
 
 
 def _may_still_run(attempts: tuple[Attempt, ...], session: SessionRecord) -> bool:
-    """Whether a function that has opened its session may still run, although the last attempt has ended.
+    """Whether a function that has opened its session may still run although the last attempt is done.
 
-    Our runtime says when a function has ended. A function without it answers itself, and what it answers looks like the
-    platform's answer: then a proxy's status, or an earlier attempt that was lost, leaves it open.
+    With our runtime, only `closed` says that it has stopped. Without it, a function's response looks like the
+    platform's: then nobody knows after a proxy's status, or after an earlier attempt without a response.
     """
     if session.closes_with_request:
         return True
     last = attempts[-1]
-    lost_earlier = any(attempt.may_have_started for attempt in attempts[:-1])
-    return lost_earlier or last.status is None or last.status in _PLAIN_FUNCTION_MAY_RUN
+    unanswered_earlier = any(attempt.may_have_started for attempt in attempts[:-1])
+    return unanswered_earlier or last.status is None or last.status in _PLAIN_FUNCTION_MAY_RUN
 
 
 class Caller:
@@ -173,12 +173,12 @@ class Caller:
         post: Makes one attempt.
         reader: Reads the messages of the session.
         policy: When to retry.
-        call_timeout: Seconds after the start of an attempt in which the function ends, if only by its own timeout.
+        call_timeout: Seconds from the start of an attempt until the function's own timeout has stopped it for sure.
         drain_timeout: Seconds after the 2xx of a function without our runtime in which it may still open its session.
-        claim_session: Claims the session before the call is given up, so that nothing starts afterwards.
-        has_crashed: Whether the platform's log says that the function's instance was terminated. It is asked while a
-            function gives no sign of life.
-        log: Told of retries, and of a function whose response was lost.
+        claim_session: Claims the session before the caller gives a call up, so that nothing starts afterwards.
+        has_crashed: Returns whether the platform's log says that it terminated the function's instance. The caller asks
+            while the function shows no sign of life.
+        log: Gets a line for each retry, and one if the caller waits for `closed`.
     """
 
     def __init__(
@@ -207,34 +207,34 @@ class Caller:
 
     @property
     def deadline(self) -> float:
-        """When the function has ended, if only by its own timeout (`time.monotonic`)."""
+        """When the function's own timeout has stopped it for sure (`time.monotonic`)."""
         return self._started + self._call_timeout
 
     def call(self) -> CallRecord:
-        """Make the call, and wait for its end as long as there may be one."""
-        step = self._attempt_until_done()
+        """Make the call, and wait as long as the function may run."""
+        step = self._attempt_with_retries()
         claim = None
         if step is NextStep.DONE and self._may_start_later():
             claim = self._claim_session()
-            if claim is Claim.FUNCTION:
-                self._reader.wait_until(self._seen, self._call_timeout)
-                step = NextStep.DONE if self._next_step() is NextStep.DONE else NextStep.WAIT_FOR_CLOSE
-        if step is NextStep.WAIT_FOR_CLOSE and not self._reader.record.no_more_messages:
+        if claim is Claim.FUNCTION:  # a delivery has just started the function
+            self._reader.wait_until(self._opened_or_failed, self._call_timeout)
+            step = NextStep.DONE if self._next_step() is NextStep.DONE else NextStep.WAIT_FOR_CLOSE
+        if step is NextStep.WAIT_FOR_CLOSE and not self._reader.record.done:
             self._wait_for_close()
         last = self._attempts[-1]
-        answered_plainly = last.answered_by is AnsweredBy.PLATFORM and not (last.denied_access or last.redirected)
+        responded_plainly = last.answered_by is AnsweredBy.PLATFORM and not (last.denied_access or last.redirected)
         return CallRecord(
             self._attempts,
             self._response,
             duration=self._elapsed,
-            may_write_more=answered_plainly and step is NextStep.DONE and claim in {None, Claim.FUNCTION},
+            may_write_more=responded_plainly and step is NextStep.DONE and claim in {None, Claim.FUNCTION},
             claim=claim,
         )
 
-    def _attempt_until_done(self) -> NextStep:
-        """Attempt the call until nothing is to be retried.
+    def _attempt_with_retries(self) -> NextStep:
+        """Attempt the call until the policy allows no retry.
 
-        The pause before a retry is also the time in which `opened` may show that the function runs after all.
+        During the pause before a retry, `opened` may show that the function runs after all.
         """
         while True:
             self._attempt()
@@ -242,7 +242,7 @@ class Caller:
             step = self._next_step()
             if step is not NextStep.RETRY or not self._policy.has_budget(number, self._elapsed):
                 break
-            self._reader.wait_until(self._seen, self._policy.delay_before(number))
+            self._reader.wait_until(self._opened_or_failed, self._policy.delay_before(number))
             step = self._next_step()
             if step is not NextStep.RETRY:
                 break
@@ -255,7 +255,7 @@ class Caller:
     def _next_step(self) -> NextStep:
         return next_step(self._attempts, self._reader.record, self._policy)
 
-    def _seen(self) -> bool:
+    def _opened_or_failed(self) -> bool:
         record = self._reader.record
         return record.opened or record.failure is not None
 
@@ -264,37 +264,37 @@ class Caller:
         return time.monotonic() - self._first_started
 
     def _may_start_later(self) -> bool:
-        """Whether a delivery of the call may start the function when nobody waits for it any more."""
+        """Whether a late delivery of the call may start the function when nobody waits for it any more."""
         last = self._attempts[-1]
         sent = any(each.may_have_started or each.answered_by is AnsweredBy.REFUSAL for each in self._attempts)
         if self._reader.record.opened or last.answered_by is AnsweredBy.FUNCTION or not sent:
             return False
         if last.is_platform_2xx:
-            self._reader.wait_until(self._seen, self._drain_timeout)
+            self._reader.wait_until(self._opened_or_failed, self._drain_timeout)
         return not self._reader.record.opened
 
     def _attempt(self) -> None:
-        """Make one attempt, and wait for its response as long as the messages leave something to wait for."""
+        """Make one attempt, and wait for its response until the messages say that it makes no difference."""
         self._started = time.monotonic()
         call = _in_thread(self._post)
         call.add_done_callback(lambda _: self._reader.wake())
-        ended_early = self._wait_until(lambda: call.done() or self._reader.record.no_more_messages)
-        if not call.done() and self._reader.record.failure is None and not ended_early:
+        abandoned = self._wait_until(lambda: call.done() or self._reader.record.done)
+        if not call.done() and self._reader.record.failure is None and not abandoned:
             wait([call], RESPONSE_TIMEOUT)
         if call.done():
             attempt, self._response = call.result()
         else:
-            attempt, self._response = Attempt(AnsweredBy.NOBODY, error=ended_early or self._why_abandoned()), None
+            attempt, self._response = Attempt(AnsweredBy.NOBODY, error=abandoned or self._why_abandoned()), None
         self._attempts += (attempt,)
 
     def _why_abandoned(self) -> str:
         if self._reader.record.failure:
             return "its messages cannot be read"
-        return f"none came within {RESPONSE_TIMEOUT:g} s of `closed`"
+        return f"none arrived within {RESPONSE_TIMEOUT:g} s of `closed`"
 
     def _wait_until(self, reached: Callable[[], bool]) -> str:
-        """Wait until something is reached; or return why there is nothing to wait for any more."""
-        while not self._reader.wait_until(reached, min(SLICE, max(0.0, self.deadline - time.monotonic()))):
+        """Wait until a condition holds, and return an empty text; or return why the caller gave up."""
+        while not self._reader.wait_until(reached, min(CHECK_INTERVAL, max(0.0, self.deadline - time.monotonic()))):
             if time.monotonic() >= self.deadline:
                 return f"not within {self._call_timeout:g} s"
             if self._reader.misses_heartbeats and self._has_crashed():
@@ -304,27 +304,27 @@ class Caller:
     def _wait_for_close(self) -> None:
         remaining = self.deadline - time.monotonic()
         self._log.warning(
-            f"[pipes] the call {self._attempts[-1].summary}, but the function may be running: reading its messages "
+            f"[pipes] the call {self._attempts[-1].summary}, but the function may still run: reading its messages "
             f"until it closes its session, for at most {remaining:.0f} s"
         )
-        self._wait_until(lambda: self._has_ended() or self._reader.give_up_if_silent())
+        self._wait_until(lambda: self._closed_or_failed() or self._reader.give_up_if_silent())
 
-    def _has_ended(self) -> bool:
+    def _closed_or_failed(self) -> bool:
         record = self._reader.record
         return record.closed or record.failure is not None
 
 
 def _in_thread(post: Post) -> "Future[tuple[Attempt, requests.Response | None]]":
-    """Make an attempt in a daemon thread, which ends with the response or its timeout if nobody waits for it any more.
+    """Make an attempt in a daemon thread. If nobody waits for it any more, the response or its timeout ends the thread.
 
-    The thread has a copy of the context, so that a trace which is current here is current there.
+    The thread has a copy of the context, so the current trace is the same there.
     """
     future: Future[tuple[Attempt, requests.Response | None]] = Future()
 
     def make() -> None:
         try:
             future.set_result(post())
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
             future.set_exception(error)
 
     Thread(target=copy_context().run, args=(make,), name="pipes call", daemon=True).start()

@@ -1,4 +1,4 @@
-"""One run of a function: where it runs, in which trace, and what Dagster shows of it beside what it reported."""
+"""One call of a function: its target, session and trace, and the metadata that Dagster shows of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from dagster import MetadataValue
 from gcf_pipes._protocol import OpenedExtras, SessionPrefix
 
 from dagster_gcf_pipes._attempts import CallRecord
+from dagster_gcf_pipes._errors import METADATA_PREFIX, Metadata, PipesCloudFunctionError
 from dagster_gcf_pipes._functions import redacted
 from dagster_gcf_pipes._links import function_console_url, logs_explorer_url
 from dagster_gcf_pipes._log_query import LogScope
-from dagster_gcf_pipes._metadata import METADATA_PREFIX, Metadata
-from dagster_gcf_pipes._reader_session import SessionRecord
+from dagster_gcf_pipes._session import SessionRecord
 from dagster_gcf_pipes._target import Target
 from dagster_gcf_pipes._trace import CallTrace, trace_of_call
 
@@ -24,14 +24,14 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Call:
-    """One run of a function.
+    """One call of a function.
 
     Attributes:
         target: The function.
-        prefix: Where its messages are.
-        trace: The trace that it belongs to.
-        messages_stay_on_failure: Whether its messages are left in the bucket if it fails.
-        started: When it started.
+        prefix: The session's prefix in the bucket.
+        trace: The trace that the call belongs to.
+        messages_stay_on_failure: Whether the messages of a failed call stay in the bucket.
+        started: When the call started.
     """
 
     target: Target
@@ -42,16 +42,21 @@ class Call:
 
     @property
     def announcement(self) -> str:
-        """What is said in the log before the call."""
+        """The log line before the call."""
         deadline = self.started + timedelta(seconds=self.target.timeout)
         logs = logs_explorer_url(self.log_scope(OpenedExtras(), ended=deadline))
         return (
-            f"[pipes] calling {redacted(self.target.url)} in trace {self.trace.trace_id}; its messages come through "
+            f"[pipes] calling {redacted(self.target.url)} in trace {self.trace.trace_id}; its messages arrive through "
             f"{self.prefix.uri}{f', and its logs are at {logs}' if logs else ''}"
         )
 
     def log_scope(self, opened_extras: OpenedExtras, *, ended: datetime | None = None) -> LogScope:
-        """Put together what was looked up of the function and what `opened` said; it has ended now by default."""
+        """Return what identifies the execution in the logs: from the look-up, and from `opened`.
+
+        Args:
+            opened_extras: What `opened` said about the execution.
+            ended: When the execution ended. Default: now.
+        """
         return LogScope(
             started=self.started,
             ended=ended or _now(),
@@ -63,10 +68,10 @@ class Call:
             instance_id=opened_extras.get("instance_id"),
         )
 
-    def result_metadata(self, call: CallRecord, session: SessionRecord) -> Metadata:
-        """Return what is shown with every materialization and check: what a person looks at.
+    def result_metadata(self, record: CallRecord, session: SessionRecord) -> Metadata:
+        """Return the metadata for every materialization and check: what a person looks at.
 
-        Numbers that hardly change are left out: Dagster plots each number over the runs. So is what is not known.
+        It leaves out numbers that hardly change, because Dagster plots each number, and unknown values.
         """
         scope = self.log_scope(session.opened_extras)
         return _known(
@@ -75,33 +80,39 @@ class Call:
                 "logs": _link(logs_explorer_url(scope, crashed=session.opened and not session.closed)),
                 "revision": _text(scope.revision),
                 "execution_id": _text(scope.execution_id),
-                "duration_seconds": MetadataValue.float(round(call.duration, 3)),
+                "duration_seconds": MetadataValue.float(round(record.duration, 3)),
                 "start": _text(_START.get(session.opened_extras.get("cold_start"))),
             }
         )
 
-    def failure_metadata(self, call: CallRecord, session: SessionRecord) -> Metadata:
-        """Return what is shown with a failure: all that is known."""
-        status = call.last.status
-        messages_stay = self.messages_stay_on_failure
-        return {
-            **self.result_metadata(call, session),
-            **_known(
-                {
-                    "function_url": _text(redacted(self.target.url)),  # no link: to open it would call the function
-                    "trace": _text(self.log_scope(session.opened_extras).trace),
-                    "http_status": None if status is None else MetadataValue.int(status),
-                    "attempts": MetadataValue.int(len(call.attempts)),
-                    "messages": MetadataValue.int(session.message_count),
-                    "chunks": MetadataValue.int(session.chunk_count),
-                    "messages_uri": MetadataValue.path(self.prefix.uri) if messages_stay else None,
-                }
-            ),
+    def describe(
+        self, error: PipesCloudFunctionError, record: CallRecord, session: SessionRecord, more: Metadata
+    ) -> None:
+        """Add to an error all that is known of the call that failed with it.
+
+        Args:
+            error: The error.
+            record: The attempts, and their responses.
+            session: What the messages said.
+            more: Further metadata for the error.
+        """
+        error.function_url = redacted(self.target.url)
+        error.http_status = record.last.status
+        error.messages_uri = self.prefix.uri if self.messages_stay_on_failure else None
+        facts = {
+            "function_url": _text(error.function_url),  # not a link: a click would call the function
+            "trace": _text(self.log_scope(session.opened_extras).trace),
+            "http_status": None if error.http_status is None else MetadataValue.int(error.http_status),
+            "attempts": MetadataValue.int(len(record.attempts)),
+            "messages": MetadataValue.int(session.message_count),
+            "chunks": MetadataValue.int(session.chunk_count),
+            "messages_uri": MetadataValue.path(error.messages_uri) if error.messages_uri else None,
         }
+        error.metadata = {**self.result_metadata(record, session), **_known(facts), **error.metadata, **more}
 
 
 def _known(values: Mapping[str, MetadataValue[Any] | None]) -> Metadata:
-    """Return the values that are known, in our namespace."""
+    """Return the known values, with our prefix."""
     return {f"{METADATA_PREFIX}{name}": value for name, value in values.items() if value is not None}
 
 

@@ -1,7 +1,7 @@
-"""What Dagster writes for a function that it no longer waits for.
+"""The two objects that Dagster writes when it no longer waits for a function.
 
-The HTTP call cannot tell it: the platform passes no disconnect on. Two objects can: the cancel marker ends a function
-that runs, and a first chunk of ours keeps one from starting.
+Closing the connection would not reach the function: the platform does not pass a disconnect on. The cancel marker ends
+a function that runs. A first chunk of ours, the claim, keeps a function from starting.
 """
 
 from collections.abc import Iterator
@@ -15,30 +15,30 @@ from gcf_pipes._protocol import HEARTBEAT, SessionPrefix
 from gcf_pipes._storage import ObjectStore
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
-from dagster_gcf_pipes._reader_session import ReaderSession
+from dagster_gcf_pipes._session import ReaderSession
 
-TIMEOUT: Final = 5.0
-"""Seconds that each request may take, with its retries."""
+REQUEST_TIMEOUT: Final = 5.0
+"""Seconds that each request to the bucket may take, with its retries."""
 
 
 class Claim(Enum):
-    """Who has claimed a session, that is, created its first chunk."""
+    """Who has claimed a session: who created its first chunk."""
 
     OURS = auto()
     """Dagster: nothing runs, and nothing will."""
     FUNCTION = auto()
-    """The function: it was started."""
+    """The function: it has started."""
     UNKNOWN = auto()
-    """The bucket could not be asked."""
+    """Unknown: Cloud Storage did not answer."""
 
 
 class CancelMarker:
-    """The cancel marker of one session, and the claim that closes it to deliveries that come late.
+    """The cancel marker of one session, and the claim that closes the session to late deliveries.
 
     Args:
         store: The bucket.
         prefix: The session's prefix in the bucket.
-        log: Told why the function is to stop.
+        log: Gets a line that says why the function should stop.
     """
 
     def __init__(self, store: ObjectStore, prefix: SessionPrefix, log: Logger) -> None:
@@ -47,19 +47,19 @@ class CancelMarker:
         self._log = log
 
     @contextmanager
-    def written_if_interrupted(self, reader: ReaderSession) -> Iterator[None]:
-        """Write the marker if the block is interrupted, or fails in a way that nobody has foreseen.
+    def write_if_interrupted(self, reader: ReaderSession) -> Iterator[None]:
+        """Write the marker if Dagster interrupts the block, or if it fails with an error that is not ours.
 
-        A function that has not opened its session by then is kept from starting: it would not see the marker for its
-        first seconds.
+        An interrupt is a BaseException, not an Exception. If the function has not opened its session yet, claim the
+        session first: a function that starts now would not see the marker for some seconds.
 
         Args:
-            reader: Knows whether the function has opened its session, and whether it has closed it.
+            reader: Knows whether the function has opened and closed its session.
         """
         try:
             yield
         except PipesCloudFunctionError:
-            raise  # the call was refused before it was made
+            raise  # the call was refused before it was sent
         except BaseException as error:
             if not reader.record.opened:
                 self.claim_session()
@@ -72,28 +72,28 @@ class CancelMarker:
         """Write the marker."""
         self._log.warning(f"[pipes] {reason}: telling the function to stop, if it runs, through {self._prefix.uri}")
         try:
-            self._store.create(self._prefix.cancel_key, b"{}", timeout=TIMEOUT)
+            self._store.create(self._prefix.cancel_key, b"{}", timeout=REQUEST_TIMEOUT)
         except PipesStorageError as error:
             self._log.warning(f"[pipes] could not tell the function to stop; it may run until its timeout: {error}")
 
     def claim_session(self) -> Claim:
-        """Claim the session in the function's stead, so that a delivery that comes late runs nothing."""
+        """Claim the session in place of the function, so that a late delivery runs nothing."""
         key = self._prefix.chunk_key(1)
         try:
-            if self._is_there(key):
+            if self._exists(key):
                 return Claim.FUNCTION
-            self._store.create(key, HEARTBEAT, timeout=TIMEOUT)
+            self._store.create(key, HEARTBEAT, timeout=REQUEST_TIMEOUT)
         except PipesObjectExistsError:
             return Claim.FUNCTION
         except PipesStorageError as error:
-            self._log.warning(f"[pipes] could not close the session to deliveries that come late: {error}")
+            self._log.warning(f"[pipes] could not close the session to late deliveries: {error}")
             return Claim.UNKNOWN
         return Claim.OURS
 
-    def _is_there(self, key: str) -> bool:
-        """Whether an object is known to be there, for an emulator that would replace it whatever the precondition."""
+    def _exists(self, key: str) -> bool:
+        """Whether the object surely exists. This is for an emulator that ignores preconditions and would replace it."""
         try:
-            return self._store.read(key, max_bytes=len(HEARTBEAT), timeout=TIMEOUT) is not None
+            return self._store.read(key, max_bytes=len(HEARTBEAT), timeout=REQUEST_TIMEOUT) is not None
         except PipesObjectTooLargeError:
             return True
         except PipesStorageError:

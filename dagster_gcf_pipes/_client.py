@@ -1,4 +1,4 @@
-"""The Pipes client: a Dagster resource that calls cloud functions."""
+"""The Pipes client, a Dagster resource that calls cloud functions."""
 
 import re
 import uuid
@@ -22,12 +22,12 @@ from gcf_pipes._protocol import TIMEOUT_HEADER, SessionPrefix
 from gcf_pipes._storage import ObjectStore, create_client, uses_emulator
 from pydantic import PrivateAttr
 
-from dagster_gcf_pipes._attempts import Caller, Post
+from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
 from dagster_gcf_pipes._cancel_marker import CancelMarker
 from dagster_gcf_pipes._connections import Connections
-from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextInjector
+from dagster_gcf_pipes._context_injector import InjectorSession
 from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import find_default_credentials
@@ -36,10 +36,9 @@ from dagster_gcf_pipes._http import Attempt, create_http_session, encode_body, p
 from dagster_gcf_pipes._identity import Identity
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
 from dagster_gcf_pipes._json import json_object
-from dagster_gcf_pipes._message_reader import PipesCloudStorageMessageReader
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
 from dagster_gcf_pipes._partial_results import report_partial_results
-from dagster_gcf_pipes._reader_session import ReaderSession
+from dagster_gcf_pipes._session import ReaderSession
 from dagster_gcf_pipes._settings import PipesCloudFunctionSettings
 from dagster_gcf_pipes._target import Target, resolve_target
 from dagster_gcf_pipes._translation import only_our_errors
@@ -49,13 +48,13 @@ if TYPE_CHECKING:
     from google.cloud import storage
 
 READ_TIMEOUT_MARGIN: Final = 30.0
-"""Seconds that the platform may take beyond the function's own timeout: a cold start before, the response after."""
-CLEANUP_TIMEOUT: Final = 30.0
-"""Seconds for which deleting the objects of a session may take."""
+"""Seconds that the platform may take beyond the function's own timeout, for a cold start and the response."""
+CLEANUP_DEADLINE: Final = 30.0
+"""Seconds to delete the objects of a session."""
 
 
 class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
-    """Pipes client that calls a Google Cloud Function, and shows what it reports while it runs.
+    """Pipes client that calls a Google Cloud Function, and shows its logs and results while it runs.
 
     Declared as a Dagster resource:
 
@@ -64,36 +63,37 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             resources={"cloud_function": PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET"))},
         )
 
-    A function is called with an ID token, if its URL is https and of another machine. The identity is the one that
-    google-auth finds in the environment, or a service account that this impersonates. A person's credentials, such as
-    those of gcloud, call private functions through an impersonation alone. The identity needs `roles/run.invoker` on
-    the function's Cloud Run service; in the bucket `storage.objects.get` and `storage.objects.list` on the key prefix,
-    `storage.objects.create` for the marker that ends a function and for contexts that are too large for the request,
-    and `storage.objects.delete` for the cleanup; and `cloudfunctions.functions.get` for functions that are given by
-    their name.
+    The client sends an ID token to every https URL that is not on this machine. It uses the credentials that
+    google-auth finds in the environment, or a service account that they impersonate. A person's credentials, such as
+    those of gcloud, can call private functions only through impersonation. The identity needs:
 
-    To use credentials or a connection of your own, override `get_credentials`, `get_storage_client` or
-    `get_http_session`.
+    - `roles/run.invoker` on the function's Cloud Run service;
+    - in the bucket, on the key prefix: `storage.objects.get` and `storage.objects.list` for messages,
+      `storage.objects.create` for the marker that stops a function and for large contexts, and
+      `storage.objects.delete` for the cleanup;
+    - `cloudfunctions.functions.get`, if you pass functions by name.
+
+    To use your own credentials or connections, override `get_credentials`, `get_storage_client` or `get_http_session`.
     """
 
     _connections: Connections = PrivateAttr(default_factory=Connections)
 
     def get_credentials(self) -> "Credentials":
-        """Find the credentials; called once. By default they are the environment's own, as google-auth finds them.
+        """Return the credentials; called once. Default: the environment's own, as google-auth finds them.
 
-        They may be of any kind of google-auth's. What calls a function is an ID token of them, or of the service
-        account that they impersonate. Source: https://cloud.google.com/docs/authentication/application-default-credentials.
+        Any kind of google-auth credentials works that can create ID tokens, or can impersonate a service account.
+        Source: https://cloud.google.com/docs/authentication/application-default-credentials.
         """
         return find_default_credentials()
 
     def get_storage_client(self) -> "storage.Client":
-        """Create the Cloud Storage client; called once. By default it has the identity that calls the function."""
+        """Create the Cloud Storage client; called once. Default: with the identity that calls the function."""
         return create_client(None if uses_emulator() else self._identity().credentials())
 
     def get_http_session(self) -> requests.Session:
-        """Create the HTTP session of one attempt. By default TCP keepalive is on.
+        """Create the HTTP session of one attempt. Default: with TCP keepalive.
 
-        A session with an `auth` or an `Authorization` header of its own gets no ID token.
+        A session with its own `auth` or `Authorization` header gets no ID token.
         """
         return create_http_session()
 
@@ -111,45 +111,51 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         event: Mapping[str, Any] | None = None,
         extras: PipesExtras | None = None,
     ) -> PipesCloudFunctionCompletedInvocation:
-        """Call a function and wait until it has answered and all its messages are in Dagster.
+        """Call a function, and wait until it has responded and all its messages are in Dagster.
 
         Args:
             context: The context of the asset, op or asset check that calls.
             function: The function's name, such as "orders" in the resource's `project` and `region`, or its full
-                resource name. Its URL and timeout are looked up. Either this or `function_url`.
-            function_url: The function's URL; nothing is looked up. Either this or `function`.
-            event: The JSON object that the function gets as its request body, beside the keys of Pipes. Default: empty.
-            extras: The JSON object that the function finds as `pipes.extras`. Default: empty.
+                resource name. The client looks its URL and timeout up. Either this or `function_url`.
+            function_url: The function's URL. Nothing is looked up. Either this or `function`.
+            event: The JSON object for the function's request body; Pipes adds two keys. Default: empty.
+            extras: The JSON object that the function finds in `pipes.extras`. Default: empty.
 
         Returns:
             What the function reported, and its HTTP response.
 
         Raises:
-            PipesCloudFunctionError: The run failed; the subclasses say how.
+            PipesCloudFunctionError: The call failed; the subclasses say how.
         """
         context = calling_context(context)
         event = {} if event is None else event
         encode_body(event, {})  # refuses a bad event before anything is opened
         extras = json_object({} if extras is None else extras, "extras")
         call = self._new_call(self._resolve(function, function_url), context)
-        injector = self._injector().session(call.prefix, checked_assets(context))
-        reader = self._reader().session(call.prefix)
+        injector, reader = self._injector(call, context), self._reader(call)
         marker = CancelMarker(self._store(), call.prefix, context.log)
         with open_pipes_session(
             context=context, extras=extras, context_injector=injector, message_reader=reader
         ) as session:
             context.log.info(call.announcement)
             body = encode_body(event, session.get_bootstrap_env_vars())
-            with marker.written_if_interrupted(reader):
-                outcome, response = self._call(call, body, reader, marker, context.log)
-                if outcome.may_still_run:
+            # The order keeps a call from a wrong verdict, and a function from running on unseen.
+            with marker.write_if_interrupted(reader):  # around all the time in which the function may run
+                caller = self._caller(call, body, reader, marker, context.log)
+                record = caller.call()
+                self._drain(reader, record, caller.deadline)  # before the verdict: the messages decide
+                context.log.info(f"[pipes] the call {record.last.summary} after {record.duration:.2f} s")
+                outcome = self._outcome(call, record, reader)
+                if outcome.may_still_run:  # after the drain: until then `closed` could still arrive
                     marker.write("nothing waits for the function any more")
-        if not outcome.may_still_run and self._cleans_up(outcome):
-            self._clean_up([*injector.object_keys, *reader.object_keys], log=context.log)
+        if not outcome.may_still_run and self._cleans_up(outcome):  # a running function would need its prefix
+            self._clean_up([*injector.deletable_keys, *reader.deletable_keys], log=context.log)
         if outcome.error:
-            report_partial_results(context, session, outcome.metadata)
+            report_partial_results(context, session, outcome.metadata)  # last: a failed step returns nothing
             raise outcome.error
-        return PipesCloudFunctionCompletedInvocation(session, response=response, metadata=outcome.metadata)
+        return PipesCloudFunctionCompletedInvocation(
+            session, response=record.own_response(reader.record), metadata=outcome.metadata
+        )
 
     def _resolve(self, function: str | None, function_url: str | None) -> Target:
         return resolve_target(
@@ -165,21 +171,14 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         prefix = SessionPrefix(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
         return Call(target, prefix, messages_stay_on_failure=self.cleanup != "always")
 
-    def _injector(self) -> PipesCloudFunctionEventContextInjector:
-        return PipesCloudFunctionEventContextInjector(
-            bucket=self.bucket,
-            key_prefix=self.key_prefix,
-            client=self._storage_client(),
-            inline_context_limit=self.inline_context_limit,
-        )
+    def _injector(self, call: Call, context: CallingContext) -> InjectorSession:
+        return InjectorSession(call.prefix, self._storage_client, self.inline_context_limit, checked_assets(context))
 
-    def _reader(self) -> PipesCloudStorageMessageReader:
-        return PipesCloudStorageMessageReader(
-            bucket=self.bucket,
-            key_prefix=self.key_prefix,
-            client=self._storage_client(),
+    def _reader(self, call: Call) -> ReaderSession:
+        return ReaderSession(
+            self._store(),
+            call.prefix,
             poll_interval=self.poll_interval,
-            drain_timeout=self.drain_timeout,
             include_stdio_in_messages=self.forward_logs,
         )
 
@@ -202,13 +201,11 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             ),
         )
 
-    def _call(
-        self, call: Call, body: bytes, reader: ReaderSession, marker: CancelMarker, log: Logger
-    ) -> tuple[Outcome, requests.Response | None]:
-        """Make the call, read its messages to their end, and judge it."""
-        credentials = self._identity().credentials
-        watch = CrashWatch(lambda: call.log_scope(reader.record.opened_extras), credentials, log_view=self.log_view)
-        caller = Caller(
+    def _caller(self, call: Call, body: bytes, reader: ReaderSession, marker: CancelMarker, log: Logger) -> Caller:
+        watch = CrashWatch(
+            lambda: call.log_scope(reader.record.opened_extras), self._identity().credentials, log_view=self.log_view
+        )
+        return Caller(
             self._post_once(call, body, log),
             reader,
             self.retry_policy,
@@ -218,12 +215,13 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             has_crashed=watch.has_crashed,
             log=log,
         )
-        record = caller.call()
-        drain_timeout = self.drain_timeout if record.may_write_more else 0
-        reader.drain(record.chunk_count, timeout=drain_timeout, deadline=caller.deadline)
-        log.info(f"[pipes] the call {record.last.summary} after {record.duration:.2f} s")
-        outcome = determine_outcome(call, record, reader.record, credentials, log_view=self.log_view)
-        return outcome, record.own_response(reader.record)
+
+    def _drain(self, reader: ReaderSession, record: CallRecord, deadline: float) -> None:
+        timeout = self.drain_timeout if record.may_write_more else 0
+        reader.drain(record.chunk_count, timeout=timeout, deadline=deadline)
+
+    def _outcome(self, call: Call, record: CallRecord, reader: ReaderSession) -> Outcome:
+        return determine_outcome(call, record, reader.record, self._identity().credentials, log_view=self.log_view)
 
     def _post_once(self, call: Call, body: bytes, log: Logger) -> Post:
         headers = {TIMEOUT_HEADER: str(call.target.timeout), **call.trace.headers}
@@ -242,18 +240,18 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
     def _clean_up(self, keys: Sequence[str], *, log: Logger) -> None:
         try:
-            self._store().delete(keys, timeout=CLEANUP_TIMEOUT)
+            self._store().delete(keys, timeout=CLEANUP_DEADLINE)
         except PipesStorageError as error:
             log.warning(
-                f"[pipes] the call is done, but its messages stay in the bucket: {error} "
-                "Set `cleanup` of the resource to 'never' to leave them to a lifecycle rule."
+                f"[pipes] the call is done, but its messages stay in the bucket: {error}\n"
+                "Fix: to leave them to a lifecycle rule, set `cleanup` of the resource to 'never'."
             )
 
 
 def _step_path(context: CallingContext) -> str:
-    """The run and the step; a dynamic step's key has brackets, which Cloud Storage's tools take for a pattern."""
+    """Return the run and the step. A dynamic step's key has brackets, a pattern for Cloud Storage's tools."""
     try:
         step = context.get_step_execution_context()
     except DagsterError:
-        return "direct_invocation"  # a test's `build_asset_context()` has neither run nor step
+        return "direct_invocation"  # `build_asset_context()` of a test has neither run nor step
     return f"{step.run_id}/{re.sub(r'[^A-Za-z0-9._-]', '_', step.step.key)}"

@@ -1,4 +1,4 @@
-"""The context injector: the Pipes context travels in the request body, or through the bucket if it is too large."""
+"""The context injector. The Pipes context travels in the request body, or through the bucket if it is too large."""
 
 import json
 import uuid
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_INLINE_CONTEXT_LIMIT: Final = MAX_INLINE_CONTEXT_BYTES
 UPLOAD_TIMEOUT: Final = 60.0
-"""Seconds for which the upload of the context is retried."""
+"""Seconds to retry the upload of the context."""
 
 _DEBUG_TEXT: Final = (
     "Attempted to inject the context through the event with which the function is called. Expected the function's "
@@ -38,21 +38,21 @@ _DEBUG_TEXT: Final = (
 
 
 class PipesCloudFunctionEventContextInjector(PipesContextInjector):
-    """Context injector that puts the context into the event with which the function is called.
+    """Context injector that puts the context into the event with which you call the function.
 
-    A context that is larger than the limit goes to the bucket, and the event says where; the identity in use then
-    needs `storage.objects.create` on the prefix, and the function's `storage.objects.get`.
-    It keeps no state of a session, so that one object can serve many. It deletes nothing: give the bucket a lifecycle
-    rule for the key prefix.
+    A context above the limit goes to the bucket, and the event says where. Then the identity in use needs
+    `storage.objects.create` on the prefix, and the function's identity needs `storage.objects.get`. The injector keeps
+    no state of a session, so one object can serve many. It deletes nothing: give the bucket a lifecycle rule for the
+    key prefix.
 
     Args:
-        bucket: The name of the bucket for contexts that are too large.
+        bucket: The name of the bucket for large contexts.
         key_prefix: The base prefix of all sessions. Default `dagster-pipes`.
-        client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when it
+        client: The Cloud Storage client to use. Default: one with the environment's own credentials, created when it
             is first needed.
         inline_context_limit: The largest context that travels in the event, in bytes as encoded for it (compressed
-            with zlib, then base64). Default 2 MiB. What has more than 2 MiB as JSON never travels in the event, however
-            well it compresses: it must fit the smallest function.
+            with zlib, then base64). Default 2 MiB. A context with more than 2 MiB of JSON never travels in the event,
+            however well it compresses: it must fit the smallest function.
     """
 
     def __init__(
@@ -74,20 +74,12 @@ class PipesCloudFunctionEventContextInjector(PipesContextInjector):
 
         Raises:
             PipesCloudFunctionRequestError: The context is larger than the function accepts.
-            PipesStorageError: The context is too large for the event and could not be uploaded.
+            PipesStorageError: The context is too large for the event, and its upload failed.
         """
-        prefix = f"{self._key_prefix}/{context_data['run_id']}/{uuid.uuid4().hex}"
-        with self.session(SessionPrefix(self._bucket, prefix)).inject_context(context_data) as params:
+        prefix = SessionPrefix(self._bucket, f"{self._key_prefix}/{context_data['run_id']}/{uuid.uuid4().hex}")
+        session = InjectorSession(prefix, self._get_client, self._inline_context_limit)
+        with session.inject_context(context_data) as params:
             yield params
-
-    def session(self, prefix: SessionPrefix, checked_assets: Sequence[str] = ()) -> "InjectorSession":
-        """Return the injector of one session.
-
-        Args:
-            prefix: The session's prefix.
-            checked_assets: The keys of the assets that the step checks.
-        """
-        return InjectorSession(prefix, self._get_client, self._inline_context_limit, checked_assets)
 
     def no_messages_debug_text(self) -> str:
         """Tell how the context was injected, and what should load it."""
@@ -97,8 +89,14 @@ class PipesCloudFunctionEventContextInjector(PipesContextInjector):
 class InjectorSession(PipesContextInjector):
     """The context injector of one session.
 
+    Args:
+        prefix: The session's prefix in the bucket.
+        get_client: Returns the Cloud Storage client. Called only if the context goes to the bucket.
+        inline_context_limit: The largest context that travels in the event, in bytes as encoded for it.
+        checked_assets: Keys of the assets that the step checks.
+
     Attributes:
-        object_keys: The names of the objects that it has created.
+        deletable_keys: The names of the objects that it has created.
     """
 
     def __init__(
@@ -108,7 +106,7 @@ class InjectorSession(PipesContextInjector):
         inline_context_limit: int,
         checked_assets: Sequence[str] = (),
     ) -> None:
-        self.object_keys: list[str] = []
+        self.deletable_keys: list[str] = []
         self._prefix = prefix
         self._get_client = get_client
         self._inline_context_limit = inline_context_limit
@@ -116,12 +114,7 @@ class InjectorSession(PipesContextInjector):
 
     @contextmanager
     def inject_context(self, context_data: PipesContextData) -> Iterator[PipesParams]:
-        """Yield the params from which the function loads the context.
-
-        Raises:
-            PipesCloudFunctionRequestError: The context is larger than the function accepts.
-            PipesStorageError: The context is too large for the event and could not be uploaded.
-        """
+        """Yield the params from which the function loads the context. It raises like the public injector."""
         context_data = with_assets(context_data, self._checked_assets)
         data = json.dumps(context_data).encode("ascii")
         _check_size(data)
@@ -140,16 +133,15 @@ class InjectorSession(PipesContextInjector):
         key = self._prefix.context_key
         store = ObjectStore(self._prefix.bucket, self._get_client())
         store.create(key, data, timeout=UPLOAD_TIMEOUT)
-        self.object_keys.append(key)
+        self.deletable_keys.append(key)
         return {BUCKET_PARAM: self._prefix.bucket, CONTEXT_KEY_PARAM: key}
 
 
 def _check_size(data: bytes) -> None:
-    """Refuse what the function would refuse."""
+    """Refuse a context that the function would refuse."""
     if len(data) > MAX_CONTEXT_BYTES or has_more_marks(data, MAX_CONTEXT_MARKS):
         raise PipesCloudFunctionRequestError(
-            f"The Pipes context has {len(data):,} bytes of JSON. The function accepts {MAX_CONTEXT_BYTES:,}, and "
-            f"{MAX_CONTEXT_MARKS:,} opening brackets, commas, colons and strings in it. Most of a context is `extras`: "
-            "put large input into a bucket and pass its URI in `event` or `extras`.",
-            allow_retries=False,
+            f"The Pipes context has {len(data):,} bytes of JSON. The function accepts {MAX_CONTEXT_BYTES:,} bytes with "
+            f"{MAX_CONTEXT_MARKS:,} opening brackets, commas, colons and strings.\n"
+            "Fix: put large input into a bucket, and pass its URI in `event` or `extras`."
         )

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from itertools import count
 from threading import Event
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagster_gcf_pipes._log_query import LogScope, crash_filter, time_filter
 from dagster_gcf_pipes._log_reader import LogLine, LogReader, LogReadingError, open_log_reader
@@ -28,15 +28,29 @@ _TERMINATED: Final = re.compile(
 _CAUSES: Final = (
     (
         re.compile(r"Memory limit of .+ exceeded with .+ used"),
-        "it ran out of memory. Deploy it with more (`--memory`), or process less data at once",
+        "It ran out of memory",
+        "deploy it with more memory (`--memory`), or process less data at once.",
     ),
     (
         re.compile(r"it has reached the maximum request timeout"),
-        "it ran longer than its timeout. Deploy it with a longer one (`--timeout`, up to 3600 s), or less work",
+        "It ran longer than its timeout",
+        "deploy it with a longer timeout (`--timeout`, at most 3600 s), or give it less work.",
     ),
-    (re.compile(r"Container (?:terminated on signal|called exit)"), "its process died"),
+    (re.compile(r"Container (?:terminated on signal|called exit)"), "Its process died", ""),
 )
 """What the platform logs when it ends a function. Source: https://cloud.google.com/run/docs/troubleshooting."""
+
+
+class Cause(NamedTuple):
+    """Why a function stopped.
+
+    Attributes:
+        text: A sentence, or an empty text.
+        fix: What to do about it, in words that follow "Fix:", or an empty text.
+    """
+
+    text: str
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,11 +66,11 @@ class LogTail:
     hint: str | None = None
 
     @property
-    def cause(self) -> str | None:
-        """Why the platform says that the function ended, with what to do about it, or None if it does not say."""
-        for pattern, cause in _CAUSES:
+    def cause(self) -> Cause | None:
+        """Why the function stopped, if the platform's log says so."""
+        for pattern, text, fix in _CAUSES:
             if found := self._find(pattern):
-                return f"{cause} ({found})"
+                return Cause(f"{text} ({found}).", fix)
         return None
 
     @property

@@ -2,30 +2,64 @@
 
     dagster.Failure
     └── PipesCloudFunctionError
-        ├── PipesCloudFunctionRequestError      the call cannot be made: an argument of `run` is not what it should be
+        ├── PipesCloudFunctionRequestError      the call cannot be made: an argument of `run` is wrong
         ├── PipesCloudFunctionBucketError       the bucket cannot be used before or after the call
         ├── PipesCloudFunctionLookupError       the function could not be looked up, or is not active
-        ├── PipesCloudFunctionCallError         the HTTP call was lost, or ended with a status that is not 2xx
+        ├── PipesCloudFunctionCallError         the call got no response, or a status that is not 2xx
         │   ├── PipesCloudFunctionAccessError   401, 403, 404: this identity does not reach the function
-        │   │   └── PipesCloudFunctionIdentityError     no ID token could be had for it
-        │   └── PipesCloudFunctionRefusedError  the runtime in the function refused the call before the user's code ran
+        │   │   └── PipesCloudFunctionIdentityError     there is no ID token for it
+        │   └── PipesCloudFunctionRefusedError  the function's runtime refused the call before the user's code ran
         ├── PipesCloudFunctionNotOpenedError    2xx, but the function opened no Pipes session
         ├── PipesCloudFunctionNotClosedError    2xx, but the function did not close its Pipes session
-        ├── PipesCloudFunctionMessagesError     messages were lost, or could not be read or handled
-        └── PipesCloudFunctionRaisedError    the function's own code raised
+        ├── PipesCloudFunctionMessagesError     messages are missing, or could not be read or handled
+        └── PipesCloudFunctionRaisedError       the function's own code raised
 
-Each is a `dagster.Failure`: its description is shown in the UI, with the metadata of the run.
+Each is a `dagster.Failure`: the UI shows its description and its metadata.
 """
 
-from dagster import Failure
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, TypeAlias
+
+from dagster import Failure, MetadataValue
+
+Metadata: TypeAlias = Mapping[str, MetadataValue[Any]]
+
+METADATA_PREFIX: Final = "cloud_function/"
+"""Starts each metadata key of ours, so that none replaces a key that the function reported."""
 
 
 class PipesCloudFunctionError(Failure):
-    """Base of all errors with which `PipesCloudFunctionClient.run` fails a step."""
+    """Base of all errors with which `PipesCloudFunctionClient.run` fails a step.
+
+    Args:
+        description: What happened, and after a line break what to do.
+        metadata: Shown with the description.
+        allow_retries: Whether the step's retry policy applies. Default: `retryable` of the class.
+
+    Attributes:
+        retryable: Whether a retry of the step may help, unless an error of the class says otherwise.
+        function_url: The function's URL without user, password and query; None if the call was not made.
+        http_status: The HTTP status of the last attempt, or None if it got no response.
+        messages_uri: The `gs://` URI below which the messages of the call are; None if the call was not made.
+    """
+
+    retryable: ClassVar[bool] = True
+    function_url: str | None = None
+    http_status: int | None = None
+    messages_uri: str | None = None
+
+    def __init__(
+        self, description: str, metadata: Metadata | None = None, *, allow_retries: bool | None = None
+    ) -> None:
+        super().__init__(
+            description, metadata, allow_retries=self.retryable if allow_retries is None else allow_retries
+        )
 
 
 class PipesCloudFunctionRequestError(PipesCloudFunctionError):
-    """The call cannot be made as asked: an argument of `run` is not what it should be, such as an event not of JSON."""
+    """The call cannot be made: an argument of `run` is wrong, such as an event that is not JSON."""
+
+    retryable = False
 
 
 class PipesCloudFunctionBucketError(PipesCloudFunctionError):
@@ -33,36 +67,42 @@ class PipesCloudFunctionBucketError(PipesCloudFunctionError):
 
 
 class PipesCloudFunctionLookupError(PipesCloudFunctionError):
-    """The function that was given by its name could not be looked up, or cannot be called in its present state."""
+    """The function could not be looked up by its name, or cannot be called in its present state."""
 
 
 class PipesCloudFunctionCallError(PipesCloudFunctionError):
-    """The HTTP call was lost, or ended with a status that is not 2xx."""
+    """The HTTP call got no response, or a status that is not 2xx."""
 
 
 class PipesCloudFunctionAccessError(PipesCloudFunctionCallError):
-    """The platform let this call not reach the function: 401, 403 or 404."""
+    """The platform rejected the call before it reached the function (401, 403 or 404)."""
+
+    retryable = False
 
 
 class PipesCloudFunctionIdentityError(PipesCloudFunctionAccessError):
-    """No ID token could be had: there are no credentials, they have none, or Google refused to give one."""
+    """No ID token: no credentials were found, they cannot create ID tokens, or Google refused."""
 
 
 class PipesCloudFunctionRefusedError(PipesCloudFunctionCallError):
-    """The runtime in the function refused the call before the user's code ran; the text is the function's."""
+    """The function's runtime refused the call before the user's code ran. The text is the function's."""
+
+    retryable = False
 
 
 class PipesCloudFunctionNotOpenedError(PipesCloudFunctionError):
-    """The function answered 2xx but never opened its Pipes session."""
+    """The function returned 2xx but never opened its Pipes session."""
+
+    retryable = False
 
 
 class PipesCloudFunctionNotClosedError(PipesCloudFunctionError):
-    """The function answered 2xx but never closed its Pipes session."""
+    """The function returned 2xx but never closed its Pipes session."""
 
 
 class PipesCloudFunctionMessagesError(PipesCloudFunctionError):
-    """Messages of the function were lost, or could not be read or handled."""
+    """Messages of the function are missing, or could not be read or handled."""
 
 
 class PipesCloudFunctionRaisedError(PipesCloudFunctionError):
-    """The function's own code raised; the metadata hold its traceback."""
+    """The function's own code raised. The metadata has its traceback."""

@@ -1,4 +1,4 @@
-"""One attempt of a call: its body, the POST, and the record of it, which says who answered."""
+"""One attempt of a call: its body, the POST, and its record, which says who answered."""
 
 import io
 import json
@@ -39,37 +39,38 @@ Source: https://cloud.google.com/run/docs/troubleshooting (401, 403, and 404 by 
 SUCCESS: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
 _CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
+_USE_BUCKET: Final = "Fix: put large input into a bucket, and pass its URI in the event."
 
 
 def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes:
-    """Merge the bootstrap payload into the event and encode the result as a request body.
+    """Merge the bootstrap payload into the event, and encode the result as a request body.
 
     Raises:
-        PipesCloudFunctionRequestError: The event is not JSON, holds a key of Pipes' own, or the body is larger than the
-            platform accepts.
+        PipesCloudFunctionRequestError: The event is not JSON, has a key of Pipes, or the body is larger than the
+            platform or the function accepts.
     """
     event = json_object(event, "event")
     if reserved := [key for key in BOOTSTRAP_KEYS if key in event]:
-        raise _request_error(f"The event holds {reserved}, which Pipes puts there itself. Choose other keys.")
+        raise PipesCloudFunctionRequestError(
+            f"The event has the keys {reserved}, which Pipes adds itself.\nFix: choose other keys."
+        )
     body = json.dumps({**event, **bootstrap}).encode("ascii")
     if len(body) > MAX_REQUEST_BYTES:
-        raise _request_error(
-            f"The request body has {len(body):,} bytes, and the platform accepts {MAX_REQUEST_BYTES:,}. "
-            "Put large input into a bucket and pass its URI in the event."
+        raise PipesCloudFunctionRequestError(
+            f"The request body has {len(body):,} bytes; the platform accepts {MAX_REQUEST_BYTES:,}.\n{_USE_BUCKET}"
         )
     if has_more_marks(body, MAX_EVENT_MARKS):
-        raise _request_error(
-            f"The request body has more than {MAX_EVENT_MARKS:,} brackets, commas, colons and strings, which the "
-            "function refuses: parsed, it takes too much memory. Put large input into a bucket and pass its URI in "
-            "the event."
+        raise PipesCloudFunctionRequestError(
+            f"The request body has more than {MAX_EVENT_MARKS:,} brackets, commas, colons and strings. The function "
+            f"refuses it, because parsing it takes too much memory.\n{_USE_BUCKET}"
         )
     return body
 
 
 class KeepAliveAdapter(HTTPAdapter):
-    """Sends TCP keepalive probes, so that a link that went silent is noticed, and an idle one is not dropped.
+    """Sends TCP keepalive probes. They detect a broken connection, and keep an idle one from being dropped.
 
-    A function may work for an hour without a byte on the connection; NAT gateways drop what is idle after minutes.
+    A function may work for an hour without a byte on the connection, and NAT gateways drop idle ones after minutes.
     Source: https://cloud.google.com/nat/docs/ports-and-addresses ("TCP Established Connection Idle Timeout", 20
     minutes); other clouds drop after 350 s, so the first probe goes out after 60.
     """
@@ -87,7 +88,7 @@ class _SessionWithoutRedirects(requests.Session):
     """Parses no redirect: `requests` does so even if it follows none, and fails at a malformed one."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
-        """Return None: there is nowhere to go."""
+        """Return None."""
         return None
 
 
@@ -100,20 +101,20 @@ def create_http_session() -> requests.Session:
 
 
 class AnsweredBy(Enum):
-    """Who answered an attempt. The headers of the function's runtime decide it, never the status alone."""
+    """Who answered an attempt. The runtime's response headers decide it, never the status alone."""
 
     FUNCTION = auto()
     """Our runtime: the user's code has run."""
     REFUSAL = auto()
     """Our runtime: it refused the call before the user's code ran."""
     DUPLICATE = auto()
-    """Our runtime: another delivery of the call has claimed the session."""
+    """Our runtime: another delivery of the call, or Dagster itself, has claimed the session."""
     PLATFORM = auto()
     """Anything else: the front end, a proxy, or a function without our runtime."""
     NOBODY = auto()
-    """The request was sent, and no response came."""
+    """Nobody: the request was sent, and no response arrived."""
     NOT_SENT = auto()
-    """There was no connection, no TLS, or no ID token: no byte of the body left this machine."""
+    """Nobody: there was no connection, no TLS, or no ID token. No byte of the body left this machine."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +123,16 @@ class Attempt:
 
     Attributes:
         answered_by: Who answered.
-        status: The HTTP status, or None if no response came.
-        error: Why no response came, or an empty text.
+        status: The HTTP status, or None without a response.
+        error: Why there is no response, or an empty text.
         fix: What to do about it, or an empty text.
-        body: The body of an error's response as text.
+        body: The body of an error response as text.
         error_code: The code of the runtime's refusal, or None.
-        chunk_count: The number of chunks that the function says it wrote, or None if it did not say.
-        identity_error: Why there was no ID token, if the call was not made or was refused for want of one.
-        hint: What fixes a refusal of access, as far as the caller's identity tells.
-        redirect_to: Where a redirect leads, without its query.
-        permanent: Whether another attempt would fail in the same way, as with a certificate that is not trusted.
+        chunk_count: How many chunks the function wrote, or None if the response does not say.
+        identity_error: Why there was no ID token, if the call needed one.
+        hint: What to do about a rejected call, as far as the caller's identity tells.
+        redirect_to: The target of a redirect, without its query.
+        retryable: Whether a retry may succeed. It cannot if, for example, a certificate is not trusted.
     """
 
     answered_by: AnsweredBy
@@ -144,7 +145,7 @@ class Attempt:
     identity_error: PipesCloudFunctionIdentityError | None = None
     hint: str = ""
     redirect_to: str = ""
-    permanent: bool = False
+    retryable: bool = True
 
     @property
     def denied_access(self) -> bool:
@@ -153,42 +154,42 @@ class Attempt:
 
     @property
     def redirected(self) -> bool:
-        """Whether the answer is a redirect, which is not followed."""
+        """Whether the response is a redirect. Redirects are not followed."""
         return self.answered_by is AnsweredBy.PLATFORM and self.status in REDIRECTS
 
     @property
     def is_platform_2xx(self) -> bool:
-        """Whether the answer is a 2xx, but not our runtime's: perhaps that of a function without it."""
+        """Whether the response is a 2xx without our runtime's header, perhaps from a function without our runtime."""
         return self.answered_by is AnsweredBy.PLATFORM and self.status in SUCCESS
 
     @property
     def may_have_started(self) -> bool:
-        """Whether this attempt may have started the function, or may still do so, although it has not answered."""
+        """Whether this attempt may have started the function, or may still start it, without a response of its own."""
         if self.answered_by is AnsweredBy.PLATFORM:
             return not self.denied_access and not self.redirected
         return self.answered_by in {AnsweredBy.NOBODY, AnsweredBy.DUPLICATE}
 
     @property
     def summary(self) -> str:
-        """How the attempt ended, in words that follow its name."""
+        """How the attempt went, in words that follow its name."""
         if self.status is not None:
             return f"got HTTP {self.status}{f' ({self.error_code})' if self.error_code else ''}"
         return f"{'was not sent' if self.answered_by is AnsweredBy.NOT_SENT else 'got no response'} ({self.error})"
 
 
 class RequestBody(io.BytesIO):
-    """The body of a request, which tells whether any of it was sent.
+    """The body of a request. It knows whether any of it was sent.
 
-    `requests` reads it when the connection, its TLS and a proxy's tunnel stand, and the headers are sent.
+    `requests` reads it after it has connected, through TLS and a proxy if need be, and has sent the headers.
 
     Attributes:
-        read_from: Whether sending it has begun.
+        read_from: Whether `requests` has begun to send it.
     """
 
     read_from = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read some of it, in order to send it."""
+        """Read a part of the body, to send it."""
         self.read_from = True
         return super().read(size)
 
@@ -202,21 +203,20 @@ def post(
     auth: FunctionAuth,
     timeout: tuple[float, float],
 ) -> tuple[Attempt, requests.Response | None]:
-    """Post a body to a function and wait for the response: one attempt.
+    """Post a body to a function, and wait for the response: one attempt.
 
-    A redirect is not followed: it would turn the POST into a GET, or send it to a host that nobody named.
+    Redirects are not followed. One would turn the POST into a GET, or send it to a host that you did not name.
 
     Args:
         http: The session to use.
         url: The function's URL.
         body: JSON.
-        headers: Sent beside the content type.
-        auth: Gives the call its ID token, unless the session authenticates by itself.
+        headers: Further request headers.
+        auth: Adds the ID token, unless the session authenticates by itself.
         timeout: Connect and read timeout, in seconds.
 
     Returns:
-        The record of the attempt, and the response if one came.
-
+        The record of the attempt, and the response or None.
     """
     data = RequestBody(body)
     try:
@@ -231,7 +231,7 @@ def post(
     except PipesCloudFunctionIdentityError as error:
         return Attempt(AnsweredBy.NOT_SENT, error="no ID token", identity_error=error), None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        # `requests` lets errors of urllib3, of the file system and of its own parsers through
+        # `requests` does not wrap all errors of urllib3, of the file system and of its own parsers
         return _failed(error, url, timeout, sent=data.read_from), None
     return record_of(response, auth), response
 
@@ -242,17 +242,17 @@ def _failed(error: Exception, url: str, timeout: tuple[float, float], *, sent: b
     described = describe_connection_error(error, url, timeout)
     if sent:
         return Attempt(AnsweredBy.NOBODY, error=described.text)
-    return Attempt(AnsweredBy.NOT_SENT, error=described.text, fix=described.fix, permanent=described.permanent)
+    return Attempt(AnsweredBy.NOT_SENT, error=described.text, fix=described.fix, retryable=not described.permanent)
 
 
 def record_of(response: requests.Response, auth: FunctionAuth) -> Attempt:
-    """Extract from a response what the verdict needs. Every value is untrusted."""
+    """Extract from a response what the verdict needs. Treat every value as untrusted."""
     chunk_count = response.headers.get(CHUNK_COUNT_HEADER, "")
     error_code = response.headers.get(ERROR_HEADER)
     return Attempt(
         _who_answered(response),
         status=response.status_code,
-        body="" if response.ok else _error_text(response),
+        body="" if response.ok else _error_body(response),
         error_code=error_code[:100] if error_code else None,
         chunk_count=int(chunk_count) if _CHUNK_COUNT.fullmatch(chunk_count) else None,
         identity_error=auth.missing_token_error(response.status_code),
@@ -262,7 +262,7 @@ def record_of(response: requests.Response, auth: FunctionAuth) -> Attempt:
 
 
 def _who_answered(response: requests.Response) -> AnsweredBy:
-    has_chunks = response.headers.get(CHUNK_COUNT_HEADER, "0") != "0"  # never with a refusal, whoever else's that is
+    has_chunks = response.headers.get(CHUNK_COUNT_HEADER, "0") != "0"  # a refusal of our runtime has none
     if (code := response.headers.get(ERROR_HEADER)) and not has_chunks:
         return AnsweredBy.DUPLICATE if code == DUPLICATE_CODE else AnsweredBy.REFUSAL
     return AnsweredBy.FUNCTION if CHUNK_COUNT_HEADER in response.headers else AnsweredBy.PLATFORM
@@ -272,13 +272,9 @@ def _authenticates(http: requests.Session) -> bool:
     return http.auth is not None or "Authorization" in http.headers
 
 
-def _error_text(response: requests.Response) -> str:
-    """Return the message of an error of the function's runtime, or the body as it is."""
+def _error_body(response: requests.Response) -> str:
+    """Return the error message of the function's runtime, or the body as it is."""
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return response.content[:MAX_ERROR_BODY].decode("utf-8", errors="replace")
-
-
-def _request_error(text: str) -> PipesCloudFunctionRequestError:
-    return PipesCloudFunctionRequestError(text, allow_retries=False)

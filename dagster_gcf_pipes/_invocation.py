@@ -1,13 +1,13 @@
 """What `PipesCloudFunctionClient.run` returns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import requests
 from dagster import PipesClientCompletedInvocation, PipesExecutionResult, PipesSession
 
 from dagster_gcf_pipes._detachment import detached
-from dagster_gcf_pipes._errors import PipesCloudFunctionCallError
-from dagster_gcf_pipes._metadata import Metadata, add_metadata
+from dagster_gcf_pipes._errors import Metadata, PipesCloudFunctionCallError
 
 
 class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
@@ -15,8 +15,8 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
 
     Args:
         session: The Pipes session of the call.
-        response: The function's response, or None if the call was lost and only the messages tell of its success.
-        metadata: Attached to every materialization and check of the call.
+        response: The function's response, or None if the connection broke and only the messages tell of the success.
+        metadata: Added to every materialization and check of the call.
     """
 
     def __init__(self, session: PipesSession, *, response: requests.Response | None, metadata: Metadata) -> None:
@@ -24,10 +24,10 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
         self._response = None if response is None else detached(response)
 
     def get_results(self, *, implicit_materializations: bool = True) -> Sequence[PipesExecutionResult]:
-        """Return what the function reported, with the metadata of the call; a key that it reported stays its own.
+        """Return what the function reported, with the metadata of the call. They never replace a key of the function.
 
         Args:
-            implicit_materializations: Whether an asset of the step of which it reported nothing is materialized too.
+            implicit_materializations: Whether to materialize the step's other assets too. Default yes.
         """
         results = self._session.get_results(implicit_materializations=implicit_materializations)
         return [result._replace(metadata=add_metadata(result.metadata, self.metadata)) for result in results]
@@ -36,15 +36,21 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
     def response(self) -> requests.Response:
         """The function's response: `status_code`, `headers`, `json()`, `text`, `content`, `elapsed`.
 
-        It can be pickled, so that an op may return it. Neither its `url` nor its `request` holds a secret: the URL is
-        without user, password and query, and the request has neither headers nor a body.
+        You can pickle it, so an op may return it. It holds no secret: its `url` has no user, password and query, and
+        its `request` has neither headers nor a body.
 
         Raises:
-            PipesCloudFunctionCallError: The function succeeded, but the connection was lost before it answered.
+            PipesCloudFunctionCallError: The function succeeded, but the connection broke before its response arrived.
         """
         if self._response is None:
             raise PipesCloudFunctionCallError(
-                "The function succeeded, but the connection broke before its response arrived. "
-                "Pass results on as messages, such as `pipes.report_custom_message`, where they matter."
+                "The function succeeded, but the connection broke before its response arrived.\n"
+                "Fix: send results that you need with `pipes.report_custom_message`."
             )
         return self._response
+
+
+def add_metadata(reported: Mapping[str, Any] | None, ours: Metadata) -> dict[str, Any]:
+    """Return the metadata that a function reported, followed by ours. Ours never replace a key of the function."""
+    reported = reported or {}
+    return {**reported, **ours, **reported}

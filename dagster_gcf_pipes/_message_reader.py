@@ -1,4 +1,4 @@
-"""The message reader: configuration that many sessions can share, one after another and at the same time."""
+"""The public message reader. Many sessions can share it, one after another and at the same time."""
 
 import uuid
 from collections.abc import Iterator
@@ -10,9 +10,8 @@ from dagster_pipes import PipesParams
 from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionPrefix
 from gcf_pipes._storage import ObjectStore, client_getter
 
-from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher
 from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError
-from dagster_gcf_pipes._reader_session import ReaderSession, describe_missing
+from dagster_gcf_pipes._session import ReaderSession, describe_missing
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -24,27 +23,26 @@ DEFAULT_DRAIN_TIMEOUT: Final = 10
 class PipesCloudStorageMessageReader(PipesMessageReader):
     """Message reader that polls a Cloud Storage bucket for numbered chunks of messages.
 
-    It reads what `gcf_pipes.PipesCloudStorageMessageWriter` writes, and what the stock
-    `dagster_pipes.PipesGCSMessageWriter` writes. `PipesCloudFunctionClient` makes its own; make one yourself to
-    use it with `dagster.open_pipes_session`. It keeps no state of a session, so that one object can serve many. It
-    deletes nothing: give the bucket a lifecycle rule for the key prefix.
+    It reads messages from `gcf_pipes.PipesCloudStorageMessageWriter` and from the stock
+    `dagster_pipes.PipesGCSMessageWriter`. `PipesCloudFunctionClient` makes its own reader; make one yourself for
+    `dagster.open_pipes_session`. It keeps no state of a session, so one object can serve many. It deletes nothing: give
+    the bucket a lifecycle rule for the key prefix.
 
     The identity in use needs `storage.objects.get` and `storage.objects.list` on the prefix
-    (`roles/storage.objectViewer`): without the latter Cloud Storage may answer 403 instead of 404 for a chunk that is
+    (`roles/storage.objectViewer`). Without the latter, Cloud Storage may answer 403 instead of 404 for a chunk that is
     not there yet.
 
     Args:
         bucket: The name of the bucket.
-        key_prefix: The base prefix of all sessions. Each session has a prefix of its own below it.
-            Default `dagster-pipes`.
-        client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when
-            the first session opens.
+        key_prefix: The base prefix of all sessions. Each session has its own prefix below it. Default `dagster-pipes`.
+        client: The Cloud Storage client to use. Default: one with the environment's own credentials, created when the
+            first session opens.
         poll_interval: The longest pause between two polls, in seconds. Polls are closer together soon after a message,
             from 0.05 s. Default 1.5.
-        drain_timeout: Seconds for which to look for further messages after the external process has ended without
-            `closed`. What is in the bucket by then is read, and no more. Default 10.
-        include_stdio_in_messages: Whether to ask the external process to send what it prints; it is printed here in
-            turn. Default no.
+        drain_timeout: Seconds to poll for further messages after the external process has ended without `closed`. The
+            reader then reads the chunks in the bucket, and no more. Default 10.
+        include_stdio_in_messages: Whether to ask the external process to send what it prints. The reader prints it
+            again here. Default no.
     """
 
     def __init__(
@@ -66,12 +64,17 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
-        """Read the messages of a new session while the block runs, and to their end when it has ended.
+        """Read the messages of a new session while the block runs, and the rest of them when the block ends.
 
         Raises:
             PipesCloudFunctionMessagesError: On exit: messages could not be read or handled.
         """
-        session = self.session(SessionPrefix(self._bucket, f"{self._key_prefix}/{uuid.uuid4().hex}"))
+        session = ReaderSession(
+            ObjectStore(self._bucket, self._get_client()),
+            SessionPrefix(self._bucket, f"{self._key_prefix}/{uuid.uuid4().hex}"),
+            poll_interval=self._poll_interval,
+            include_stdio_in_messages=self._include_stdio_in_messages,
+        )
         with session.read_messages(handler) as params:
             try:
                 yield params
@@ -80,17 +83,9 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
                 raise
             session.drain(None, timeout=self._drain_timeout)
         if missing := session.record.missing_chunks:
-            raise PipesCloudFunctionMessagesError(f"Messages were lost: {describe_missing(missing)}.")
+            raise PipesCloudFunctionMessagesError(f"Messages are missing: {describe_missing(missing)}.")
         if failure := session.record.failure:
-            raise PipesCloudFunctionMessagesError(
-                f"The messages could not be read and handled to their end: {failure}"
-            ) from failure
-
-    def session(self, prefix: SessionPrefix) -> ReaderSession:
-        """Return the reader of one session, with a prefix of the caller's choice."""
-        store = ObjectStore(self._bucket, self._get_client())
-        fetcher = ChunkFetcher(store, prefix, poll_interval=self._poll_interval)
-        return ReaderSession(store, prefix, fetcher, include_stdio_in_messages=self._include_stdio_in_messages)
+            raise PipesCloudFunctionMessagesError(f"Could not read and handle all messages: {failure}") from failure
 
     @property
     def expected_writer_count(self) -> int:
@@ -98,7 +93,7 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
         return 1
 
     def no_messages_debug_text(self) -> str:
-        """Tell where messages were expected, and from what."""
+        """Tell where the reader expected messages, and from what."""
         return (
             f"Attempted to read messages from gs://{self._bucket}/{self._key_prefix}/. Expected "
             "`gcf_pipes.PipesCloudStorageMessageWriter` or `dagster_pipes.PipesGCSMessageWriter` to be passed to "

@@ -1,4 +1,4 @@
-"""Reads what `opened` tells of the function's execution."""
+"""Reads what `opened` says about the execution."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ MAX_FACT: Final = 256
 
 
 def read_opened_extras(extras: object) -> OpenedExtras:
-    """Return the facts that are of the right type and a reasonable size; what came from the bucket is not trusted."""
+    """Return the facts that have the right type and a reasonable size. The bucket's content is untrusted."""
     types = get_type_hints(OpenedExtras)
     facts = extras.items() if isinstance(extras, Mapping) else ()
     known = {name: fact for name, fact in facts if _is_reasonable(fact, types.get(name))}

@@ -1,4 +1,4 @@
-"""Keeps what a function reported before its run failed: a step that fails cannot return it any more."""
+"""Reports what a function reported before its call failed. A failed step cannot return it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -15,7 +15,8 @@ from dagster import (
 )
 
 from dagster_gcf_pipes._contexts import CallingContext
-from dagster_gcf_pipes._metadata import Metadata, add_metadata
+from dagster_gcf_pipes._errors import Metadata
+from dagster_gcf_pipes._invocation import add_metadata
 
 DATA_VERSION_TAG: Final = "dagster/data_version"
 """Source: `dagster.DataVersion`, which Dagster stores in this tag of a materialization."""
@@ -27,17 +28,17 @@ Source: https://docs.dagster.io/guides/build/partitions-and-backfills/partitioni
 
 
 def report_partial_results(context: CallingContext, session: PipesSession, metadata: Metadata) -> None:
-    """Log what the function has reported as the events that Dagster logs of a step that succeeds.
+    """Log the reported results as the events that Dagster logs for a step that succeeds.
 
-    That is one materialization for each partition of the run's range. What is reported of an asset or a check that is
-    not this step's is left out: of a step that succeeds Dagster would refuse it.
+    An asset gets one materialization for each partition of the run. Assets and checks of another step are left out:
+    Dagster would refuse them, too, if the step succeeded.
     """
     for result in session.get_reported_results():
         if isinstance(result, MaterializeResult):
             for event in _materializations(context, result, add_metadata(result.metadata, metadata)):
                 context.log_event(event)
         elif evaluation := _evaluation(context, result, add_metadata(result.metadata, metadata)):
-            context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them, which its annotation does not say
+            context.log_event(evaluation)  # type: ignore[arg-type]  # its annotation leaves checks out
 
 
 def _materializations(
@@ -52,16 +53,16 @@ def _materializations(
 
 
 def _partitions(context: CallingContext, asset_key: AssetKey) -> Sequence[str | None]:
-    """Return the partitions of an asset that the step materializes, or a single None if it has none."""
+    """Return the partitions of an asset that the step materializes; for an unpartitioned asset a single None."""
     if not context.has_assets_def:
         return [context.partition_key if context.has_partition_key else None]
     if context.assets_def.specs_by_key[asset_key].partitions_def is None:
-        return [None]  # it can be beside partitioned assets in one run
+        return [None]  # a run may have both kinds of assets
     return context.partition_keys if context.has_partition_key or context.has_partition_key_range else [None]
 
 
 def _dimensions(partition: str | None) -> Mapping[str, str]:
-    """Return the tags by which Dagster knows the dimensions of a partition."""
+    """Return the tags of the dimensions of a partition."""
     if not isinstance(partition, MultiPartitionKey):
         return {}
     return {f"{PARTITION_TAG}{dimension}": key for dimension, key in partition.keys_by_dimension.items()}

@@ -180,7 +180,7 @@ def test_a_login_page_makes_no_failed_plain_function_green(by_hand: FunctionServ
     client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.1)
     with FaultProxy(by_hand.url) as link, link.planned(*lost_then_login_page(2)):
         result, _ = run(calling_asset(link.url, {"mode": "answers", "status": 500}), client)
-    assert "nobody knows whose answer this is" in step_error(result)
+    assert "nobody knows who sent this response" in step_error(result)
 
 
 def test_a_call_that_only_a_login_page_answered_runs_nothing_later(
@@ -255,7 +255,7 @@ def test_a_connection_that_is_refused_on_this_machine_asks_whether_the_function_
     result, lines = all_lines(url, PipesCloudFunctionClient(bucket=bucket))
     error = step_error(result)
     address = url.removeprefix("http://")
-    assert f"Could not connect to the function: {address} refused the connection. Is the function running?" in error
+    assert f"Could not connect to the function: {address} refused the connection.\nFix: Is the function running?" in error
     assert f"`functions-framework --target=main --port={address.rpartition(':')[2]}`" in error
     assert "urllib3" not in error
     assert "Max retries" not in error

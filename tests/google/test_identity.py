@@ -22,7 +22,7 @@ from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._http import create_http_session, post
 from dagster_gcf_pipes._identity import Identity
-from dagster_gcf_pipes._reader_session import SessionRecord
+from dagster_gcf_pipes._session import SessionRecord
 from dagster_gcf_pipes._verdict import judge
 from tests.google.conftest import FUNCTION_HOST, FUNCTION_URL, Google
 from tests.google.logins import CALLER, DELEGATES, SOURCE, Login
@@ -80,7 +80,7 @@ class Caller:
         return answer
 
     def fail(self, url: str = FUNCTION_URL) -> PipesCloudFunctionError:
-        error = judge(self.call(url), SessionRecord(), {})
+        error = judge(self.call(url), SessionRecord())
         assert error is not None
         assert error.allow_retries is False
         return error

@@ -19,8 +19,8 @@ from google.cloud import storage
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dagster_gcf_pipes import PipesCloudStorageMessageReader
-from dagster_gcf_pipes._chunk_fetcher import ChunkFetcher, WritingEnded
+from dagster_gcf_pipes._chunk_stream import ChunkStream, WritingEnded
+from dagster_gcf_pipes._session import ReaderSession
 from local_stack.emulators import EMBEDDED, run_emulator
 
 BUCKET: Final = "properties"
@@ -91,8 +91,12 @@ def sent_and_read(
 ) -> list[PipesMessage]:
     """Return what a session's reader hands on if these messages are written between `opened` and `closed`."""
     handler = RecordingHandler()
-    reader = PipesCloudStorageMessageReader(bucket=BUCKET, client=client, poll_interval=POLL_INTERVAL)
-    session = reader.session(SessionPrefix(BUCKET, uuid.uuid4().hex))
+    session = ReaderSession(
+        ObjectStore(BUCKET, client),
+        SessionPrefix(BUCKET, uuid.uuid4().hex),
+        poll_interval=POLL_INTERVAL,
+        include_stdio_in_messages=False,
+    )
     writer = PipesCloudStorageMessageWriter(client, **options)
     with session.read_messages(handler) as params:
         with writer.open(params) as channel:
@@ -157,15 +161,14 @@ class ScriptedStore(ObjectStore):
         self._ended = False
         self._polls = 0
         self.chunks_read = 0
-        self.fetcher = ChunkFetcher(self, PREFIX, poll_interval=0.0005)
+        self.stream = ChunkStream(self, PREFIX, poll_interval=0.0005)
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
-        """Yield what the fetcher fetches; one that is stuck is stopped, so that chunks are missing."""
-        watchdog = Timer(DEADLOCK, self.fetcher.stop)
+        """Yield the chunks of the stream. A watchdog stops a stream that is stuck, so that chunks are missing."""
+        watchdog = Timer(DEADLOCK, self.stream.stop)
         watchdog.start()
-        self.fetcher.start()
         try:
-            yield from self.fetcher.chunks()
+            yield from self.stream.chunks()
         finally:
             watchdog.cancel()
 
@@ -187,7 +190,7 @@ class ScriptedStore(ObjectStore):
 
     def end_writing(self, chunk_count: int | None) -> None:
         now = time.monotonic()
-        self.fetcher.writing_ended(WritingEnded(chunk_count, drain_until=now + 0.01, deadline=now + DEADLOCK))
+        self.stream.end_writing(WritingEnded(chunk_count, drain_until=now + 0.01, deadline=now + DEADLOCK))
 
     def _is_there(self, index: int) -> bool:
         return index < len(self._appearances) and (self._ended or self._appearances[index] <= self._polls)

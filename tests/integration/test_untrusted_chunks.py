@@ -75,7 +75,7 @@ def read(storage_client: storage.Client, bucket: str, chunks: Mapping[int, list[
         pytest.param(
             {1: [OPENED, log("a")], 2: [OPENED, log("theirs")]},
             ["a"],
-            "Expected one `opened`: another session writes to the same place",
+            "Expected one `opened`: another session writes to the same prefix",
             id="another session",
         ),
         pytest.param(

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from dagster_gcf_pipes import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, CallRecord, NextStep, RetryPolicy, next_step
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
-from dagster_gcf_pipes._reader_session import SessionRecord
+from dagster_gcf_pipes._session import SessionRecord
 
 POLICY = RetryPolicy(frozenset(DEFAULT_RETRY_ON), max_attempts=4, initial_delay=2.0, max_delay=30.0, timeout=120.0)
 
 RESET = Attempt(AnsweredBy.NOBODY, error="the connection broke")
 REFUSED_CONNECTION = Attempt(AnsweredBy.NOT_SENT, error="refused the connection")
-UNTRUSTED = Attempt(AnsweredBy.NOT_SENT, error="the certificate is not trusted", permanent=True)
+UNTRUSTED = Attempt(AnsweredBy.NOT_SENT, error="the certificate is not trusted", retryable=False)
 DUPLICATE = Attempt(AnsweredBy.DUPLICATE, status=409, error_code="duplicate_call")
 BAD_REQUEST = Attempt(AnsweredBy.REFUSAL, status=400, error_code="bad_request")
 STORAGE_FORBIDDEN = Attempt(AnsweredBy.REFUSAL, status=500, error_code="storage_forbidden")

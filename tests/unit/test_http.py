@@ -62,7 +62,7 @@ def test_refuses_an_event_that_is_no_mapping(event: object) -> None:
 
 @pytest.mark.parametrize("key", BOOTSTRAP_KEYS)
 def test_refuses_an_event_with_a_key_of_pipes(key: str) -> None:
-    assert f"holds [{key!r}]" in str(error_of({key: "x"}).description)
+    assert f"has the keys [{key!r}]" in str(error_of({key: "x"}).description)
 
 
 def test_names_all_keys_of_pipes_that_the_event_has() -> None:
