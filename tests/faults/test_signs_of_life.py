@@ -79,7 +79,7 @@ def test_a_function_that_dies_fails_the_step_soon_with_all_its_stored_messages(
     result, lines = run(calling_asset(heartbeats.url, event), PipesCloudFunctionClient(bucket=bucket))
     error = step_error(result)
     assert lines == ["before"]
-    assert "The function has given no sign of life for" in error
+    assert "The function has shown no sign of life for" in error
     assert "but it did not close its Pipes session" in error
     assert duration(result) < DEAD_WITHIN
 
@@ -93,7 +93,7 @@ def test_a_function_whose_death_a_proxy_tells_fails_the_step_soon(link: FaultPro
     with link.planned(Fault(CALL, within)):
         result, lines = run(calling_asset(link.url, event), PipesCloudFunctionClient(bucket=bucket))
     assert lines == ["before"]
-    assert "The function has given no sign of life for" in step_error(result)
+    assert "The function has shown no sign of life for" in step_error(result)
     assert duration(result) < DEAD_WITHIN
 
 
@@ -145,7 +145,7 @@ def test_a_bucket_that_never_comes_back_ends_the_step_at_the_function_s_deadline
     client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url, function_timeout=5)
     with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Away(3600), EVERY)):
         result, _ = run(calling_asset(heartbeats.url, {"mode": "waits", "seconds": 1}), client)
-    assert "The function's messages could not be read and handled to their end: Cannot read gs://" in step_error(result)
+    assert "Could not read and handle all messages of the function: Cannot read gs://" in step_error(result)
 
 
 def test_a_chunk_that_takes_longer_than_one_read_may_is_read(
