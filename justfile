@@ -48,6 +48,11 @@ faults:
 test *arguments:
     {{ run }} pytest {{ parallel }} {{ arguments }}
 
+# Run some tests in this process and stop at the first failure: `just test-one tests/unit -k refuses`
+[group('check')]
+test-one +arguments:
+    {{ run }} pytest --exitfirst {{ arguments }}
+
 # Send so many hostile payloads to the function's entry point
 [group('check')]
 fuzz count="100000":

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the built wheels in a clean environment, away from the source tree, and runs the tests against them.
+# Installs the built wheels in a clean environment, away from the source tree, and runs the tests against them, with the
+# newest Python that is installed.
 set -euo pipefail
 
 uv="${UV:-uv}"
@@ -8,7 +9,8 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
 "$uv" export --quiet --locked --no-emit-workspace --all-groups --format requirements-txt --output-file "$scratch/requirements.txt"
-"$uv" venv --quiet "$scratch/venv"
+"$uv" venv --quiet --python "$("$root/scripts/find_python.sh" 3.13 3.12 3.11)" "$scratch/venv"
+"$scratch/venv/bin/python" --version
 export VIRTUAL_ENV="$scratch/venv"
 "$uv" pip install --quiet --requirements "$scratch/requirements.txt"
 "$uv" pip install --quiet --no-deps "$root"/dist/*.whl
