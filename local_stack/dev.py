@@ -3,12 +3,11 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from local_stack.emulators import free_port
-from local_stack.processes import python_command, run_process, wait_until_listening
+from local_stack.processes import ChildProcess, python_command, run_on_free_port, run_process, wait_until_listening
 from local_stack.stack import exit_on_signals, run_stack
 
 HOME = Path(__file__).parent.parent / ".local_stack"
@@ -18,24 +17,45 @@ HOME = Path(__file__).parent.parent / ".local_stack"
 def main() -> int:
     """Run until Ctrl-C or SIGTERM, then stop everything, and return 0."""
     exit_on_signals()
-    dagster_home = HOME / "dagster_home"
-    dagster_home.mkdir(parents=True, exist_ok=True)
-    command = python_command("-m", "dagster", "dev", "-m", "examples.definitions", "-h", "127.0.0.1")
-    with suppress(KeyboardInterrupt), run_stack(HOME / "lake", on_line=_show("function")) as stack:
-        port = free_port()
-        env = {**stack.environment, "DAGSTER_HOME": os.fspath(dagster_home)}
-        with run_process(
-            [*command, "-p", str(port)],
-            ready=r"Serving dagster-webserver on (http://\S+)",
-            env=env,
-            on_line=_show("dagster"),
-            stop_signal=signal.SIGINT,
-        ) as dagster:
-            wait_until_listening(port)  # it says that it serves a moment before it listens
-            print(f"\nDagster is at {dagster.ready} - press Ctrl-C to stop\n", flush=True)
-            dagster.process.wait()
+    with (
+        suppress(KeyboardInterrupt),
+        run_stack(HOME / "lake", on_line=_show("function")) as stack,
+        run_dagster(HOME / "dagster_home", stack.environment, on_line=_show("dagster")) as dagster,
+    ):
+        print(f"\nDagster is at {dagster.ready} - press Ctrl-C to stop\n", flush=True)
+        dagster.process.wait()
     print("Everything is stopped.")
     return 0
+
+
+@contextmanager
+def run_dagster(
+    home: Path, environment: Mapping[str, str], on_line: Callable[[str], None] = lambda _: None
+) -> Iterator[ChildProcess]:
+    """Run `dagster dev` with the example's definitions while the block runs.
+
+    Args:
+        home: The directory for Dagster's own storage.
+        environment: Environment variables, beside this process's own.
+        on_line: Called with each line that it prints.
+
+    Raises:
+        ProcessError: It did not start.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    command = python_command("-m", "dagster", "dev", "-m", "examples.definitions", "-h", "127.0.0.1")
+    env = {**environment, "DAGSTER_HOME": os.fspath(home)}
+    ready = r"Serving dagster-webserver on (http://\S+)"
+
+    @contextmanager
+    def run_at(port: int) -> Iterator[ChildProcess]:
+        at_port = [*command, "-p", str(port)]
+        with run_process(at_port, ready=ready, env=env, on_line=on_line, stop_signal=signal.SIGINT) as dagster:
+            wait_until_listening(port, dagster)  # it prints the line a moment before it listens
+            yield dagster
+
+    with run_on_free_port(run_at) as dagster:
+        yield dagster
 
 
 def _show(name: str) -> Callable[[str], None]:

@@ -1,16 +1,14 @@
 """The Cloud Storage emulators, and what each of them can do."""
 
 import shutil
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from local_stack.processes import ProcessError, python_command, run_process
+from local_stack.processes import python_command, run_on_free_port, run_process
 
 EMBEDDED = "gcp-storage-emulator"
 FAKE_GCS_SERVER = "fake-gcs-server"
-_PORT_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -55,29 +53,13 @@ def _run_embedded() -> Iterator[Emulator]:
 
 @contextmanager
 def _run_fake_gcs_server() -> Iterator[Emulator]:
-    with ExitStack() as stack:
-        port = _start_fake_gcs_server(stack)
-        yield Emulator(FAKE_GCS_SERVER, f"http://127.0.0.1:{port}", honours_preconditions=True)
+    with run_on_free_port(_run_fake_gcs_server_at) as emulator:
+        yield emulator
 
 
-def _start_fake_gcs_server(stack: ExitStack) -> int:
-    """Start it on a port that was free a moment ago: it does not tell which port it got when it is asked to choose."""
-    for _ in range(_PORT_TRIES - 1):
-        with suppress(ProcessError):
-            return _start_fake_gcs_server_at(free_port(), stack)
-    return _start_fake_gcs_server_at(free_port(), stack)
-
-
-def _start_fake_gcs_server_at(port: int, stack: ExitStack) -> int:
+@contextmanager
+def _run_fake_gcs_server_at(port: int) -> Iterator[Emulator]:
+    """Run it on a given port: asked to choose one, it does not print which."""
     address = ["-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
-    command = [FAKE_GCS_SERVER, "-backend", "memory", *address]
-    stack.enter_context(run_process(command, ready=r"server started at (http\S+)"))
-    return port
-
-
-def free_port() -> int:
-    """Return a port that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    with run_process([FAKE_GCS_SERVER, "-backend", "memory", *address], ready=r"server started at (http\S+)"):
+        yield Emulator(FAKE_GCS_SERVER, f"http://127.0.0.1:{port}", honours_preconditions=True)

@@ -2,19 +2,24 @@
 
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread, current_thread, main_thread
+from typing import TypeVar
+
+Server = TypeVar("Server")
 
 START_TIMEOUT = 120.0
 STOP_TIMEOUT = 10.0
 OUTPUT_TIMEOUT = 30.0
+PORT_ATTEMPTS = 5
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a request to end, a closed terminal."""
 
@@ -129,19 +134,51 @@ def python_command(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
-def wait_until_listening(port: int) -> None:
-    """Wait until something listens on a local port.
+@contextmanager
+def run_on_free_port(run: Callable[[int], AbstractContextManager[Server]]) -> Iterator[Server]:
+    """Run a server that cannot choose its port while the block runs.
+
+    Another process can take the port before the server listens. Then the server is started again on another port.
+
+    Args:
+        run: Runs the server on a given port, and raises a `ProcessError` if it does not start.
 
     Raises:
-        ProcessError: Nothing does after `START_TIMEOUT` seconds.
+        ProcessError: The server started on none of `PORT_ATTEMPTS` ports.
+    """
+    with ExitStack() as stack:
+        yield _start_on_free_port(run, stack)
+
+
+def _start_on_free_port(run: Callable[[int], AbstractContextManager[Server]], stack: ExitStack) -> Server:
+    for _ in range(PORT_ATTEMPTS - 1):
+        with suppress(ProcessError):
+            return stack.enter_context(run(_free_port()))
+    return stack.enter_context(run(_free_port()))
+
+
+def _free_port() -> int:
+    """Return a port that is free now, below those that the kernel gives to clients and to servers that ask for any."""
+    while True:
+        port = secrets.choice(range(20_000, 30_000))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def wait_until_listening(port: int, child: ChildProcess) -> None:
+    """Wait until a child process listens on a local port.
+
+    Raises:
+        ProcessError: The process has ended, or does not listen after `START_TIMEOUT` seconds.
     """
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        if time.monotonic() > deadline:
-            raise ProcessError(f"Expected something to listen on port {port}, but nothing does.")
+        if child.process.poll() is not None or time.monotonic() > deadline:
+            raise ProcessError(f"Expected the process to listen on port {port}, but it printed:\n{child.output}")
         time.sleep(0.05)
 
 

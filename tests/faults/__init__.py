@@ -48,7 +48,6 @@ from tests.faults.plan import (
     storage_forbidden,
 )
 from tests.faults.proxy import FaultProxy
-from tests.faults.upstream import refused_url
 
 __all__ = [
     "ANY",
@@ -92,7 +91,6 @@ __all__ = [
     "after",
     "first",
     "platform_error",
-    "refused_url",
     "storage_error",
     "storage_forbidden",
 ]

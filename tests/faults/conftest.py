@@ -1,5 +1,6 @@
-"""The servers that the tests of the fault proxy put behind it."""
+"""What the tests of the fault proxy put behind it."""
 
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -18,6 +19,14 @@ def upstream() -> Iterator[RecordingServer]:
         server.may_answer.set()
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def refused_url() -> Iterator[str]:
+    """A URL that refuses connections: its port is bound, so that no other process can take it, but nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture

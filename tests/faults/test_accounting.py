@@ -30,7 +30,6 @@ from tests.faults import (
     Truncate,
     after,
     first,
-    refused_url,
 )
 from tests.faults.both_ends import RETRY, TIMEOUT, RecordingServer, post, proxied_bucket
 
@@ -132,10 +131,10 @@ def test_a_fault_of_requests_strikes_before_one_of_answers(upstream: RecordingSe
 # accounting
 
 
-def test_a_fault_that_was_not_met_is_named() -> None:
+def test_a_fault_that_was_not_met_is_named(refused_url: str) -> None:
     fault = Fault(READ.of("x"), ResetBefore())
     text = re.escape(f"struck 0 of at least 1, 0 requests matched: {fault}")
-    with pytest.raises(FaultNotMetError, match=text), FaultProxy(refused_url(), [fault]):
+    with pytest.raises(FaultNotMetError, match=text), FaultProxy(refused_url, [fault]):
         pass
 
 

@@ -38,7 +38,6 @@ from tests.faults import (
     Status,
     StatusAfter,
     Truncate,
-    refused_url,
     storage_forbidden,
 )
 from tests.faults.both_ends import RETRY, TIMEOUT, RecordingServer, kinds, post, proxied_bucket, storage_bucket
@@ -110,8 +109,8 @@ def test_a_function_is_called_through_the_proxy(plain_function: FunctionServer) 
     assert [(r.kind, r.path, r.object_name) for r in proxy.requests] == [("call", "/", None)] * 2
 
 
-def test_an_upstream_that_is_not_there_is_a_reset() -> None:
-    with FaultProxy(refused_url()) as proxy, pytest.raises(requests.ConnectionError):
+def test_an_upstream_that_is_not_there_is_a_reset(refused_url: str) -> None:
+    with FaultProxy(refused_url) as proxy, pytest.raises(requests.ConnectionError):
         post(proxy.url)
     assert [r.status for r in proxy.requests] == [None]
 
@@ -121,9 +120,9 @@ def test_an_upstream_without_plain_http_is_refused() -> None:
         FaultProxy("https://somewhere")
 
 
-def test_nothing_listens_at_the_refused_url() -> None:
+def test_nothing_listens_at_the_refused_url(refused_url: str) -> None:
     with pytest.raises(requests.ConnectionError, match="Connection refused"):
-        post(refused_url())
+        post(refused_url)
 
 
 # actions

@@ -35,7 +35,6 @@ from tests.faults import (
     Status,
     StatusAfter,
     after,
-    refused_url,
     storage_forbidden,
 )
 from tests.faults.pairs import ProxiedClient
@@ -249,12 +248,11 @@ def test_a_proxy_whose_url_cannot_be_used_is_named(bucket: str, monkeypatch: pyt
 
 
 def test_a_connection_that_is_refused_on_this_machine_asks_whether_the_function_runs(
-    storage_client: storage.Client, bucket: str
+    storage_client: storage.Client, bucket: str, refused_url: str
 ) -> None:
-    url = refused_url()
-    result, lines = all_lines(url, PipesCloudFunctionClient(bucket=bucket))
+    result, lines = all_lines(refused_url, PipesCloudFunctionClient(bucket=bucket))
     error = step_error(result)
-    address = url.removeprefix("http://")
+    address = refused_url.removeprefix("http://")
     assert f"Could not connect to the function: {address} refused the connection.\nFix: Is the function running?" in error
     assert f"`functions-framework --target=main --port={address.rpartition(':')[2]}`" in error
     assert "urllib3" not in error
@@ -304,9 +302,9 @@ def test_a_server_that_speaks_no_tls_is_named(function: FunctionServer, bucket: 
 
 
 def test_a_proxy_that_cannot_be_reached_is_named(
-    function: FunctionServer, bucket: str, storage_client: storage.Client, monkeypatch: pytest.MonkeyPatch
+    bucket: str, storage_client: storage.Client, monkeypatch: pytest.MonkeyPatch, refused_url: str
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", refused_url())
+    monkeypatch.setenv("HTTPS_PROXY", refused_url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     url = "https://user:password@orders.example/?key=secret"
     result, lines = all_lines(url, SelfAuthenticating(bucket=bucket))

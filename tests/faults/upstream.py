@@ -17,13 +17,6 @@ HOP_BY_HOP: Final = frozenset(
 )
 
 
-def refused_url() -> str:
-    """Return a URL at which connections are refused: nothing listens there any more."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
-
-
 def shut_down(connection: socket.socket) -> None:
     """Shut a connection down, for the thread that waits for it."""
     with suppress(OSError):  # the other side may have gone already

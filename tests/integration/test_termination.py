@@ -1,7 +1,5 @@
 """A run of a real `dagster dev` that a user terminates, and a step that Dagster itself runs again."""
 
-import os
-import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +12,9 @@ from dagster import RetryPolicy
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator, free_port
+from local_stack.dev import run_dagster
+from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
-from local_stack.processes import python_command, run_process, wait_until_listening
 from local_stack.stack import run_stack
 from tests.conftest import FUNCTIONS
 from tests.helpers import calling_asset, run, stored_sessions, summarize, wait_until
@@ -80,19 +78,8 @@ class Dagster:
 
 @pytest.fixture
 def dagster(tmp_path: Path) -> Iterator[Dagster]:
-    home = tmp_path / "dagster_home"
-    home.mkdir()
-    command = python_command("-m", "dagster", "dev", "-m", "examples.definitions", "-h", "127.0.0.1")
-    with run_stack(tmp_path / "lake") as stack:
-        port = free_port()
-        with run_process(
-            [*command, "-p", str(port)],
-            ready=r"Serving dagster-webserver on (http://\S+)",
-            env={**stack.environment, "DAGSTER_HOME": os.fspath(home)},
-            stop_signal=signal.SIGINT,
-        ) as dev:
-            wait_until_listening(port)
-            yield Dagster(dev.ready, stack.function)
+    with run_stack(tmp_path / "lake") as stack, run_dagster(tmp_path / "dagster_home", stack.environment) as dev:
+        yield Dagster(dev.ready, stack.function)
 
 
 def test_a_run_that_a_user_terminates_is_canceled_and_its_function_stops(dagster: Dagster) -> None:
