@@ -28,7 +28,8 @@ from tests.google.logging_api import HOST as LOGGING_HOST
 from tests.google.logging_api import LoggingApi
 from tests.google.logins import CALLER, Login, Logins
 from tests.google.private_function import not_found
-from tests.helpers import bootstrap, in_background, wait_until
+from tests.sessions import bootstrap
+from tests.waiting import in_background, wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 PROJECT, REGION = "my-project", "europe-west1"

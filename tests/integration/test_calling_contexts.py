@@ -32,7 +32,7 @@ from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionReques
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.helpers import check_evaluations, step_error
+from tests.dagster_runs import check_evaluations, step_error
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from google.cloud import storage
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.helpers import summarize
 from tests.integration.test_outcomes import Caller
+from tests.sessions import summarize
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,9 @@ from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap, calling_asset, logged, run
+from tests.dagster_runs import calling_asset, logged, run
 from tests.integration import multiprocess_job
+from tests.sessions import bootstrap
 
 
 def test_two_assets_of_one_in_process_job_share_one_resource(

@@ -15,7 +15,8 @@ from google.cloud import storage
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap, stored_sessions, summarize, wait_until
+from tests.sessions import bootstrap, stored_sessions, summarize
+from tests.waiting import wait_until
 
 COUNT = "Dagster-Pipes-Chunk-Count"
 

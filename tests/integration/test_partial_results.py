@@ -21,7 +21,7 @@ from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.helpers import materializations
+from tests.dagster_runs import materializations
 
 DAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
 REGIONS_BY_DAY = MultiPartitionsDefinition({"day": DAYS, "region": StaticPartitionsDefinition(["eu", "us"])})

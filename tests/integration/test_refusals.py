@@ -16,7 +16,7 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import ProcessError
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap
+from tests.sessions import bootstrap
 
 BODIES: list[tuple[str, bytes, str]] = [
     ("no body", b"", "got 0 bytes that are not: "),

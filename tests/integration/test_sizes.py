@@ -31,7 +31,8 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.memory import memory_of_workers
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap, calling_asset, run, step_error
+from tests.dagster_runs import calling_asset, run, step_error
+from tests.sessions import bootstrap
 
 MIB = 1024 * 1024
 WORST = b"[[[[[]]]]],"

@@ -15,8 +15,8 @@ from google.cloud import storage
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap, stored_sessions
 from tests.metadata_server import run_metadata_server
+from tests.sessions import bootstrap, stored_sessions
 
 PROJECT = "functions-project"
 INSTANCE = "00f8b34f"

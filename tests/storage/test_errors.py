@@ -58,7 +58,7 @@ from tests.faults import (
     storage_forbidden,
 )
 from tests.faults.pairs import storage_client
-from tests.helpers import bootstrap
+from tests.sessions import bootstrap
 
 KEY = "some/1.json"
 CORRUPT = Status(200, b"not what was stored", (("X-Goog-Hash", "crc32c=AAAAAA==,md5=AAAAAAAAAAAAAAAAAAAAAA=="),))
