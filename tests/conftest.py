@@ -25,7 +25,7 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
 @pytest.fixture(scope="session")
 def function(emulator: Emulator) -> Iterator[FunctionServer]:
     """The function whose behaviour the event chooses."""
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url) as server:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url) as server:
         yield server
 
 

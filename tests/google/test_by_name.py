@@ -94,7 +94,7 @@ def run_deployed(function: str, emulator: Emulator, **env: str) -> Iterator[Func
 
 @pytest.fixture(scope="module")
 def deployed(emulator: Emulator) -> Iterator[FunctionServer]:
-    with run_deployed("modes", emulator, LOG_EXECUTION_ID="true") as server:
+    with run_deployed("behaviors", emulator, LOG_EXECUTION_ID="true") as server:
         yield server
 
 

@@ -60,7 +60,7 @@ class Setup:
     storage_client: storage.Client
     stack: ExitStack
 
-    def deploy(self, folder: str = "modes", *, emulator_url: str | None = None, **options: Any) -> FunctionServer:
+    def deploy(self, folder: str = "behaviors", *, emulator_url: str | None = None, **options: Any) -> FunctionServer:
         """Run a function in a process of its own behind `FUNCTION_URL`."""
         source = FUNCTIONS / folder / "main.py"
         server = run_function(source, emulator_url=emulator_url or self.emulator.url, **options)

@@ -52,7 +52,7 @@ def test_eight_runs_at_once_into_four_threads_of_one_function_do_not_mix(
         assert result.success
         return lines
 
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, threads=4) as server:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, threads=4) as server:
         tags = [f"run-{number}" for number in range(8)]
         with ThreadPoolExecutor(8) as pool:
             lines_of_runs = list(pool.map(run_one, tags, [server.url] * 8))

@@ -119,7 +119,7 @@ def test_a_function_takes_only_the_buckets_and_the_prefix_that_it_is_configured_
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
     env = {"GCF_PIPES_BUCKETS": bucket, "GCF_PIPES_KEY_PREFIX": "dagster-pipes"}
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, env=env) as function:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, env=env) as function:
         for place in (("another-bucket", "dagster-pipes/x"), (bucket, "other/x"), (bucket, "dagster-pipes/../x")):
             response = requests.post(function.url, json={"mode": "ok", **bootstrap(*place)}, timeout=30)
             assert response.status_code == 400
@@ -133,7 +133,7 @@ def test_a_function_takes_only_the_buckets_and_the_prefix_that_it_is_configured_
 def test_a_function_whose_configuration_names_nothing_does_not_start(
     emulator: Emulator, variable: str, value: str
 ) -> None:
-    main = FUNCTIONS / "modes" / "main.py"
+    main = FUNCTIONS / "behaviors" / "main.py"
     with (
         pytest.raises(ProcessError, match=f"Expected {variable} to be "),
         run_function(main, emulator_url=emulator.url, env={variable: value}),

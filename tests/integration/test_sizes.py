@@ -94,7 +94,7 @@ def guarded_bucket(emulator: Emulator) -> str:
 @pytest.fixture
 def fresh_function(emulator: Emulator, guarded_bucket: str) -> Iterator[FunctionServer]:
     env = {"GCF_PIPES_BUCKETS": guarded_bucket}
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, env=env) as function:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, env=env) as function:
         requests.post(function.url, json={"mode": "ok", **bootstrap(guarded_bucket, "warm")}, timeout=30)
         yield function
 

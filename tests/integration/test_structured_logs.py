@@ -237,7 +237,7 @@ def test_a_function_without_a_logging_set_up_logs_structured_lines_too(emulator:
     env = {"K_SERVICE": "orders", "GCE_METADATA_HOST": "127.0.0.1:9", "GOOGLE_CLOUD_PROJECT": PROJECT}
     trace_id = uuid.uuid4().hex
     headers = {"traceparent": f"00-{trace_id}-{SPAN}-01"}
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, env=env) as function:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, env=env) as function:
         requests.post(function.url, json={}, headers=headers, timeout=30)
         call(function, bucket, {"mode": "raises"}, headers=headers, run_id="run-6")
         function.child.wait_for_output("the table is broken")

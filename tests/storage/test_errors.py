@@ -247,7 +247,7 @@ def test_a_run_survives_a_download_that_is_corrupt_once(emulator: Emulator, buck
     body = {"mode": "echo", **bootstrap(bucket, "some"), "DAGSTER_PIPES_CONTEXT": params}
     with (
         FaultProxy(emulator.url, [Fault(READ, CORRUPT)]) as proxy,
-        run_function(FUNCTIONS / "modes" / "main.py", emulator_url=proxy.url) as function,
+        run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=proxy.url) as function,
     ):
         assert requests.post(function.url, json=body, timeout=30).json()["extras"] == {"rows": 3}
 
@@ -338,7 +338,7 @@ def test_a_client_without_usable_credentials_is_not_created(
 
 def test_a_function_without_credentials_says_so_and_is_not_called_again(bucket: str, tmp_path: Path) -> None:
     env = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "missing.json")}
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url="", env=env) as function:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url="", env=env) as function:
         response = requests.post(function.url, json={"mode": "ok", **bootstrap(bucket, "some")}, timeout=30)
     assert response.status_code == 500
     assert response.headers["Dagster-Pipes-Error"] == "storage_credentials"
