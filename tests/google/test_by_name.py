@@ -110,12 +110,6 @@ def cloud(google: Google, deployed: FunctionServer, bucket: str) -> Cloud:
     return Cloud(google, functions, logging, client)
 
 
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
 @pytest.mark.parametrize("function", ["orders", NAME])
 def test_a_function_is_found_by_its_name_and_called_with_a_token(
     cloud: Cloud, instance: DagsterInstance, function: str

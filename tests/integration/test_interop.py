@@ -23,6 +23,8 @@ from dagster_gcf_pipes import (
 from local_stack.functions import FunctionServer
 from tests.dagster_runs import calling_asset, logged, run
 
+pytestmark = pytest.mark.every_emulator
+
 
 def session_asset(url: str, event: dict[str, Any], injector: Any, reader: Any, **extras: Any) -> Any:
     """An asset that opens the session itself, and posts the payload itself."""

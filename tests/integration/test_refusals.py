@@ -72,6 +72,7 @@ def test_a_parameter_of_the_wrong_type_is_named(
     assert text in response.json()["error"]["message"]
 
 
+@pytest.mark.every_emulator
 def test_a_context_object_that_is_missing_is_named(function: FunctionServer, bucket: str) -> None:
     context = encode_param({"bucket": bucket, "key": "gone/context.json"})
     body = {"mode": "ok", **bootstrap(bucket, "prefix"), "DAGSTER_PIPES_CONTEXT": context}
@@ -95,6 +96,7 @@ def test_a_second_delivery_of_a_call_runs_nothing_and_gets_409(
     assert requests.post(function.url, json=another, timeout=30).json() == {"executions": 2}
 
 
+@pytest.mark.every_emulator
 def test_chunks_are_numbered_from_1_and_hold_one_message_a_line(
     function: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
@@ -108,6 +110,7 @@ def test_chunks_are_numbered_from_1_and_hold_one_message_a_line(
     assert methods == ["opened", "log", "closed"]
 
 
+@pytest.mark.every_emulator
 def test_a_prefix_in_the_root_of_the_bucket_works(
     function: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:

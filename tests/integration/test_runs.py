@@ -27,6 +27,8 @@ from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionComple
 from local_stack.functions import FunctionServer
 from tests.dagster_runs import calling_asset, logged, run
 
+pytestmark = pytest.mark.every_emulator
+
 
 def test_log_lines_arrive_with_their_levels(function: FunctionServer, client: PipesCloudFunctionClient) -> None:
     with DagsterInstance.ephemeral() as instance:
