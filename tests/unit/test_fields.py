@@ -3,10 +3,10 @@
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from dagster import ConfigurableResource, DagsterResourceFunctionError, EnvVar, asset, materialize
+from dagster import ConfigurableResource, DagsterResourceFunctionError, EnvVar, build_resources
 from pydantic import ValidationError
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
@@ -70,14 +70,8 @@ def define(**fields: Any) -> PipesCloudFunctionClient:
 
 def resolved(client: object, **arguments: Any) -> PipesCloudFunctionClient:
     """Return the resource as Dagster hands it to an asset."""
-    seen: list[PipesCloudFunctionClient] = []
-
-    @asset
-    def trivial(cloud_function: PipesCloudFunctionClient) -> None:
-        seen.append(cloud_function)
-
-    materialize([trivial], resources={"cloud_function": client}, **arguments)
-    return seen[0]
+    with build_resources({"cloud_function": client}, **arguments) as resources:
+        return cast("PipesCloudFunctionClient", resources.cloud_function)
 
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in ACCEPTED.items() for value in values])
@@ -215,6 +209,5 @@ def test_bad_env_var_fails_the_initialization(
 
 @pytest.mark.parametrize("cleanup", CLEANUPS)
 def test_cleanup_can_be_chosen_at_launch(cleanup: str) -> None:
-    config = {"bucket": "my-bucket", "cleanup": cleanup}
-    run_config = {"resources": {"cloud_function": {"config": config}}}
-    assert resolved(PipesCloudFunctionClient.configure_at_launch(), run_config=run_config).cleanup == cleanup
+    config = {"cloud_function": {"config": {"bucket": "my-bucket", "cleanup": cleanup}}}
+    assert resolved(PipesCloudFunctionClient.configure_at_launch(), resource_config=config).cleanup == cleanup
