@@ -19,7 +19,7 @@ from google.cloud import storage
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import available_emulators, run_emulator
 from local_stack.processes import run_process
-from tests.helpers import calling_asset, run
+from tests.dagster_runs import calling_asset, run
 
 ROOT = Path(__file__).parent.parent
 BUCKET = "messages"

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
@@ -15,7 +16,16 @@ from local_stack.functions import FunctionServer, run_function
 FUNCTIONS = Path(__file__).parent / "functions"
 
 
-@pytest.fixture(scope="session", params=available_emulators())
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on the preferred emulator, or on every one if it is marked so."""
+    if "emulator" in metafunc.fixturenames:
+        names = available_emulators()
+        every = metafunc.definition.get_closest_marker("every_emulator")
+        emulators, ids = (names, names) if every else (names[:1], ["emulator"])
+        metafunc.parametrize("emulator", emulators, indirect=True, scope="session", ids=ids)
+
+
+@pytest.fixture(scope="session")
 def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
     with run_emulator(request.param) as emulator, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
@@ -24,8 +34,8 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
 
 @pytest.fixture(scope="session")
 def function(emulator: Emulator) -> Iterator[FunctionServer]:
-    """The function whose behaviour the event chooses."""
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url) as server:
+    """The function whose behavior the event chooses."""
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url) as server:
         yield server
 
 
@@ -38,6 +48,20 @@ def stock_function(emulator: Emulator) -> Iterator[FunctionServer]:
 @pytest.fixture(scope="session")
 def plain_function(emulator: Emulator) -> Iterator[FunctionServer]:
     with run_function(FUNCTIONS / "plain" / "main.py", emulator_url=emulator.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def reports(emulator: Emulator) -> Iterator[FunctionServer]:
+    """The function that reports what the event says."""
+    with run_function(FUNCTIONS / "reports" / "main.py", emulator_url=emulator.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def endings(emulator: Emulator) -> Iterator[FunctionServer]:
+    """The function whose code ends in the ways that users' code does."""
+    with run_function(FUNCTIONS / "endings" / "main.py", emulator_url=emulator.url, threads=4) as server:
         yield server
 
 
@@ -59,3 +83,9 @@ def bucket(storage_client: storage.Client) -> str:
 def client(bucket: str) -> PipesCloudFunctionClient:
     """The resource with its defaults."""
     return PipesCloudFunctionClient(bucket=bucket)
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.ephemeral() as instance:
+        yield instance

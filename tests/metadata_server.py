@@ -1,42 +1,54 @@
-"""A stand-in of Google Cloud's metadata server, as much of it as an instance asks for its own facts."""
+"""A stand-in of Google Cloud's metadata server.
 
-from collections.abc import Iterator, Mapping
+Source: https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from typing import Any, TypeAlias
+
+import flask
+
+from tests.serving import serving
+
+Value: TypeAlias = str | dict[str, Any]
+
+
+def metadata_server(find: Callable[[str], Value | None]) -> flask.Flask:
+    """Serve values by their paths below `/computeMetadata/v1/`; `find` returns None for an unknown path.
+
+    Like the real one, it requires `Metadata-Flavor: Google`.
+    """
+    app = flask.Flask("metadata")
+
+    @app.before_request
+    def require_flavor() -> tuple[str, int] | None:
+        has_flavor = flask.request.headers.get("Metadata-Flavor") == "Google"
+        return None if has_flavor else ("Missing Metadata-Flavor:Google header.", 403)
+
+    @app.after_request
+    def add_flavor(response: flask.Response) -> flask.Response:
+        response.headers["Metadata-Flavor"] = "Google"
+        return response
+
+    @app.get("/")
+    def ping() -> str:
+        return "computeMetadata/\n"
+
+    @app.get("/computeMetadata/v1/<path:path>")
+    def get(path: str) -> flask.Response:
+        value = find(path)
+        if value is None:
+            return flask.Response("<!DOCTYPE html><title>Error 404 (Not Found)!!1</title>", 404)
+        return (
+            flask.Response(value, content_type="application/text") if isinstance(value, str) else flask.jsonify(value)
+        )
+
+    return app
 
 
 @contextmanager
 def run_metadata_server(values: Mapping[str, str]) -> Iterator[str]:
-    """Serve values by their paths below `/computeMetadata/v1/` while the block runs; give its host and port.
-
-    As the real one, it refuses a request without `Metadata-Flavor: Google` and tells 404 for what it does not have.
-    """
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            value = values.get(self.path.removeprefix("/computeMetadata/v1/"))
-            allowed = self.headers.get("Metadata-Flavor") == "Google"
-            self._answer(403 if not allowed else 404 if value is None else 200, value or "no such thing")
-
-        def _answer(self, status: int, text: str) -> None:
-            body = text.encode()
-            self.send_response(status)
-            self.send_header("Metadata-Flavor", "Google")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    """Serve fixed values while the block runs; yield the host and port."""
+    with serving(metadata_server(values.get)) as port:
+        yield f"127.0.0.1:{port}"

@@ -60,12 +60,6 @@ def lake(stack: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
 UseSource = Callable[[pl.DataFrame], None]
 
 

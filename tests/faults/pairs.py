@@ -24,9 +24,9 @@ from google.cloud import storage
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import run_function
+from tests.dagster_runs import calling_asset
 from tests.faults.matrix import Link
 from tests.faults.proxy import FaultProxy
-from tests.helpers import calling_asset
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions"
 STOCK_INTERVAL: Final = 0

@@ -9,11 +9,12 @@ from typing import Final
 import requests
 from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 
+from tests.dagster_runs import logged, step_error
 from tests.faults.matrix import LINES, Case
 from tests.faults.pairs import Pair, Parts
 from tests.faults.proxy import FaultProxy
 from tests.functions.record import Record
-from tests.helpers import in_background, logged, step_error, wait_until
+from tests.waiting import in_background, wait_until
 
 UNHANG_TIMEOUT: Final = 180.0
 """Seconds that a run may take to end when its fault is over: the stock reader's threads have 120 s."""

@@ -11,6 +11,7 @@ from google.cloud import storage
 
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer
+from tests.dagster_runs import calling_asset, run, step_error
 from tests.faults import (
     EVERY,
     READ,
@@ -25,7 +26,8 @@ from tests.faults import (
 )
 from tests.faults.pairs import ProxiedClient
 from tests.faults.pairs import storage_client as storage_of
-from tests.helpers import calling_asset, run, step_error, stored_sessions, summarize, wait_until
+from tests.sessions import stored_sessions, summarize
+from tests.waiting import wait_until
 
 FOR_EVER = 3600.0
 

@@ -42,6 +42,8 @@ from tests.faults import (
 )
 from tests.faults.both_ends import RETRY, TIMEOUT, RecordingServer, kinds, post, proxied_bucket, storage_bucket
 
+pytestmark = pytest.mark.every_emulator
+
 # pass-through
 
 

@@ -9,7 +9,7 @@ from local_stack.emulators import available_emulators, run_emulator
 from tests.faults.matrix import CASES, LINES, Case
 from tests.faults.pairs import OURS, Parts
 from tests.faults.running import run_case
-from tests.helpers import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

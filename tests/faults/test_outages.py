@@ -25,6 +25,7 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.memory import MIB, memory_of_workers
 from tests.conftest import FUNCTIONS
+from tests.dagster_runs import calling_asset, run
 from tests.faults import (
     EVERY,
     READ,
@@ -41,7 +42,8 @@ from tests.faults import (
 )
 from tests.faults.pairs import storage_client as storage_of
 from tests.faults.plan import STORAGE_UNAVAILABLE, Action
-from tests.helpers import bootstrap, calling_asset, run, stored_sessions, summarize, wait_until
+from tests.sessions import bootstrap, stored_sessions, summarize
+from tests.waiting import wait_until
 
 FOR_EVER = 3600.0
 MARKER = READ.of("/cancel$")

@@ -16,6 +16,8 @@ from tests.faults import (
 )
 from tests.faults.both_ends import RETRY, TIMEOUT, kinds, storage_bucket
 
+pytestmark = pytest.mark.every_emulator
+
 
 def create(url: str, content: bytes, barrier: threading.Barrier) -> int:
     with storage_bucket(url) as bucket:

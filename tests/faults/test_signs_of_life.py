@@ -13,6 +13,7 @@ from dagster_gcf_pipes._session import MAX_SILENT_HEARTBEATS
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
+from tests.dagster_runs import calling_asset, run, step_error
 from tests.faults import (
     CALL,
     EVERY,
@@ -30,7 +31,6 @@ from tests.faults import (
     after,
 )
 from tests.faults.pairs import ProxiedClient
-from tests.helpers import calling_asset, run, step_error
 
 DEAD_WITHIN = 20.0
 """Seconds of a call whose function dies after at most two, with a heartbeat each 0.5 s, on a busy machine."""

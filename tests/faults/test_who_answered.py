@@ -21,6 +21,7 @@ from dagster_gcf_pipes import (
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
+from tests.dagster_runs import calling_asset, run, step_error
 from tests.faults import (
     CALL,
     EVERY,
@@ -38,7 +39,6 @@ from tests.faults import (
     storage_forbidden,
 )
 from tests.faults.pairs import ProxiedClient
-from tests.helpers import calling_asset, run, step_error
 
 OLD_RESPONSE_TIMEOUT = 32.0
 

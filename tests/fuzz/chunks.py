@@ -6,7 +6,8 @@ from typing import Any, Final, get_args
 from dagster_pipes import Method, PipesMetadataType
 from hypothesis import strategies as st
 
-from tests.fuzz.payloads import any_text, json_values
+from tests.fuzz.payloads import json_values
+from tests.json_strategies import any_text
 
 METHODS: Final = get_args(Method)
 _NESTED: Final = [

@@ -11,22 +11,16 @@ from gcf_pipes._protocol import BOOTSTRAP_KEYS
 from hypothesis import strategies as st
 
 from tests.fuzz.oracle import PLACE, TIMEOUT_HEADER, Request
+from tests.json_strategies import any_text, json_values_of
 
 CONTEXT_KEY, MESSAGES_KEY = BOOTSTRAP_KEYS
-
-any_text = st.text(st.characters(exclude_categories=()), max_size=20)
-"""Text with every code point, lone surrogates among them."""
 
 numbers = st.one_of(
     st.integers(-5, 5),
     st.sampled_from([-(2**63), 2**64, 10**4000, -(10**4000)]),
     st.floats(),  # json.dumps writes NaN and Infinity, and json.loads reads them
 )
-json_values: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | numbers | any_text,
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(any_text, children, max_size=3),
-    max_leaves=6,
-)
+json_values = json_values_of(any_text, numbers)
 
 buckets = st.sampled_from(
     [

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionError
 from local_stack.emulators import EMBEDDED, run_emulator
+from tests.dagster_runs import calling_asset, logged, step_error
 from tests.fuzz.chunks import chain, exception, hostile_lines, line
-from tests.helpers import calling_asset, logged, step_error
 
 TIME_LIMIT: Final = 20.0
 """Seconds in which any run has ended."""

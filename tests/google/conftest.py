@@ -8,10 +8,9 @@ import pytest
 
 from tests.google.accounts import Accounts
 from tests.google.logins import CALLER, Logins
-from tests.google.metadata_server import metadata_server
 from tests.google.network import Network, run_network
 from tests.google.private_function import PrivateFunction
-from tests.google.stand_ins import iam_credentials, sts, token_endpoint
+from tests.google.stand_ins import iam_credentials, instance_metadata, sts, token_endpoint
 
 FUNCTION_HOST = "orders-abcdefghij-ew.a.run.app"
 FUNCTION_URL = f"https://{FUNCTION_HOST}"
@@ -68,4 +67,4 @@ class _LoginsOnMachine(Logins):
     def _attach(self, email: str) -> None:
         super()._attach(email)
         for host in ("metadata.google.internal", "169.254.169.254"):
-            self._network.serve(host, metadata_server(self._accounts), tls=False)
+            self._network.serve(host, instance_metadata(self._accounts), tls=False)

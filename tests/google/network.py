@@ -1,17 +1,16 @@
-"""Serves WSGI applications under the names of hosts, with certificates, to clients that go through a proxy."""
+"""A network of this machine: WSGI applications under the names of hosts, with certificates, behind a proxy."""
 
 import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import trustme
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.google.proxy import Routes, run_proxy
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -32,12 +31,9 @@ class Network:
         self._stack = stack
 
     def serve(self, host: str, app: "WSGIApplication", *, tls: bool = True) -> None:
-        """Serve an application as `https://{host}`, or as `http://{host}` without TLS, until the network ends.
-
-        A wildcard host is none: name each.
-        """
+        """Serve an application as `https://{host}`, or as `http://{host}` without TLS, until the network ends."""
         context = self._tls_context(host) if tls else None
-        self.routes.ports[host, 443 if tls else 80] = self._stack.enter_context(_serving(app, context))
+        self.routes.ports[host, 443 if tls else 80] = self._stack.enter_context(serving(app, context))
 
     def _tls_context(self, host: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -64,21 +60,3 @@ def _environment(proxy_url: str, ca_bundle: Path) -> dict[str, str]:
         **{name.lower(): value for name, value in proxies.items()},
         "REQUESTS_CA_BUNDLE": str(ca_bundle),
     }
-
-
-@contextmanager
-def _serving(app: "WSGIApplication", context: ssl.SSLContext | None) -> Iterator[int]:
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler, ssl_context=context)
-    serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="stand-in", daemon=True)
-    serving.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        serving.join()
-        server.server_close()
-
-
-class _QuietHandler(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Say nothing on stderr."""

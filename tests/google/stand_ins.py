@@ -1,4 +1,4 @@
-"""Stand-ins of the services that give tokens: the OAuth token endpoint, STS, the IAM Credentials API.
+"""Stand-ins of the services that give tokens: the OAuth token endpoint, STS, IAM Credentials, metadata server.
 
 Each is a Flask application with the requests, limits and error bodies of the real one as far as google-auth meets them.
 """
@@ -11,6 +11,7 @@ import flask
 
 from tests.google import keys
 from tests.google.accounts import Accounts, service_account_member
+from tests.metadata_server import metadata_server
 
 JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -29,7 +30,7 @@ def token_endpoint(accounts: Accounts) -> flask.Flask:
 
     Source: https://developers.google.com/identity/protocols/oauth2/service-account#httprest, errors below.
     """
-    app = counting_app("token", accounts)
+    app = _counting(flask.Flask("token"), accounts)
 
     @app.post("/token")
     def token() -> Answer:
@@ -48,7 +49,7 @@ def sts(accounts: Accounts) -> flask.Flask:
 
     Source: https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token.
     """
-    app = counting_app("sts", accounts)
+    app = _counting(flask.Flask("sts"), accounts)
 
     @app.post("/v1/token")
     def token() -> Answer:
@@ -81,7 +82,7 @@ def iam_credentials(accounts: Accounts) -> flask.Flask:
 
     Source: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateIdToken.
     """
-    app = counting_app("iam", accounts)
+    app = _counting(flask.Flask("iam"), accounts)
 
     @app.post("/v1/projects/-/serviceAccounts/<name>")
     def generate(name: str) -> Answer:
@@ -96,17 +97,39 @@ def iam_credentials(accounts: Accounts) -> flask.Flask:
     return app
 
 
-def counting_app(name: str, accounts: Accounts) -> flask.Flask:
-    """Return an application that keeps count, and answers what a test wants it to before what it would."""
-    app = flask.Flask(name)
+def instance_metadata(accounts: Accounts) -> flask.Flask:
+    """`http://metadata.google.internal` of a machine with at most one attached service account."""
+
+    def find(path: str) -> str | dict[str, Any] | None:
+        email = accounts.attached
+        if path == "project/project-id":
+            return "local-project"
+        match = re.fullmatch("instance/service-accounts/([^/]+)/(email|identity|token|)", path)
+        if email is None or match is None or match[1] not in ("default", email):
+            return None
+        match match[2]:
+            case "identity":
+                return accounts.new_id_token(email, flask.request.args["audience"])
+            case "token":
+                token = accounts.new_access_token(service_account_member(email))
+                return {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}
+            case "email":
+                return email
+        return {"aliases": ["default"], "email": email, "scopes": []}
+
+    return _counting(metadata_server(find), accounts)
+
+
+def _counting(app: flask.Flask, accounts: Accounts) -> flask.Flask:
+    """Let an application count its requests, and answer first with the statuses that a test wants."""
 
     @app.before_request
-    def count_and_strike() -> Answer | None:
+    def count() -> Answer | None:
         if flask.request.path.endswith("/allowedLocations"):
             return _api_error(404, "NOT_FOUND", "Method not found.")  # google-auth asks so in a thread of its own
-        accounts.asked[name] += 1
-        if accounts.statuses[name]:
-            status = accounts.statuses[name].pop(0)
+        accounts.asked[app.name] += 1
+        if accounts.statuses[app.name]:
+            status = accounts.statuses[app.name].pop(0)
             return _api_error(status, "UNAVAILABLE", "The service is currently unavailable.")
         return None
 

@@ -27,13 +27,13 @@ from dagster_gcf_pipes._log_query import rfc3339
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
+from tests.dagster_runs import step_error
 from tests.faults import CALL, INSTANCE_DIED, Fault, FaultProxy
 from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.functions_api import HOST as FUNCTIONS_HOST
 from tests.google.functions_api import FunctionsApi
 from tests.google.logging_api import HOST as LOGGING_HOST
 from tests.google.logging_api import LoggingApi
-from tests.helpers import step_error
 from tests.metadata_server import run_metadata_server
 
 PROJECT, REGION, SERVICE, REVISION, INSTANCE = "my-project", "europe-west1", "orders", "orders-00007-xyz", "00f8b34f"
@@ -94,7 +94,7 @@ def run_deployed(function: str, emulator: Emulator, **env: str) -> Iterator[Func
 
 @pytest.fixture(scope="module")
 def deployed(emulator: Emulator) -> Iterator[FunctionServer]:
-    with run_deployed("modes", emulator, LOG_EXECUTION_ID="true") as server:
+    with run_deployed("behaviors", emulator, LOG_EXECUTION_ID="true") as server:
         yield server
 
 
@@ -108,12 +108,6 @@ def cloud(google: Google, deployed: FunctionServer, bucket: str) -> Cloud:
     fields = google.logins.user_impersonating().fields
     client = PipesCloudFunctionClient(bucket=bucket, project=PROJECT, region=REGION, retry_delay=0.1, **fields)
     return Cloud(google, functions, logging, client)
-
-
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.mark.parametrize("function", ["orders", NAME])

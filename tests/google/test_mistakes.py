@@ -28,7 +28,8 @@ from tests.google.logging_api import HOST as LOGGING_HOST
 from tests.google.logging_api import LoggingApi
 from tests.google.logins import CALLER, Login, Logins
 from tests.google.private_function import not_found
-from tests.helpers import bootstrap, in_background, wait_until
+from tests.sessions import bootstrap
+from tests.waiting import in_background, wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 PROJECT, REGION = "my-project", "europe-west1"
@@ -59,7 +60,7 @@ class Setup:
     storage_client: storage.Client
     stack: ExitStack
 
-    def deploy(self, folder: str = "modes", *, emulator_url: str | None = None, **options: Any) -> FunctionServer:
+    def deploy(self, folder: str = "behaviors", *, emulator_url: str | None = None, **options: Any) -> FunctionServer:
         """Run a function in a process of its own behind `FUNCTION_URL`."""
         source = FUNCTIONS / folder / "main.py"
         server = run_function(source, emulator_url=emulator_url or self.emulator.url, **options)

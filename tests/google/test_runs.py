@@ -13,7 +13,7 @@ from tests.google.accounts import service_account_member
 from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.guarded_storage import GuardedStorage
 from tests.google.logins import CALLER, Login
-from tests.helpers import stored_sessions
+from tests.sessions import stored_sessions
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

@@ -16,7 +16,7 @@ from dagster import (
 )
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from tests.helpers import calling_asset
+from tests.dagster_runs import calling_asset
 
 NAMES = ("red", "green", "blue")
 

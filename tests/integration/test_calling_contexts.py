@@ -1,6 +1,5 @@
 """From which contexts of Dagster a function can be called, and what the function knows of its step."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,16 +28,8 @@ from dagster import (
 )
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionRequestError
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
-from tests.conftest import FUNCTIONS
-from tests.helpers import check_evaluations, step_error
-
-
-@pytest.fixture(scope="module")
-def reports(emulator: Emulator) -> Iterator[FunctionServer]:
-    with run_function(FUNCTIONS / "reports" / "main.py", emulator_url=emulator.url) as server:
-        yield server
+from local_stack.functions import FunctionServer
+from tests.dagster_runs import check_evaluations, step_error
 
 
 @asset(key=["lake", "orders"])

@@ -38,12 +38,6 @@ DAYS = DailyPartitionsDefinition(start_date="2024-01-01", end_date="2024-02-01")
 COLORS = StaticPartitionsDefinition(["red", "green", "blue/grün"])
 
 
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
 def loaded(context: AssetExecutionContext | OpExecutionContext, extras: Mapping[str, Any] | None = None) -> Any:
     """Return the context as the function loads it from a request, after Dagster has made that request's keys."""
     with open_pipes_session(

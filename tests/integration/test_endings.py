@@ -23,14 +23,16 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import python_command, run_process
 from tests.conftest import FUNCTIONS
+from tests.dagster_runs import calling_asset, run, step_error
 from tests.faults import CALL, Delay, Fault, FaultProxy
-from tests.helpers import bootstrap, calling_asset, run, step_error, stored_sessions, summarize, wait_until
+from tests.sessions import bootstrap, stored_sessions, summarize
+from tests.waiting import wait_until
 
 TERMINATED = """
 import os, sys
 from dagster import materialize
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from tests.helpers import calling_asset
+from tests.dagster_runs import calling_asset
 
 url, bucket, mode = sys.argv[1:]
 orders = calling_asset(url, {"mode": mode})
@@ -61,7 +63,7 @@ DRAINED = """
 import sys
 from dagster import materialize
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from tests.helpers import calling_asset
+from tests.dagster_runs import calling_asset
 
 url, bucket = sys.argv[1:]
 orders = calling_asset(url, {"mode": "writes_on", "status": 200})

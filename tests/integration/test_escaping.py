@@ -16,7 +16,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionRequestError,
 )
 from local_stack.functions import FunctionServer
-from tests.helpers import calling_asset, run, step_error
+from tests.dagster_runs import calling_asset, run, step_error
 
 NEVER_CALLED = "https://orders.invalid/"
 

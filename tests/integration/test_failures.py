@@ -7,7 +7,7 @@ from dagster import AssetCheckSpec, DagsterInstance, MetadataValue, build_asset_
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionRaisedError
 from local_stack.functions import FunctionServer
-from tests.helpers import calling_asset, check_evaluations, materializations, run, step_error
+from tests.dagster_runs import calling_asset, check_evaluations, materializations, run, step_error
 
 
 def failure_of(url: str, mode: str, client: PipesCloudFunctionClient) -> str:

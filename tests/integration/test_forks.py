@@ -1,26 +1,16 @@
 """A function that forks: the session is its parent's, and nothing hangs or is lost without an error."""
 
-from collections.abc import Iterator
-
 import pytest
 from google.cloud import storage
 
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
-from tests.conftest import FUNCTIONS
-from tests.helpers import summarize
+from local_stack.functions import FunctionServer
 from tests.integration.test_outcomes import Caller
-
-
-@pytest.fixture(scope="module")
-def function(emulator: Emulator) -> Iterator[FunctionServer]:
-    with run_function(FUNCTIONS / "endings" / "main.py", emulator_url=emulator.url, threads=4) as server:
-        yield server
+from tests.sessions import summarize
 
 
 @pytest.fixture
-def caller(function: FunctionServer, bucket: str, storage_client: storage.Client) -> Caller:
-    return Caller(function.url, bucket, storage_client)
+def caller(endings: FunctionServer, bucket: str, storage_client: storage.Client) -> Caller:
+    return Caller(endings.url, bucket, storage_client)
 
 
 @pytest.mark.parametrize("include_stdio", [False, True])

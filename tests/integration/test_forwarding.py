@@ -21,9 +21,11 @@ from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
+from tests.dagster_runs import calling_asset
 from tests.faults.plan import EVERY, UPLOAD, Fault, storage_forbidden
 from tests.faults.proxy import FaultProxy
-from tests.helpers import bootstrap, calling_asset, in_background, stored_sessions
+from tests.sessions import bootstrap, stored_sessions
+from tests.waiting import in_background
 
 COUNT = 200
 PLATFORM = {"K_SERVICE": "orders", "GCE_METADATA_HOST": "127.0.0.1:9"}  # where nothing listens

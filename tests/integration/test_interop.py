@@ -21,7 +21,9 @@ from dagster_gcf_pipes import (
     PipesCloudStorageMessageReader,
 )
 from local_stack.functions import FunctionServer
-from tests.helpers import calling_asset, logged, run
+from tests.dagster_runs import calling_asset, logged, run
+
+pytestmark = pytest.mark.every_emulator
 
 
 def session_asset(url: str, event: dict[str, Any], injector: Any, reader: Any, **extras: Any) -> Any:

@@ -23,8 +23,9 @@ from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap, calling_asset, logged, run
+from tests.dagster_runs import calling_asset, logged, run
 from tests.integration import multiprocess_job
+from tests.sessions import bootstrap
 
 
 def test_two_assets_of_one_in_process_job_share_one_resource(
@@ -51,7 +52,7 @@ def test_eight_runs_at_once_into_four_threads_of_one_function_do_not_mix(
         assert result.success
         return lines
 
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, threads=4) as server:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, threads=4) as server:
         tags = [f"run-{number}" for number in range(8)]
         with ThreadPoolExecutor(8) as pool:
             lines_of_runs = list(pool.map(run_one, tags, [server.url] * 8))

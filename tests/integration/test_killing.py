@@ -26,7 +26,9 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import python_command, run_process
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap, calling_asset, logged, step_error, stored_sessions, summarize, wait_until
+from tests.dagster_runs import calling_asset, logged, step_error
+from tests.sessions import bootstrap, stored_sessions, summarize
+from tests.waiting import wait_until
 
 SEEDS = range(int(os.environ.get("KILL_SEEDS", "5")))
 STEADY = FUNCTIONS / "steady" / "main.py"
@@ -46,7 +48,7 @@ KILLED_STEP = """
 import sys
 from dagster import materialize
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from tests.helpers import calling_asset
+from tests.dagster_runs import calling_asset
 
 url, bucket, count = sys.argv[1:]
 orders = calling_asset(url, {"count": int(count), "interval": 0.02})

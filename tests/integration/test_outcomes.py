@@ -3,7 +3,6 @@
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,18 +11,11 @@ import requests
 from gcf_pipes._protocol import MAX_CHUNK_BYTES, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 from google.cloud import storage
 
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
-from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap, stored_sessions, summarize, wait_until
+from local_stack.functions import FunctionServer
+from tests.sessions import bootstrap, stored_sessions, summarize
+from tests.waiting import wait_until
 
 COUNT = "Dagster-Pipes-Chunk-Count"
-
-
-@pytest.fixture(scope="module")
-def function(emulator: Emulator) -> Iterator[FunctionServer]:
-    with run_function(FUNCTIONS / "endings" / "main.py", emulator_url=emulator.url, threads=4) as server:
-        yield server
 
 
 class Caller:
@@ -55,8 +47,8 @@ class Caller:
 
 
 @pytest.fixture
-def caller(function: FunctionServer, bucket: str, storage_client: storage.Client) -> Caller:
-    return Caller(function.url, bucket, storage_client)
+def caller(endings: FunctionServer, bucket: str, storage_client: storage.Client) -> Caller:
+    return Caller(endings.url, bucket, storage_client)
 
 
 # -------------------------------------------------------------------------------------------------------------- status
@@ -64,7 +56,7 @@ def caller(function: FunctionServer, bucket: str, storage_client: storage.Client
 
 @pytest.mark.parametrize("status", [100 + 201, 400, 404, 429, 500, 502, 503, 504])
 def test_a_status_that_is_not_2xx_is_told_and_the_response_unchanged(
-    caller: Caller, function: FunctionServer, status: int
+    caller: Caller, endings: FunctionServer, status: int
 ) -> None:
     response = caller.call("answers", status=status, body="no rows today", include_stdio=True)
     assert (response.status_code, response.text, response.headers[COUNT]) == (status, "no rows today", "2")
@@ -72,7 +64,7 @@ def test_a_status_that_is_not_2xx_is_told_and_the_response_unchanged(
     name = "PipesResponseStatusError"
     assert caller.exception() == {"message": expected, "name": name, "stack": [], "cause": None, "context": None}
     assert summarize(caller.messages()) == ["opened", f"closed with {name}"]
-    assert name not in function.child.output
+    assert name not in endings.child.output
 
 
 def test_a_function_that_passes_on_another_one_s_refusal_has_run_itself(caller: Caller) -> None:
@@ -136,10 +128,10 @@ def test_an_exception_whose_cause_cannot_be_had_is_told(caller: Caller) -> None:
     "name", ["CancelledError", "KeyboardInterrupt", "GeneratorExit", "SystemExit", "BaseException"]
 )
 def test_what_is_no_exception_is_told_and_hurts_no_other_request(
-    caller: Caller, function: FunctionServer, bucket: str, storage_client: storage.Client, name: str
+    caller: Caller, endings: FunctionServer, bucket: str, storage_client: storage.Client, name: str
 ) -> None:
     with ThreadPoolExecutor() as pool:
-        other = Caller(function.url, bucket, storage_client)
+        other = Caller(endings.url, bucket, storage_client)
         waiting = pool.submit(lambda: other.call("waits", seconds=2))
         wait_until(lambda: len(stored_sessions(storage_client, bucket)) == 1)
         response = caller.call("raises_base", name=name)
@@ -147,7 +139,7 @@ def test_what_is_no_exception_is_told_and_hurts_no_other_request(
         assert caller.exception()["name"] == name
         assert waiting.result().json() == {"waited": True}
     assert other.exception() is None
-    assert "Worker exiting" not in function.child.output
+    assert "Worker exiting" not in endings.child.output
 
 
 @pytest.mark.parametrize("count", [1, 20, 21, 150, 1200])

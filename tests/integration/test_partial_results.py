@@ -1,6 +1,6 @@
 """What is kept of a step that fails: the events that Dagster logs of one that succeeds, for each partition."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -18,10 +18,8 @@ from dagster import (
 )
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
-from tests.conftest import FUNCTIONS
-from tests.helpers import materializations
+from local_stack.functions import FunctionServer
+from tests.dagster_runs import materializations
 
 DAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
 REGIONS_BY_DAY = MultiPartitionsDefinition({"day": DAYS, "region": StaticPartitionsDefinition(["eu", "us"])})
@@ -37,12 +35,6 @@ TWO_REGIONS = {
     "dagster/asset_partition_range_end": "2024-01-02|us",
 }
 DIMENSIONS = ("dagster/data_version", "dagster/partition/day", "dagster/partition/region")
-
-
-@pytest.fixture(scope="module")
-def reports(emulator: Emulator) -> Iterator[FunctionServer]:
-    with run_function(FUNCTIONS / "reports" / "main.py", emulator_url=emulator.url) as server:
-        yield server
 
 
 def logged_by(

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from dagster_gcf_pipes._chunk_stream import ChunkStream, WritingEnded
 from dagster_gcf_pipes._session import ReaderSession
 from local_stack.emulators import EMBEDDED, run_emulator
+from tests.json_strategies import json_texts, json_values
 
 BUCKET: Final = "properties"
 LARGE: Final = 5 * 1024 * 1024
@@ -59,22 +60,9 @@ def log(text: str) -> PipesMessage:
     return message("log", {"message": text, "level": "INFO"})
 
 
-def joined_surrogates(text: str) -> str:
-    """Join each high surrogate and the low one after it to the character they mean: JSON cannot tell the two apart."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-
-
-texts = st.text(
-    st.characters(exclude_categories=()) | st.sampled_from("\0\n\r\x85\u2028\ud800\udc00"), max_size=30
-).map(joined_surrogates)
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(texts, children, max_size=3),
-    max_leaves=5,
-)
 messages = st.one_of(
-    texts.map(log),
-    values.map(lambda value: message("report_custom_message", {"payload": value})),
+    json_texts.map(log),
+    json_values.map(lambda value: message("report_custom_message", {"payload": value})),
     st.just(message("report_custom_message", None)),
 )
 writer_options = st.fixed_dictionaries(

@@ -16,7 +16,7 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import ProcessError
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap
+from tests.sessions import bootstrap
 
 BODIES: list[tuple[str, bytes, str]] = [
     ("no body", b"", "got 0 bytes that are not: "),
@@ -72,6 +72,7 @@ def test_a_parameter_of_the_wrong_type_is_named(
     assert text in response.json()["error"]["message"]
 
 
+@pytest.mark.every_emulator
 def test_a_context_object_that_is_missing_is_named(function: FunctionServer, bucket: str) -> None:
     context = encode_param({"bucket": bucket, "key": "gone/context.json"})
     body = {"mode": "ok", **bootstrap(bucket, "prefix"), "DAGSTER_PIPES_CONTEXT": context}
@@ -95,6 +96,7 @@ def test_a_second_delivery_of_a_call_runs_nothing_and_gets_409(
     assert requests.post(function.url, json=another, timeout=30).json() == {"executions": 2}
 
 
+@pytest.mark.every_emulator
 def test_chunks_are_numbered_from_1_and_hold_one_message_a_line(
     function: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
@@ -108,6 +110,7 @@ def test_chunks_are_numbered_from_1_and_hold_one_message_a_line(
     assert methods == ["opened", "log", "closed"]
 
 
+@pytest.mark.every_emulator
 def test_a_prefix_in_the_root_of_the_bucket_works(
     function: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
@@ -119,7 +122,7 @@ def test_a_function_takes_only_the_buckets_and_the_prefix_that_it_is_configured_
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
     env = {"GCF_PIPES_BUCKETS": bucket, "GCF_PIPES_KEY_PREFIX": "dagster-pipes"}
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, env=env) as function:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, env=env) as function:
         for place in (("another-bucket", "dagster-pipes/x"), (bucket, "other/x"), (bucket, "dagster-pipes/../x")):
             response = requests.post(function.url, json={"mode": "ok", **bootstrap(*place)}, timeout=30)
             assert response.status_code == 400
@@ -133,7 +136,7 @@ def test_a_function_takes_only_the_buckets_and_the_prefix_that_it_is_configured_
 def test_a_function_whose_configuration_names_nothing_does_not_start(
     emulator: Emulator, variable: str, value: str
 ) -> None:
-    main = FUNCTIONS / "modes" / "main.py"
+    main = FUNCTIONS / "behaviors" / "main.py"
     with (
         pytest.raises(ProcessError, match=f"Expected {variable} to be "),
         run_function(main, emulator_url=emulator.url, env={variable: value}),

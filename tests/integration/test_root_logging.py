@@ -12,7 +12,7 @@ from google.cloud import storage
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap, stored_sessions
+from tests.sessions import bootstrap, stored_sessions
 
 TIMEOUT = 40
 

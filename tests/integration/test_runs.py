@@ -25,7 +25,9 @@ from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
 from local_stack.functions import FunctionServer
-from tests.helpers import calling_asset, logged, run
+from tests.dagster_runs import calling_asset, logged, run
+
+pytestmark = pytest.mark.every_emulator
 
 
 def test_log_lines_arrive_with_their_levels(function: FunctionServer, client: PipesCloudFunctionClient) -> None:

@@ -15,8 +15,8 @@ from google.cloud import storage
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.helpers import bootstrap, stored_sessions
 from tests.metadata_server import run_metadata_server
+from tests.sessions import bootstrap, stored_sessions
 
 PROJECT = "functions-project"
 INSTANCE = "00f8b34f"
@@ -237,7 +237,7 @@ def test_a_function_without_a_logging_set_up_logs_structured_lines_too(emulator:
     env = {"K_SERVICE": "orders", "GCE_METADATA_HOST": "127.0.0.1:9", "GOOGLE_CLOUD_PROJECT": PROJECT}
     trace_id = uuid.uuid4().hex
     headers = {"traceparent": f"00-{trace_id}-{SPAN}-01"}
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url=emulator.url, env=env) as function:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, env=env) as function:
         requests.post(function.url, json={}, headers=headers, timeout=30)
         call(function, bucket, {"mode": "raises"}, headers=headers, run_id="run-6")
         function.child.wait_for_output("the table is broken")

@@ -17,7 +17,9 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.stack import run_stack
 from tests.conftest import FUNCTIONS
-from tests.helpers import calling_asset, run, stored_sessions, summarize, wait_until
+from tests.dagster_runs import calling_asset, run
+from tests.sessions import stored_sessions, summarize
+from tests.waiting import wait_until
 
 STEADY = FUNCTIONS / "steady" / "main.py"
 ENDLESS_ROWS = 5_000_000

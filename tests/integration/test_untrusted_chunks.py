@@ -17,7 +17,7 @@ from dagster import (
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudStorageMessageReader
-from tests.helpers import logged, step_error
+from tests.dagster_runs import logged, step_error
 
 
 def message(method: str, params: Mapping[str, Any]) -> str:

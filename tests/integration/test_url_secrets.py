@@ -1,7 +1,6 @@
 """What is secret in a function's URL goes to the function alone."""
 
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,17 +8,9 @@ from dagster import AssetExecutionContext, DagsterInstance, MaterializeResult, a
 from dagster_shared.serdes import serialize_value
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
-from tests.conftest import FUNCTIONS
+from local_stack.functions import FunctionServer
 
 SECRETS = ("hunter1", "hunter2", "hunter3", "hunter4")
-
-
-@pytest.fixture(scope="module")
-def reports(emulator: Emulator) -> Iterator[FunctionServer]:
-    with run_function(FUNCTIONS / "reports" / "main.py", emulator_url=emulator.url) as server:
-        yield server
 
 
 def kept_of(url: str, client: PipesCloudFunctionClient, event: dict[str, Any], answers: list[Any]) -> str:

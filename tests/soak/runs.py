@@ -13,8 +13,9 @@ from typing import Any
 
 from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 
+from tests.dagster_runs import calling_asset, logged
 from tests.faults.pairs import ProxiedClient
-from tests.helpers import calling_asset, in_background, logged
+from tests.waiting import in_background
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,24 @@
-"""Servers that misbehave below HTTP."""
+"""A store at any URL, and servers that misbehave below HTTP."""
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from threading import Event, Thread
+
+from gcf_pipes._storage import ObjectStore
+
+from tests.faults.pairs import storage_client
+
+
+@contextmanager
+def store_at(url: str, bucket: str = "some-bucket") -> Iterator[ObjectStore]:
+    with closing(storage_client(url)) as client:
+        yield ObjectStore(bucket, client)
 
 
 @contextmanager
 def full_listener() -> Iterator[str]:
-    """Yield the URL of a port on which no connection is established any more: its queue is full."""
+    """Yield the URL of a port on which no connection can be established: its queue is full."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -23,19 +33,19 @@ def full_listener() -> Iterator[str]:
 
 @contextmanager
 def trickling_server(head: bytes) -> Iterator[str]:
-    """Yield the URL of a server that answers each connection with some bytes, and then one more every so often."""
-    over = Event()
+    """Yield the URL of a server that answers with some bytes, and then with one more each 0.1 s."""
+    stopped = Event()
 
     def trickle(connection: socket.socket) -> None:
         with connection, suppress(OSError):
             connection.recv(65536)
             connection.sendall(head)
-            while not over.wait(0.1):
+            while not stopped.wait(0.1):
                 connection.sendall(b"x")
 
     with _accepting(trickle) as url:
         yield url
-        over.set()
+        stopped.set()
 
 
 @contextmanager

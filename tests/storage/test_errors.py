@@ -1,21 +1,20 @@
-"""Errors of Google's libraries and of those beneath them: each comes out as ours, and says what to do."""
+"""Each error of Google's libraries and of those beneath becomes one of ours, which says what to do."""
 
 import http.client
-import http.server
 import importlib.util
 import inspect
 import json
 import os
 import ssl
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from types import ModuleType
 from typing import Any
 
+import flask
 import google.api_core.exceptions
 import google.auth.exceptions
 import pytest
@@ -57,8 +56,9 @@ from tests.faults import (
     storage_error,
     storage_forbidden,
 )
-from tests.faults.pairs import storage_client
-from tests.helpers import bootstrap
+from tests.serving import serving
+from tests.sessions import bootstrap
+from tests.storage.servers import store_at
 
 KEY = "some/1.json"
 CORRUPT = Status(200, b"not what was stored", (("X-Goog-Hash", "crc32c=AAAAAA==,md5=AAAAAAAAAAAAAAAAAAAAAA=="),))
@@ -71,14 +71,8 @@ NOT_RAISED = {
 }
 
 
-@contextmanager
-def store_at(url: str, bucket: str = "some-bucket") -> Iterator[ObjectStore]:
-    with closing(storage_client(url)) as client:
-        yield ObjectStore(bucket, client)
-
-
 def store_that_raises(error: Exception) -> ObjectStore:
-    """A store whose credentials, which google-auth asks before each request, raise an error."""
+    """A store whose credentials raise an error before each request."""
 
     class Broken(Credentials):
         def before_request(self, *args: Any) -> None:
@@ -92,7 +86,7 @@ def store_that_raises(error: Exception) -> ObjectStore:
     )
 
 
-# --------------------------------------------------------------------------------------------------- what is translated
+# ---------------------------------------------------------------------------------------------------- translated errors
 
 
 def error_classes(*modules: ModuleType) -> list[type[Exception]]:
@@ -119,20 +113,14 @@ def instance_of(cls: type[Exception]) -> Exception:
     if hasattr(error, "__dict__"):
         response = requests.Response()
         response.status_code = 400
-        attributes: dict[str, Any] = {
-            "_errors": [],
-            "_details": [],
-            "_response": None,
-            "_retryable": False,
-            "_cause": None,
-        }
-        vars(error).update(attributes, message="what it says", response=response, length=b"", expected=1)
+        fields: dict[str, Any] = {"_errors": [], "_details": [], "_response": None, "_retryable": False, "_cause": None}
+        vars(error).update(fields, message="what it says", response=response, length=b"", expected=1)
         vars(error)["partial"] = b"" if cls is http.client.IncompleteRead else 0
     return error
 
 
 @pytest.mark.parametrize("cls", LIBRARIES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
-def test_every_exception_of_every_library_comes_out_as_ours(cls: type[Exception]) -> None:
+def test_every_library_s_exception_becomes_ours(cls: type[Exception]) -> None:
     store = store_that_raises(instance_of(cls))
     with pytest.raises(PipesStorageError) as caught:
         store.list_keys("x", timeout=0.5)
@@ -140,7 +128,7 @@ def test_every_exception_of_every_library_comes_out_as_ours(cls: type[Exception]
 
 
 @pytest.mark.parametrize("retryable", [False, True])
-def test_no_token_in_an_answer_of_google_s_is_printed_with_the_error(*, retryable: bool) -> None:
+def test_a_printed_error_shows_no_token(*, retryable: bool) -> None:
     """google-auth's errors have the whole answer among their arguments, and so in what Python prints of them."""
     answer = {"id_token": "a secret", "error": "internal"}
     error = RefreshError(RefreshError("No access token in response.", answer), answer, retryable=retryable)
@@ -152,7 +140,7 @@ def test_no_token_in_an_answer_of_google_s_is_printed_with_the_error(*, retryabl
     assert "a secret" not in printed
 
 
-def test_a_200_that_is_not_of_cloud_storage_is_final(emulator: Emulator, bucket: str) -> None:
+def test_a_200_of_somebody_else_is_not_retried(emulator: Emulator, bucket: str) -> None:
     page = Status(200, b"<html>Log in to the guest network</html>", (("Content-Type", "text/html"),))
     faults = [Fault(LIST, page), Fault(UPLOAD, page)]
     with FaultProxy(emulator.url, faults) as proxy, store_at(proxy.url, bucket) as store:
@@ -166,19 +154,19 @@ def test_a_200_that_is_not_of_cloud_storage_is_final(emulator: Emulator, bucket:
     "url",
     ["http://a..b", "http://[::1", "ftp://127.0.0.1", "http://127.0.0.1:99999", "127.0.0.1:80", "http://", "http://*"],
 )
-def test_an_endpoint_that_is_no_url_is_final(url: str) -> None:
+def test_a_malformed_endpoint_is_not_retried(url: str) -> None:
     with store_at(url) as store, pytest.raises(PipesStorageRejectedError):
         store.read(KEY, max_bytes=10, timeout=5)
 
 
 @pytest.mark.parametrize("bucket", ["", "-x-", "_"])
-def test_a_name_that_no_bucket_can_have_is_final(bucket: str) -> None:
+def test_a_malformed_bucket_name_is_refused(bucket: str) -> None:
     with pytest.raises(PipesStorageRejectedError, match="Expected the name of a bucket"), store_at("http://x", bucket):
         pass
 
 
 @pytest.mark.parametrize("key", ["\ud800", "a/\udfff.json"])
-def test_a_key_that_is_no_unicode_is_final(emulator: Emulator, bucket: str, key: str) -> None:
+def test_a_key_with_lone_surrogates_is_not_retried(emulator: Emulator, bucket: str, key: str) -> None:
     """An upload sends it as JSON, which can escape it; Cloud Storage itself refuses it then."""
     with store_at(emulator.url, bucket) as store:
         for operate in (
@@ -190,26 +178,20 @@ def test_a_key_that_is_no_unicode_is_final(emulator: Emulator, bucket: str, key:
                 operate()
 
 
-def test_a_certificate_that_is_not_trusted_is_final() -> None:
+def test_an_untrusted_certificate_is_not_retried() -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        url = f"https://127.0.0.1:{server.server_port}"
-        with store_at(url) as store, pytest.raises(PipesStorageRejectedError, match="certificate"):
-            store.read(KEY, max_bytes=10, timeout=20)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with (
+        serving(flask.Flask("storage"), context) as port,
+        store_at(f"https://127.0.0.1:{port}") as store,
+        pytest.raises(PipesStorageRejectedError, match="certificate"),
+    ):
+        store.read(KEY, max_bytes=10, timeout=20)
 
 
 @pytest.mark.parametrize("code", [400, 404, 405, 409, 411, 412, 413, 416, 501])
-def test_an_answer_that_no_retry_changes_is_final(emulator: Emulator, bucket: str, code: int) -> None:
+def test_a_permanent_error_status_is_not_retried(emulator: Emulator, bucket: str, code: int) -> None:
     faults = [Fault(LIST, storage_error(code, "reason", "no"), at=EVERY)]
     with FaultProxy(emulator.url, faults) as proxy, store_at(proxy.url, bucket) as store:
         with pytest.raises(PipesStorageError) as caught:
@@ -218,11 +200,11 @@ def test_an_answer_that_no_retry_changes_is_final(emulator: Emulator, bucket: st
         assert len(proxy.requests) == 1
 
 
-# ------------------------------------------------------------------------------------------------- what is tried again
+# -------------------------------------------------------------------------------------------------------------- retries
 
 
 @pytest.mark.parametrize("action", [CORRUPT, Truncate(10), STORAGE_UNAVAILABLE], ids=repr)
-def test_a_download_that_goes_wrong_twice_is_read_as_it_is(emulator: Emulator, bucket: str, action: Any) -> None:
+def test_a_download_that_fails_twice_is_read_whole(emulator: Emulator, bucket: str, action: Any) -> None:
     """Nothing of a failed download is left in what is returned."""
     data = b"x" * 100_000
     faults = [Fault(READ, action, at={1, 2}, minimum=2)]
@@ -231,15 +213,15 @@ def test_a_download_that_goes_wrong_twice_is_read_as_it_is(emulator: Emulator, b
         assert store.read(KEY, max_bytes=len(data), timeout=20) == data
 
 
-def test_a_download_that_stays_corrupt_is_a_storage_error(emulator: Emulator, bucket: str) -> None:
+def test_a_lasting_corruption_is_a_storage_error(emulator: Emulator, bucket: str) -> None:
     with FaultProxy(emulator.url, [Fault(READ, CORRUPT, at=EVERY)]) as proxy, store_at(proxy.url, bucket) as store:
         with pytest.raises(PipesStorageError, match="within 1 s: Checksum mismatch") as caught:
             store.read(KEY, max_bytes=100, timeout=1)
         assert caught.value.transient
 
 
-def test_a_run_survives_a_download_that_is_corrupt_once(emulator: Emulator, bucket: str) -> None:
-    """As `read` does it, so do the chunk reader and the function's context loader."""
+def test_a_call_survives_a_corrupt_download(emulator: Emulator, bucket: str) -> None:
+    """The context loader reads in the same way."""
     context = decode_param(bootstrap(bucket, "some", extras={"rows": 3})["DAGSTER_PIPES_CONTEXT"])["data"]
     with store_at(emulator.url, bucket) as store:
         store.create("some/context.json", json.dumps(context).encode(), timeout=10)
@@ -247,15 +229,15 @@ def test_a_run_survives_a_download_that_is_corrupt_once(emulator: Emulator, buck
     body = {"mode": "echo", **bootstrap(bucket, "some"), "DAGSTER_PIPES_CONTEXT": params}
     with (
         FaultProxy(emulator.url, [Fault(READ, CORRUPT)]) as proxy,
-        run_function(FUNCTIONS / "modes" / "main.py", emulator_url=proxy.url) as function,
+        run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=proxy.url) as function,
     ):
         assert requests.post(function.url, json=body, timeout=30).json()["extras"] == {"rows": 3}
 
 
-# ------------------------------------------------------------------------------------------------ what is said of a 412
+# ---------------------------------------------------------------------------------------------------------------- a 412
 
 
-def test_an_object_that_may_not_be_read_exists(emulator: Emulator, bucket: str) -> None:
+def test_a_412_for_an_unreadable_object_says_that_it_exists(emulator: Emulator, bucket: str) -> None:
     faults = [
         Fault(UPLOAD, STORAGE_PRECONDITION_FAILED),
         Fault(METADATA, storage_forbidden("storage.objects.get")),
@@ -270,7 +252,7 @@ def test_an_object_that_may_not_be_read_exists(emulator: Emulator, bucket: str) 
     assert "storage.objects.create" not in str(caught.value)
 
 
-def test_an_object_that_is_deleted_meanwhile_has_existed(emulator: Emulator, bucket: str) -> None:
+def test_a_412_for_a_deleted_object_says_that_it_existed(emulator: Emulator, bucket: str) -> None:
     with (
         FaultProxy(emulator.url, [Fault(UPLOAD, STORAGE_PRECONDITION_FAILED)]) as proxy,
         store_at(proxy.url, bucket) as store,
@@ -279,7 +261,7 @@ def test_an_object_that_is_deleted_meanwhile_has_existed(emulator: Emulator, buc
         store.create(KEY, b"{}", timeout=5)
 
 
-def test_a_comparison_that_fails_for_a_moment_is_made_again(emulator: Emulator, bucket: str) -> None:
+def test_a_comparison_after_a_412_is_retried(emulator: Emulator, bucket: str) -> None:
     faults = [
         Fault(UPLOAD, STORAGE_PRECONDITION_FAILED, at=after(1)),
         Fault(METADATA, STORAGE_UNAVAILABLE, at={1, 2}, minimum=2),
@@ -291,7 +273,7 @@ def test_a_comparison_that_fails_for_a_moment_is_made_again(emulator: Emulator, 
             store.create(KEY, b"[]", timeout=10)
 
 
-def test_a_deletion_that_is_forbidden_ends_at_once(emulator: Emulator, bucket: str) -> None:
+def test_a_forbidden_deletion_ends_at_once(emulator: Emulator, bucket: str) -> None:
     faults = [Fault(DELETE, storage_forbidden("storage.objects.delete"), at=EVERY)]
     with FaultProxy(emulator.url, faults) as proxy, store_at(proxy.url, bucket) as store:
         with pytest.raises(PipesStorageForbiddenError, match="objectUser"):
@@ -307,7 +289,7 @@ def test_a_bucket_that_does_not_exist_is_named(emulator: Emulator) -> None:
 # -------------------------------------------------------------------------------------------------- credentials, client
 
 
-def test_credentials_that_google_refuses_are_told_without_their_token() -> None:
+def test_the_error_of_refused_credentials_shows_no_token() -> None:
     error = RefreshError("invalid_grant: Bad Request", {"access_token": "secret"})
     with pytest.raises(PipesCredentialsError) as caught:
         store_that_raises(error).create(KEY, b"{}", timeout=20)
@@ -317,14 +299,14 @@ def test_credentials_that_google_refuses_are_told_without_their_token() -> None:
 
 
 @pytest.mark.parametrize("error", [TransportError("away"), RefreshError("internal_failure", retryable=True)], ids=repr)
-def test_a_token_that_cannot_be_fetched_for_a_moment_is_transient(error: Exception) -> None:
+def test_a_transient_failure_to_get_a_token_is_transient(error: Exception) -> None:
     with pytest.raises(PipesStorageError) as caught:
         store_that_raises(error).create(KEY, b"{}", timeout=0.5)
     assert caught.value.transient
 
 
 @pytest.mark.parametrize("content", [None, "no JSON", "{}", '{"type": "service_account"}'])
-def test_a_client_without_usable_credentials_is_not_created(
+def test_a_client_needs_usable_credentials(
     content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key_file = tmp_path / "key.json"
@@ -336,9 +318,9 @@ def test_a_client_without_usable_credentials_is_not_created(
         create_client()
 
 
-def test_a_function_without_credentials_says_so_and_is_not_called_again(bucket: str, tmp_path: Path) -> None:
+def test_a_function_without_credentials_says_so(bucket: str, tmp_path: Path) -> None:
     env = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "missing.json")}
-    with run_function(FUNCTIONS / "modes" / "main.py", emulator_url="", env=env) as function:
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url="", env=env) as function:
         response = requests.post(function.url, json={"mode": "ok", **bootstrap(bucket, "some")}, timeout=30)
     assert response.status_code == 500
     assert response.headers["Dagster-Pipes-Error"] == "storage_credentials"
@@ -346,7 +328,7 @@ def test_a_function_without_credentials_says_so_and_is_not_called_again(bucket: 
 
 
 @pytest.mark.parametrize("create", [create_client, partial(storage.Client, "local")], ids=["ours", "the user's"])
-def test_a_client_asks_for_objects_alone_and_leaves_the_environment_as_it_is(
+def test_a_client_requests_only_objects_and_keeps_the_environment(
     emulator: Emulator, bucket: str, monkeypatch: pytest.MonkeyPatch, create: Callable[[], storage.Client]
 ) -> None:
     """google-cloud-storage 3.x asks for the bucket in the background, at first and after every 404."""

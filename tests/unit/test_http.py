@@ -12,20 +12,14 @@ import requests
 from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_REQUEST_BYTES
 from google.auth.credentials import AnonymousCredentials
 from hypothesis import given
-from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._http import MAX_ERROR_BODY, AnsweredBy, Attempt, encode_body, record_of
 from dagster_gcf_pipes._identity import Identity
+from tests.json_strategies import json_objects
 
 BOOTSTRAP = dict.fromkeys(BOOTSTRAP_KEYS, "encoded")
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
 
 
 def error_of(event: Any) -> PipesCloudFunctionRequestError:
@@ -34,7 +28,7 @@ def error_of(event: Any) -> PipesCloudFunctionRequestError:
     return caught.value
 
 
-@given(st.dictionaries(st.text(), json_values))
+@given(json_objects)
 def test_body_is_the_event_with_the_bootstrap_payload_at_its_top_level(event: dict[str, Any]) -> None:
     assert json.loads(encode_body(event, BOOTSTRAP)) == {**event, **BOOTSTRAP}
 

@@ -23,19 +23,14 @@ from gcf_pipes._params_loader import get_param
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.json_strategies import json_objects, json_values
+
 LOADS: dict[str, Callable[[PipesCloudFunctionParamsLoader], PipesParams]] = {
     DAGSTER_PIPES_CONTEXT_ENV_VAR: PipesCloudFunctionParamsLoader.load_context_params,
     DAGSTER_PIPES_MESSAGES_ENV_VAR: PipesCloudFunctionParamsLoader.load_messages_params,
 }
 DEEP = "[" * 100_000
 NOT_DECODABLE = "JSON in UTF-8, compressed with zlib and encoded with base64"
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-json_objects = st.dictionaries(st.text(), json_values, max_size=4)
 
 
 def packed(data: bytes) -> str:

@@ -18,7 +18,7 @@ def main(request: flask.Request) -> Any:
         message_writer=PipesCloudStorageMessageWriter(flush_interval=0, heartbeat_interval=0.5),
     )
     PipesContext._instance = None  # noqa: SLF001 - `open_dagster_pipes` keeps one context for the whole process
-    return MODES[event["mode"]](context, event)
+    return globals()[event["mode"]](context, event)
 
 
 def answers(context: PipesContext, event: dict[str, Any]) -> Any:
@@ -38,6 +38,3 @@ def writes_on(context: PipesContext, event: dict[str, Any]) -> Any:
 
     threading.Thread(target=write, daemon=True).start()
     return "not done", event["status"]
-
-
-MODES = {"answers": answers, "writes_on": writes_on}

@@ -37,10 +37,9 @@ HOW: dict[str, Callable[[], None]] = {
     "is killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "stops": lambda: os.kill(os.getpid(), signal.SIGSTOP),
 }
-MODES = {"waits": waits, "dies": dies}
 
 
 @pipes_function(message_writer=WRITER)
 def main(request: flask.Request, pipes: PipesContext) -> Any:
     event = request.get_json()
-    return MODES[event["mode"]](pipes, event)
+    return globals()[event["mode"]](pipes, event)

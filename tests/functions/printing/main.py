@@ -7,7 +7,6 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -174,28 +173,7 @@ def logs(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {"traceparent": pipes_traceparent()}
 
 
-MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
-    mode.__name__: mode
-    for mode in (
-        everything,
-        redirects,
-        awaits_redirection,
-        begins_while_another_redirects,
-        prints,
-        slow_prints,
-        partial_lines,
-        odd_text,
-        raises,
-        late,
-        release,
-        closes,
-        overtime,
-        logs,
-    )
-}
-
-
 @pipes_function
 def main(request: flask.Request, pipes: PipesContext) -> Any:
     event = request.get_json()
-    return MODES[event["mode"]](pipes, event)
+    return globals()[event["mode"]](pipes, event)

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -71,12 +70,7 @@ def colours(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {}
 
 
-MODES: dict[str, Callable[[PipesContext, dict[str, Any]], Any]] = {
-    mode.__name__: mode for mode in (ok, leaves_handler, floods, logs_after_the_end, colours)
-}
-
-
 @pipes_function(message_writer=WRITER)
 def main(request: flask.Request, pipes: PipesContext) -> Any:
     event = request.get_json()
-    return MODES[event["mode"]](pipes, event)
+    return globals()[event["mode"]](pipes, event)
