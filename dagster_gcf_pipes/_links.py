@@ -9,7 +9,7 @@ CONSOLE = "https://console.cloud.google.com"
 
 
 def function_console_url(name: FunctionName) -> str | None:
-    """Return the console's page of a function, or of its Cloud Run service, or None if too little is known."""
+    """Return the link to a function, or to its Cloud Run service, in the console. None if too little is known."""
     if not (name.project and name.region):
         return None
     if name.function:
@@ -21,14 +21,14 @@ def function_console_url(name: FunctionName) -> str | None:
 
 
 def logs_explorer_url(scope: LogScope, *, crashed: bool = False) -> str | None:
-    """Return a link that opens the Logs Explorer on one scope, or None if its project is not known.
+    """Return a link to an execution's entries in the Logs Explorer, or None if the project is not known.
 
-    The format is the one that the console itself writes when a query is shared: the query and the time range are
-    parameters of the path. The time range is needed: without one the Logs Explorer shows the latest hour.
+    The console uses this format when you share a query: query and time range are parameters of the path. Without a
+    time range, the Logs Explorer shows the last hour.
 
     Args:
-        scope: What to look for.
-        crashed: Whether to show as well what the platform logged of the instance, which need not bear the trace.
+        scope: The execution.
+        crashed: Whether to include the platform's warnings about the instance. They may lack the trace.
     """
     if not scope.project:
         return None

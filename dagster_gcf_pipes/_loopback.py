@@ -1,4 +1,4 @@
-"""Whether a host is this machine."""
+"""Tells whether a host is this machine."""
 
 import ipaddress
 

@@ -341,7 +341,7 @@ def a_name_as_url(setup: Setup) -> str:
     return setup.fail({"function_url": "orders"})
 
 
-@mistake("Wrong arguments", names="over plain http no ID token is sent", fix="Write https:// in its place")
+@mistake("Wrong arguments", names="No ID token is sent over plain http", fix="Fix: Write https:// instead")
 def plain_http(setup: Setup) -> str:
     return setup.fail({"function_url": FUNCTION_URL.replace("https", "http")})
 

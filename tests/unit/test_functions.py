@@ -53,7 +53,7 @@ def test_refuses_what_is_no_name(name: str) -> None:
 def test_plain_name_needs_project_and_region(project: str | None, region: str | None, missing: str) -> None:
     with pytest.raises(PipesCloudFunctionRequestError, match=f"cannot be looked up without its {missing}\\.") as caught:
         parse_function_name("orders", project=project, region=region)
-    assert "Set `project` and `region` of the resource, or give the full resource name" in str(caught.value)
+    assert "Set `project` and `region` of the resource, or pass the full resource name" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_refuses_what_is_no_url(url: str) -> None:
 @pytest.mark.parametrize("host", ["orders-abc-ew.a.run.app", "europe-west1-p.cloudfunctions.net", "a.run.app:80"])
 @pytest.mark.parametrize("path", ["", "/orders", "?a=b"])
 def test_refuses_plain_http_to_the_platform(host: str, path: str) -> None:
-    with pytest.raises(PipesCloudFunctionRequestError, match="over plain http no ID token is sent"):
+    with pytest.raises(PipesCloudFunctionRequestError, match="No ID token is sent over plain http"):
         check_url(f"http://{host}{path}")
 
 
