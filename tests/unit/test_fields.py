@@ -121,7 +121,7 @@ def test_refuses_a_service_account_that_is_none(email: str) -> None:
 
 
 def test_refuses_delegates_of_no_impersonation() -> None:
-    with pytest.raises(ValidationError, match="expected `impersonate_service_account` beside"):
+    with pytest.raises(ValidationError, match="expected `impersonate_service_account` with"):
         define(impersonation_delegates=EMAILS)
 
 
