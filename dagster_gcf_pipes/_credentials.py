@@ -1,7 +1,7 @@
-"""Finds credentials, puts an impersonation on top of them, and makes of any kind what gives ID tokens.
+"""Finds credentials, impersonates service accounts, and creates the credentials for ID tokens.
 
-Which kinds can: https://cloud.google.com/docs/authentication/get-id-token. An ID token for a function names a service
-account; a person's credentials, and a workload's from another cloud, have none unless they impersonate one.
+An ID token for a function belongs to a service account. A person, or a workload of another cloud, has to impersonate
+one. Source: https://cloud.google.com/docs/authentication/get-id-token.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from google.auth.transport import Request
 
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
-TOKEN_ENDPOINT: Final = "https://oauth2.googleapis.com/token"  # noqa: S105 - it is no password
-"""What every service account's key file names. Source: https://developers.google.com/identity/protocols/oauth2."""
+TOKEN_ENDPOINT: Final = "https://oauth2.googleapis.com/token"  # noqa: S105 - not a password
+"""The endpoint in the key file of every service account. Source: https://developers.google.com/identity/protocols/oauth2."""
 REQUEST_TIMEOUT: Final = 20.0
-"""Seconds for which one request for credentials may wait; google-auth's own default is 120."""
+"""The timeout of one request for credentials, in seconds. google-auth's default is 120."""
 _IMPERSONATION_KEYS: Final = ("service_account_impersonation_url", "service_account_impersonation")
 
 
 def create_request() -> "Request":
-    """Create what google-auth makes its requests with."""
-    from google.auth.transport.requests import Request  # noqa: PLC0415 - importing the package imports no Google library
+    """Create google-auth's transport, with `REQUEST_TIMEOUT`."""
+    from google.auth.transport.requests import Request  # noqa: PLC0415 - keep Google imports lazy
 
     class BoundedRequest(Request):
         def __call__(self, url: str, *arguments: Any, **options: Any) -> Any:
@@ -33,10 +33,10 @@ def create_request() -> "Request":
 
 
 def find_default_credentials() -> "Credentials":
-    """Return the credentials of the environment, the first that are found.
+    """Return the first credentials that the environment has.
 
-    The order: the file that `GOOGLE_APPLICATION_CREDENTIALS` names, `gcloud auth application-default login`, the
-    service account that is attached to the machine.
+    The order: the file in `GOOGLE_APPLICATION_CREDENTIALS`, `gcloud auth application-default login`, the service
+    account attached to the machine.
     Source: https://cloud.google.com/docs/authentication/application-default-credentials.
     """
     import google.auth  # noqa: PLC0415 - as above
@@ -46,9 +46,9 @@ def find_default_credentials() -> "Credentials":
 
 
 def impersonate(source: "Credentials", service_account: str, delegates: Sequence[str]) -> "Credentials":
-    """Return credentials of a service account, which the source may impersonate through a chain of delegates.
+    """Return credentials of a service account that the source impersonates, through a chain of delegates.
 
-    google-auth passes the delegates on as they are, and the API takes resource names alone.
+    google-auth passes the delegates on unchanged, and the API accepts only resource names.
     Source: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateIdToken.
     """
     from google.auth import impersonated_credentials  # noqa: PLC0415 - as above
@@ -61,13 +61,13 @@ def impersonate(source: "Credentials", service_account: str, delegates: Sequence
     )
 
 
-def id_token_credentials(credentials: "Credentials", audience: str, request: "Request") -> "Credentials | None":
-    """Return credentials whose token is an ID token for an audience, or None if there is no way to them.
+def create_id_token_credentials(credentials: "Credentials", audience: str, request: "Request") -> "Credentials | None":
+    """Create credentials whose token is an ID token for an audience, or return None if that is not possible.
 
     Args:
-        credentials: Of any kind; ones that give ID tokens already are returned for this audience.
-        audience: Whom the tokens are for.
-        request: For the metadata server, which is asked for the email of the attached service account.
+        credentials: Credentials of any kind. ID token credentials are copied for the audience.
+        audience: The audience of the tokens.
+        request: Asks the metadata server for the email of the attached service account.
     """
     from google.auth import compute_engine, external_account, impersonated_credentials  # noqa: PLC0415 - as above
     from google.oauth2 import service_account  # noqa: PLC0415
@@ -93,9 +93,9 @@ def id_token_credentials(credentials: "Credentials", audience: str, request: "Re
 
 
 def _without_impersonation(credentials: "ExternalCredentials") -> "ExternalCredentials":
-    """Return the workload's own credentials: they are what may ask for the service account's ID tokens.
+    """Return the workload's own credentials, because they may request the service account's ID tokens.
 
-    `roles/iam.workloadIdentityUser` lets the workload do so; the service account itself mostly may not.
+    `roles/iam.workloadIdentityUser` allows the workload to do so. The service account itself usually may not.
     """
     info = {key: value for key, value in credentials.info.items() if key not in _IMPERSONATION_KEYS}
     source: ExternalCredentials = type(credentials).from_info(info, scopes=SCOPES)
@@ -103,7 +103,7 @@ def _without_impersonation(credentials: "ExternalCredentials") -> "ExternalCrede
 
 
 def describe(credentials: "Credentials") -> str:
-    """Say whose credentials these are, and of which kind."""
+    """Describe whose credentials these are, and of which kind."""
     from google.auth import compute_engine, external_account, impersonated_credentials  # noqa: PLC0415 - as above
     from google.oauth2 import credentials as user  # noqa: PLC0415
     from google.oauth2 import service_account  # noqa: PLC0415
@@ -114,7 +114,7 @@ def describe(credentials: "Credentials") -> str:
     if isinstance(credentials, external_account.Credentials):
         return f"the service account {email}, by workload identity federation" if email else "a federated workload"
     if isinstance(credentials, compute_engine.Credentials):
-        return "the service account that is attached to this machine (metadata server)"
+        return "the service account attached to this machine (metadata server)"
     if isinstance(credentials, service_account.Credentials):
         return f"the service account {email} (key file)"
     if isinstance(credentials, user.Credentials):

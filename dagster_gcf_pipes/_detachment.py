@@ -1,4 +1,4 @@
-"""Keeps requests, with the tokens in their headers, out of what outlives a call: its response, and its errors."""
+"""Removes requests from responses and errors, because their headers hold tokens."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -10,12 +10,12 @@ from dagster_gcf_pipes._functions import redacted
 
 
 def detached(response: requests.Response) -> requests.Response:
-    """Return a copy of a response that holds what the server sent, and can be pickled.
+    """Return a copy of a response that can be pickled and holds only what the server sent.
 
-    Its `request` has the method and the URL alone. Both have the URL without user, password and query. It has no
-    `history`, no `connection` and no `raw`: its content has been read.
+    Its `request` has only the method and the URL. All URLs are without user, password and query. The content has been
+    read, and there is no `history`, `connection` or `raw`.
     """
-    independent = copy(response)  # as pickling does it: the content is read, and connections are left behind
+    independent = copy(response)  # like pickling, this reads the content and drops the connection
     independent.url = redacted(response.url)
     independent.history = []
     independent.request = requests.PreparedRequest()
@@ -26,9 +26,9 @@ def detached(response: requests.Response) -> requests.Response:
 
 
 def detach_requests(error: BaseException) -> None:
-    """Take requests, and responses that lead to one, out of an error and those that are chained to it.
+    """Remove requests and responses from an error and all errors chained to it.
 
-    google-auth puts whole answers into the arguments of its errors, tokens and all: of these the texts stay.
+    google-auth also puts whole answers, including tokens, into the arguments of its errors. Only texts stay there.
     """
     for each in _chain(error):
         for name, value in vars(each).items():
@@ -39,7 +39,7 @@ def detach_requests(error: BaseException) -> None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Return an error, its causes and contexts, and the errors in their arguments, each once."""
+    """Return an error, and all errors in its chain and arguments, each once."""
     found: dict[int, BaseException] = {}
     waiting: list[object] = [error]
     while waiting:

@@ -52,6 +52,9 @@ class FunctionName:
         return f"projects/{self.project}/locations/{self.region}/functions/{self.function}"
 
 
+UNKNOWN_FUNCTION: Final = FunctionName()
+
+
 def parse_function_name(name: str, *, project: str | None = None, region: str | None = None) -> FunctionName:
     """Parse a function's name.
 

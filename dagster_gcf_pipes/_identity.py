@@ -1,12 +1,13 @@
-"""The identity with which Dagster calls: its credentials, found once, and its ID tokens, one for each audience."""
+"""The identity that calls functions: its credentials, loaded once, and its ID tokens, one for each audience."""
 
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster_gcf_pipes._credentials import create_request, describe, id_token_credentials, impersonate
+from dagster_gcf_pipes._credentials import create_id_token_credentials, create_request, describe, impersonate
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
-from dagster_gcf_pipes._google_auth_errors import WAYS_TO_AN_IDENTITY, translated_errors, with_retries
+from dagster_gcf_pipes._fixes import CREDENTIALS_FIX
+from dagster_gcf_pipes._google_auth_errors import translated_errors, with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
 
-DEFAULT_RETRY_TIMEOUT: Final = 20.0
+TOKEN_DEADLINE: Final = 20.0
+"""Seconds for which a request to Google is retried after transient errors."""
 
 
 @dataclass(frozen=True)
@@ -22,33 +24,33 @@ class IdToken:
     """An ID token.
 
     Attributes:
-        value: The token; a secret, which is why it is not in the repr.
-        email: The email of the account that it names.
+        value: The token. It is a secret, so it is not in the repr.
+        email: The email of its account, or None if it does not contain one.
     """
 
     value: str = field(repr=False)
-    email: str
+    email: str | None
 
 
 class Identity:
-    """The identity with which a resource calls functions. Several steps of a process may use it at the same time.
+    """The identity that a resource calls functions with. Thread-safe.
 
     Args:
-        find: Finds the credentials; called once, when they are first needed.
-        service_account: The service account that they impersonate, or None.
-        delegates: Service accounts through which they do.
-        retry_timeout: Seconds for which a question to Google is repeated that meets a passing fault.
+        load_credentials: Returns the credentials. Called once, when they are first needed.
+        service_account: The service account to impersonate, or None.
+        delegates: The service accounts between the credentials and the impersonated account.
+        retry_timeout: How long to retry a request to Google after transient errors, in seconds.
     """
 
     def __init__(
         self,
-        find: "Callable[[], Credentials]",
+        load_credentials: "Callable[[], Credentials]",
         *,
         service_account: str | None = None,
         delegates: "Sequence[str]" = (),
-        retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
+        retry_timeout: float = TOKEN_DEADLINE,
     ) -> None:
-        self._find = find
+        self._load_credentials = load_credentials
         self._service_account = service_account
         self._delegates = delegates
         self._retry_timeout = retry_timeout
@@ -56,47 +58,47 @@ class Identity:
         self._found: Credentials | None = None
         self._description = ""
         self._not_found: Exception | None = None
-        self._makers: dict[str, Credentials | None] = {}
+        self._by_audience: dict[str, Credentials | None] = {}
 
     def describe(self) -> str:
-        """Say who this is."""
+        """Describe the identity."""
         return self._description if self._credentials() else f"a process without Google credentials ({self._not_found})"
 
     def credentials(self) -> "Credentials":
         """Return the credentials.
 
         Raises:
-            PipesCloudFunctionIdentityError: There are none, or Google refused them.
+            PipesCloudFunctionIdentityError: There are none, or Google rejected them.
         """
         if credentials := self._credentials():
             return credentials
         raise PipesCloudFunctionIdentityError(
-            f"Expected Google credentials, found none: {self._not_found} {WAYS_TO_AN_IDENTITY}", allow_retries=False
+            f"Expected Google credentials, found none: {self._not_found}\nFix: {CREDENTIALS_FIX}", allow_retries=False
         ) from self._not_found
 
     def id_token(self, audience: str, *, refused: str | None = None) -> IdToken | None:
-        """Return an ID token that is valid for some minutes at least, or None if this identity cannot have one.
+        """Return an ID token, or None if this identity cannot create one.
 
-        google-auth holds a token for expired 3 minutes and 45 seconds before it does.
+        google-auth renews a token 3 minutes and 45 seconds before it expires.
 
         Args:
-            audience: Whom the token is for.
-            refused: A token that was refused, and is not to be returned again.
+            audience: The audience of the token.
+            refused: A token that the platform refused, so do not return it again.
 
         Raises:
-            PipesCloudFunctionIdentityError: Google gave none.
+            PipesCloudFunctionIdentityError: Google issued no token.
         """
         with self._lock:
-            if (maker := self._maker(audience)) is None:
+            if (credentials := self._id_token_credentials(audience)) is None:
                 return None
-            if not maker.valid or maker.token == refused:
+            if not credentials.valid or credentials.token == refused:
                 with translated_errors(self.describe()):
-                    self._retrying(maker.refresh)(create_request())
-            token = str(maker.token)
+                    self._with_retries(credentials.refresh)(create_request())
+            token = str(credentials.token)
             return IdToken(token, _email(token))
 
     def _credentials(self) -> "Credentials | None":
-        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - the package imports no Google library
+        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - keep Google imports lazy
 
         with self._lock:
             if self._found is None and self._not_found is None:
@@ -109,32 +111,32 @@ class Identity:
     def _find_credentials(self) -> None:
         from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - as in _credentials
 
-        with translated_errors("whom this environment has", unless=DefaultCredentialsError):
-            found = self._find()
+        with translated_errors("the identity of this environment", unless=DefaultCredentialsError):
+            found = self._load_credentials()
         self._description = describe(found)
         if self._service_account:
             self._description = f"the service account {self._service_account}, impersonated by {self._description}"
             found = impersonate(found, self._service_account, self._delegates)
         self._found = found
 
-    def _maker(self, audience: str) -> "Credentials | None":
-        """Return what makes the tokens for an audience, each as long as the last one is valid."""
-        if audience not in self._makers:
+    def _id_token_credentials(self, audience: str) -> "Credentials | None":
+        if audience not in self._by_audience:
             credentials = self._credentials()
-            make = self._retrying(id_token_credentials)
+            create = self._with_retries(create_id_token_credentials)
             with translated_errors(self.describe()):
-                self._makers[audience] = credentials and make(credentials, audience, create_request())
-        return self._makers[audience]
+                self._by_audience[audience] = credentials and create(credentials, audience, create_request())
+        return self._by_audience[audience]
 
-    def _retrying(self, ask: "Callable[..., Any]") -> "Callable[..., Any]":
-        return with_retries(ask, timeout=self._retry_timeout)
+    def _with_retries(self, function: "Callable[..., Any]") -> "Callable[..., Any]":
+        return with_retries(function, timeout=self._retry_timeout)
 
 
-def _email(token: str) -> str:
+def _email(token: str) -> str | None:
     from google.auth import jwt  # noqa: PLC0415 - as in _credentials
 
     try:
         claims = jwt.decode(token, verify=False)
     except ValueError:
-        claims = {}  # credentials of the user's own may have tokens of another form
-    return str(claims.get("email", "an account that it does not name"))
+        return None  # a user's own credentials may have tokens in another format
+    email = claims.get("email")
+    return str(email) if email else None

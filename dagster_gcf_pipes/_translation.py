@@ -1,4 +1,4 @@
-"""Lets no error but ours, and no token, escape from a run."""
+"""Translates the errors that leave a run into ours, and removes tokens from them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from dagster_gcf_pipes._errors import (
     PipesCloudFunctionError,
     PipesCloudFunctionIdentityError,
 )
-from dagster_gcf_pipes._google_auth_errors import WAYS_TO_AN_IDENTITY
+from dagster_gcf_pipes._fixes import CREDENTIALS_FIX
 
 
 @contextmanager
 def only_our_errors() -> Iterator[None]:
-    """Translate what a step of a run raises, in the block or in the function that this decorates.
+    """Translate errors of the block, or of the decorated function.
 
     Raises:
-        PipesCloudFunctionError: In place of an error of Cloud Storage, or of google-auth.
+        PipesCloudFunctionError: Cloud Storage or google-auth failed.
     """
     try:
         yield
@@ -31,13 +31,13 @@ def only_our_errors() -> Iterator[None]:
 
 
 def _translate(error: Exception) -> PipesCloudFunctionError | None:
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - importing the package imports no Google library
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - keep Google imports lazy
 
     if isinstance(error, PipesStorageError):
         return PipesCloudFunctionBucketError(str(error), allow_retries=error.transient)
     if isinstance(error, GoogleAuthError):
         text = " ".join(map(str, error.args)).rstrip(".")
         return PipesCloudFunctionIdentityError(
-            f"Expected Google credentials that work, got: {text}. {WAYS_TO_AN_IDENTITY}", allow_retries=False
+            f"Expected valid Google credentials, got: {text}.\nFix: {CREDENTIALS_FIX}", allow_retries=False
         )
     return None

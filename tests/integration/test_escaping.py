@@ -103,7 +103,7 @@ class ClientWithoutCredentials(PipesCloudFunctionClient):
 def test_a_storage_client_without_credentials_fails_with_the_ways_to_some(bucket: str) -> None:
     error = error_of(ClientWithoutCredentials(bucket=bucket))
     assert isinstance(error, PipesCloudFunctionIdentityError)
-    assert "Expected Google credentials that work, got: Your default credentials were not found. Either set" in str(
+    assert "Expected valid Google credentials, got: Your default credentials were not found.\nFix: Set" in str(
         error.description
     )
 
