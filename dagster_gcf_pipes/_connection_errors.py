@@ -49,11 +49,25 @@ def describe_connection_error(error: Exception, url: str, timeout: tuple[float, 
         url: The URL that was called.
         timeout: The connect and read timeouts, in seconds.
     """
-    causes = list(_causes(error))
+    causes = list(error_chain(error))
     for describe in (_trust_problem, _proxy_problem, _url_problem, _tls_problem, _host_problem):
         if problem := describe(causes, url):
             return problem
     return ConnectionProblem(_other(error, causes, timeout), _CHECK_URL)
+
+
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and the errors that it wraps in `args`, in `reason` (urllib3) or in the chain, each once."""
+    seen: set[int] = set()
+    queue: list[BaseException] = [error]
+    while queue:
+        current = queue.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
+        queue += [each for each in inner if isinstance(each, BaseException)]
 
 
 def _trust_problem(causes: list[BaseException], _: str) -> ConnectionProblem | None:
@@ -127,20 +141,6 @@ def _innermost_os_error(causes: list[BaseException]) -> str:
 
 def _find(causes: list[BaseException], kind: type[Cause]) -> Cause | None:
     return next((cause for cause in causes if isinstance(cause, kind)), None)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and the errors that it wraps in `args`, in `reason` (urllib3) or in the chain, each once."""
-    seen: set[int] = set()
-    queue: list[BaseException] = [error]
-    while queue:
-        current = queue.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inner = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
-        queue += [each for each in inner if isinstance(each, BaseException)]
 
 
 def _host(url: str) -> str:

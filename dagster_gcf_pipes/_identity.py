@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dagster_gcf_pipes._credentials import create_id_token_credentials, create_request, describe, impersonate
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._fixes import CREDENTIALS_FIX
-from dagster_gcf_pipes._google_auth_errors import translated_errors, with_retries
+from dagster_gcf_pipes._google_errors import translated_errors, with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,14 +1,62 @@
-"""Translates the errors of google-auth, and retries the transient ones."""
+"""Translates the errors of Google's libraries into ours, without tokens, and retries the transient ones."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import requests
+from gcf_pipes import PipesStorageError
 from gcf_pipes._storage import AUTH_ERROR_STATUS, TRANSIENT_STATUSES
 
-from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
-from dagster_gcf_pipes._fixes import google_error_fix
+from dagster_gcf_pipes._connection_errors import error_chain
+from dagster_gcf_pipes._errors import (
+    PipesCloudFunctionBucketError,
+    PipesCloudFunctionError,
+    PipesCloudFunctionIdentityError,
+)
+from dagster_gcf_pipes._fixes import CREDENTIALS_FIX, google_error_fix
+
+
+@contextmanager
+def only_our_errors() -> Iterator[None]:
+    """Translate errors of the block, or of the decorated function.
+
+    Raises:
+        PipesCloudFunctionError: Cloud Storage or google-auth failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        detach_requests(error)
+        if translated := _translate(error):
+            raise translated from error
+        raise
+
+
+def _translate(error: Exception) -> PipesCloudFunctionError | None:
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - keep Google imports lazy
+
+    if isinstance(error, PipesStorageError):
+        return PipesCloudFunctionBucketError(str(error), allow_retries=error.transient)
+    if isinstance(error, GoogleAuthError):
+        text = _error_text(error).rstrip(".")
+        return PipesCloudFunctionIdentityError(
+            f"Expected valid Google credentials, got: {text}.\nFix: {CREDENTIALS_FIX}", allow_retries=False
+        )
+    return None
+
+
+def detach_requests(error: BaseException) -> None:
+    """Remove requests and responses from an error and all errors chained to it.
+
+    google-auth also puts whole answers, including tokens, into the arguments of its errors. Only texts stay there.
+    """
+    for each in list(error_chain(error)):
+        for name, value in vars(each).items():
+            if isinstance(value, requests.PreparedRequest | requests.Response):
+                setattr(each, name, None)
+        if type(each).__module__.startswith("google.auth."):
+            each.args = tuple(argument for argument in each.args if isinstance(argument, str | Exception))
 
 
 @contextmanager
