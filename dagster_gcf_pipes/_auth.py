@@ -9,10 +9,10 @@ from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
 from requests.auth import AuthBase
 from requests.utils import rewind_body
 
+from dagster_gcf_pipes._credentials import Identity, IdToken
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._fixes import UNAUTHORIZED, CallerIdentity, access_fix, missing_token_error
 from dagster_gcf_pipes._functions import UNKNOWN_FUNCTION, FunctionName
-from dagster_gcf_pipes._identity import Identity, IdToken
 from dagster_gcf_pipes._loopback import is_loopback
 
 _HOST_WITH_NAME_IN_PATH: Final = ".cloudfunctions.net"

@@ -1,11 +1,17 @@
-"""Finds credentials, impersonates service accounts, and creates the credentials for ID tokens.
+"""The identity that calls functions: loads its credentials once, and creates its ID tokens, one for each audience.
 
 An ID token for a function belongs to a service account. A person, or a workload of another cloud, has to impersonate
 one. Source: https://cloud.google.com/docs/authentication/get-id-token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
+
+from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
+from dagster_gcf_pipes._fixes import CREDENTIALS_FIX
+from dagster_gcf_pipes._google_errors import translated_errors, with_retries
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -17,12 +23,143 @@ TOKEN_ENDPOINT: Final = "https://oauth2.googleapis.com/token"  # noqa: S105 - no
 """The endpoint in the key file of every service account. Source: https://developers.google.com/identity/protocols/oauth2."""
 REQUEST_TIMEOUT: Final = 20.0
 """The timeout of one request for credentials, in seconds. google-auth's default is 120."""
+TOKEN_DEADLINE: Final = 20.0
+"""Seconds for which a request to Google is retried after transient errors."""
 _IMPERSONATION_KEYS: Final = ("service_account_impersonation_url", "service_account_impersonation")
+
+
+@dataclass(frozen=True)
+class IdToken:
+    """An ID token.
+
+    Attributes:
+        value: The token. It is a secret, so it is not in the repr.
+        email: The email of its account, or None if it does not contain one.
+    """
+
+    value: str = field(repr=False)
+    email: str | None
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """The credentials and their description, or the error that says why there are none."""
+
+    credentials: "Credentials | None"
+    description: str
+    error: Exception | None = None
+
+
+class Identity:
+    """The identity that a resource calls functions with. Thread-safe.
+
+    Args:
+        load_credentials: Returns the credentials. Called once, when they are first needed.
+        service_account: The service account to impersonate, or None.
+        delegates: The service accounts between the credentials and the impersonated account.
+        retry_timeout: How long to retry a request to Google after transient errors, in seconds.
+    """
+
+    def __init__(
+        self,
+        load_credentials: "Callable[[], Credentials]",
+        *,
+        service_account: str | None = None,
+        delegates: Sequence[str] = (),
+        retry_timeout: float = TOKEN_DEADLINE,
+    ) -> None:
+        self._load_credentials = load_credentials
+        self._service_account = service_account
+        self._delegates = delegates
+        self._retry_timeout = retry_timeout
+        self._lock = RLock()
+        self._loaded: _Loaded | None = None
+        self._by_audience: dict[str, Credentials | None] = {}
+
+    def describe(self) -> str:
+        """Describe the identity."""
+        return self._get().description
+
+    def credentials(self) -> "Credentials":
+        """Return the credentials.
+
+        Raises:
+            PipesCloudFunctionIdentityError: There are none, or Google rejected them.
+        """
+        loaded = self._get()
+        if loaded.credentials:
+            return loaded.credentials
+        raise PipesCloudFunctionIdentityError(
+            f"Expected Google credentials, found none: {loaded.error}\nFix: {CREDENTIALS_FIX}", allow_retries=False
+        ) from loaded.error
+
+    def id_token(self, audience: str, *, refused: str | None = None) -> IdToken | None:
+        """Return an ID token, or None if this identity cannot create one.
+
+        google-auth renews a token 3 minutes and 45 seconds before it expires.
+
+        Args:
+            audience: The audience of the token.
+            refused: A token that the platform refused, so do not return it again.
+
+        Raises:
+            PipesCloudFunctionIdentityError: Google issued no token.
+        """
+        with self._lock:
+            if (credentials := self._id_token_credentials(audience)) is None:
+                return None
+            if not credentials.valid or credentials.token == refused:
+                with translated_errors(self.describe()):
+                    self._with_retries(credentials.refresh)(create_request())
+            token = str(credentials.token)
+            return IdToken(token, _email(token))
+
+    def _get(self) -> _Loaded:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    def _load(self) -> _Loaded:
+        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - keep Google imports lazy
+
+        try:
+            with translated_errors("the identity of this environment", unless=DefaultCredentialsError):
+                credentials = self._load_credentials()
+        except DefaultCredentialsError as error:
+            return _Loaded(None, f"a process without Google credentials ({error})", error)
+        description = describe(credentials)
+        if self._service_account:
+            description = f"the service account {self._service_account}, impersonated by {description}"
+            credentials = impersonate(credentials, self._service_account, self._delegates)
+        return _Loaded(credentials, description)
+
+    def _id_token_credentials(self, audience: str) -> "Credentials | None":
+        if audience not in self._by_audience:
+            credentials = self._get().credentials
+            create = self._with_retries(create_id_token_credentials)
+            with translated_errors(self.describe()):
+                self._by_audience[audience] = credentials and create(credentials, audience, create_request())
+        return self._by_audience[audience]
+
+    def _with_retries(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return with_retries(function, timeout=self._retry_timeout)
+
+
+def _email(token: str) -> str | None:
+    from google.auth import jwt  # noqa: PLC0415 - as above
+
+    try:
+        claims = jwt.decode(token, verify=False)
+    except ValueError:
+        return None  # a user's own credentials may have tokens in another format
+    email = claims.get("email")
+    return str(email) if email else None
 
 
 def create_request() -> "Request":
     """Create google-auth's transport, with `REQUEST_TIMEOUT`."""
-    from google.auth.transport.requests import Request  # noqa: PLC0415 - keep Google imports lazy
+    from google.auth.transport.requests import Request  # noqa: PLC0415 - as above
 
     class BoundedRequest(Request):
         def __call__(self, url: str, *arguments: Any, **options: Any) -> Any:

@@ -20,8 +20,8 @@ from dagster_gcf_pipes import (
 )
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._auth import FunctionAuth
+from dagster_gcf_pipes._credentials import Identity
 from dagster_gcf_pipes._http import create_http_session, post
-from dagster_gcf_pipes._identity import Identity
 from dagster_gcf_pipes._reader_session import SessionRecord
 from dagster_gcf_pipes._verdict import judge
 from tests.google.conftest import FUNCTION_HOST, FUNCTION_URL, Google

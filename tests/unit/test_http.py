@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._auth import FunctionAuth
+from dagster_gcf_pipes._credentials import Identity
 from dagster_gcf_pipes._http import MAX_ERROR_BODY, AnsweredBy, Attempt, encode_body, record_of
-from dagster_gcf_pipes._identity import Identity
 
 BOOTSTRAP = dict.fromkeys(BOOTSTRAP_KEYS, "encoded")
 
