@@ -12,8 +12,7 @@ from requests.utils import rewind_body
 from dagster_gcf_pipes._credentials import Identity, IdToken
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._fixes import UNAUTHORIZED, CallerIdentity, access_fix, missing_token_error
-from dagster_gcf_pipes._functions import UNKNOWN_FUNCTION, FunctionName
-from dagster_gcf_pipes._loopback import is_loopback
+from dagster_gcf_pipes._functions import UNKNOWN_FUNCTION, FunctionName, is_loopback
 
 _HOST_WITH_NAME_IN_PATH: Final = ".cloudfunctions.net"
 

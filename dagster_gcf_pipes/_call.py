@@ -9,9 +9,8 @@ from dagster import MetadataValue
 from gcf_pipes._protocol import OpenedExtras, SessionPrefix
 
 from dagster_gcf_pipes._attempts import CallRecord
-from dagster_gcf_pipes._functions import redacted
-from dagster_gcf_pipes._links import function_console_url, logs_explorer_url
-from dagster_gcf_pipes._log_query import LogScope
+from dagster_gcf_pipes._functions import function_console_url, redacted
+from dagster_gcf_pipes._log_query import LogScope, logs_explorer_url
 from dagster_gcf_pipes._metadata import METADATA_PREFIX, Metadata
 from dagster_gcf_pipes._reader_session import SessionRecord
 from dagster_gcf_pipes._target import Target

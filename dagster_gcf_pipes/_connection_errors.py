@@ -14,8 +14,7 @@ import requests
 import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
 
-from dagster_gcf_pipes._functions import redacted
-from dagster_gcf_pipes._loopback import is_loopback
+from dagster_gcf_pipes._functions import is_loopback, redacted
 
 Cause = TypeVar("Cause", bound=BaseException)
 _CHECK_URL: Final = "Check the URL, and that no proxy or firewall blocks this machine's connection to it."

@@ -1,14 +1,16 @@
-"""Names and URLs of functions: parses them, checks them, and removes secrets from URLs that are shown."""
+"""Names and URLs of functions: parses and checks them, links to the console, and removes secrets from URLs."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
+CONSOLE: Final = "https://console.cloud.google.com"
 PROJECT: Final = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]+"
 """A project ID or number. In old organizations, an ID starts with a domain.
 
@@ -133,6 +135,28 @@ def parse_function_url(url: str) -> FunctionName:
     url = redacted(url)
     match = _FUNCTION_URL.fullmatch(url) or _SERVICE_URL.fullmatch(url)
     return FunctionName(**match.groupdict()) if match else FunctionName()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address of a host always means this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def function_console_url(name: FunctionName) -> str | None:
+    """Return the link to a function, or to its Cloud Run service, in the console. None if too little is known."""
+    if not (name.project and name.region):
+        return None
+    if name.function:
+        query = urlencode({"env": "gen2", "project": name.project})
+        return f"{CONSOLE}/functions/details/{name.region}/{name.function}?{query}"
+    if name.service:
+        return f"{CONSOLE}/run/detail/{name.region}/{name.service}?{urlencode({'project': name.project})}"
+    return None
 
 
 def redacted(url: str) -> str:

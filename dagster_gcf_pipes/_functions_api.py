@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dagster import MetadataValue
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionLookupError
-from dagster_gcf_pipes._functions import FunctionName, parse_resource_name
-from dagster_gcf_pipes._links import function_console_url
+from dagster_gcf_pipes._functions import FunctionName, function_console_url, parse_resource_name
 from dagster_gcf_pipes._metadata import METADATA_PREFIX
 
 if TYPE_CHECKING:

@@ -8,6 +8,9 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Final
+from urllib.parse import quote, urlencode
+
+from dagster_gcf_pipes._functions import CONSOLE
 
 SYSTEM_LOG: Final = "run.googleapis.com/varlog/system"
 """The log in which the platform writes about a Cloud Run service. Source: https://cloud.google.com/run/docs/logging."""
@@ -75,6 +78,23 @@ def crash_filter(scope: LogScope) -> str:
 def time_filter(scope: LogScope) -> str:
     """Return the filter for the time in which an execution wrote its entries."""
     return f'timestamp>="{rfc3339(scope.earliest)}"\ntimestamp<="{rfc3339(scope.latest)}"'
+
+
+def logs_explorer_url(scope: LogScope, *, crashed: bool = False) -> str | None:
+    """Return a link to an execution's entries in the Logs Explorer, or None if the project is not known.
+
+    The console uses this format when you share a query: query and time range are parameters of the path. Without a
+    time range, the Logs Explorer shows the last hour.
+
+    Args:
+        scope: The execution.
+        crashed: Whether to include the platform's warnings about the instance. They may lack the trace.
+    """
+    if not scope.project:
+        return None
+    query = quote(crash_filter(scope) if crashed else execution_filter(scope), safe="")
+    time_range = f"startTime={rfc3339(scope.earliest)};endTime={rfc3339(scope.latest)}"
+    return f"{CONSOLE}/logs/query;query={query};{time_range}?{urlencode({'project': scope.project})}"
 
 
 def rfc3339(moment: datetime) -> str:

@@ -1,9 +1,16 @@
-"""What a function's name and a function's URL tell of where it is."""
+"""Names and URLs of functions: what is valid, what they contain, and what is shown of them."""
 
 import pytest
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._functions import FunctionName, check_url, parse_function_name, parse_function_url, redacted
+from dagster_gcf_pipes._functions import (
+    FunctionName,
+    check_url,
+    function_console_url,
+    parse_function_name,
+    parse_function_url,
+    redacted,
+)
 
 FULL_NAME = "projects/my-project/locations/europe-west1/functions/orders"
 
@@ -146,3 +153,28 @@ def test_the_case_of_scheme_and_host_does_not_matter() -> None:
 )
 def test_what_may_be_secret_of_a_url_is_not_shown(url: str, shown: str) -> None:
     assert redacted(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        (
+            FunctionName("my-project", "europe-west1", "orders", "orders"),
+            "https://console.cloud.google.com/functions/details/europe-west1/orders?env=gen2&project=my-project",
+        ),
+        (
+            FunctionName("example.com:my-project", "us-central1", "f"),
+            "https://console.cloud.google.com/functions/details/us-central1/f?env=gen2&project=example.com%3Amy-project",
+        ),
+        (
+            FunctionName("123456789012", "europe-west1", service="orders"),
+            "https://console.cloud.google.com/run/detail/europe-west1/orders?project=123456789012",
+        ),
+        (FunctionName("my-project", "europe-west1"), None),
+        (FunctionName("my-project", None, "orders"), None),
+        (FunctionName(None, "europe-west1", "orders"), None),
+        (FunctionName(), None),
+    ],
+)
+def test_console_url_of_a_function(name: FunctionName, url: str | None) -> None:
+    assert function_console_url(name) == url
