@@ -1,6 +1,6 @@
-"""The one place that translates the errors of `requests`: why no response came, in plain words, and what to do.
+"""Describes the errors of `requests`: why no response came, and what to do.
 
-The libraries' own texts are not shown: they hold the whole URL, with what is secret in its query.
+The libraries' own texts are not shown, because they contain the whole URL, and its query may hold secrets.
 """
 
 import socket
@@ -14,16 +14,15 @@ import requests
 import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
 
-from dagster_gcf_pipes._functions import redacted
-from dagster_gcf_pipes._loopback import is_loopback
+from dagster_gcf_pipes._functions import is_loopback, redacted
 
 Cause = TypeVar("Cause", bound=BaseException)
-_CHECK_URL: Final = "Check the URL, and that this machine may connect to it: a proxy or a firewall may be in the way."
+_CHECK_URL: Final = "Check the URL, and that no proxy or firewall blocks this machine's connection to it."
 _CERTIFICATES: Final = (
-    "If a company's proxy replaces certificates, set REQUESTS_CA_BUNDLE to the path of a file with its certificate "
-    "authority."
+    "If your company's proxy replaces certificates, set REQUESTS_CA_BUNDLE to the path of a file that contains the "
+    "proxy's certificate authority."
 )
-_PROXY: Final = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment of Dagster's process."
+_PROXY: Final = "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment of the Dagster process."
 
 
 @dataclass(frozen=True)
@@ -33,35 +32,49 @@ class ConnectionProblem:
     Attributes:
         text: What happened.
         fix: What to do about it, or an empty text.
-        permanent: Whether another attempt would fail in the same way.
+        retryable: Whether another attempt may succeed.
     """
 
     text: str
     fix: str = ""
-    permanent: bool = False
+    retryable: bool = True
 
 
 def describe_connection_error(error: Exception, url: str, timeout: tuple[float, float]) -> ConnectionProblem:
-    """Describe an error of `requests`, or of what it is made of, without the URL's query and userinfo.
+    """Describe an error of `requests`, or of a library below it, without the URL's query and userinfo.
 
     Args:
         error: The error.
         url: The URL that was called.
         timeout: The connect and read timeouts, in seconds.
     """
-    causes = list(_causes(error))
+    causes = list(error_chain(error))
     for describe in (_trust_problem, _proxy_problem, _url_problem, _tls_problem, _host_problem):
         if problem := describe(causes, url):
             return problem
     return ConnectionProblem(_other(error, causes, timeout), _CHECK_URL)
 
 
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and the errors that it wraps in `args`, in `reason` (urllib3) or in the chain, each once."""
+    seen: set[int] = set()
+    queue: list[BaseException] = [error]
+    while queue:
+        current = queue.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
+        queue += [each for each in inner if isinstance(each, BaseException)]
+
+
 def _trust_problem(causes: list[BaseException], _: str) -> ConnectionProblem | None:
     if certificate := _find(causes, ssl.SSLCertVerificationError):
         text = f"the server's TLS certificate is not trusted: {certificate.verify_message}"
-        return ConnectionProblem(text, _CERTIFICATES, permanent=True)
-    if "CA certificate bundle" in str(causes[0]):  # an `OSError` of `requests`, with the path
-        return ConnectionProblem("the certificate authorities cannot be read", _CERTIFICATES, permanent=True)
+        return ConnectionProblem(text, _CERTIFICATES, retryable=False)
+    if "CA certificate bundle" in str(causes[0]):  # an `OSError` of `requests` that contains the path
+        return ConnectionProblem("the certificate authorities cannot be read", _CERTIFICATES, retryable=False)
     return None
 
 
@@ -70,16 +83,16 @@ def _proxy_problem(causes: list[BaseException], _: str) -> ConnectionProblem | N
         return None
     refused = _find(causes, ConnectionRefusedError)
     reason = "it refused the connection" if refused else _innermost_os_error(causes)
-    return ConnectionProblem(f"the proxy cannot be used: {reason}", _PROXY, permanent=refused is not None)
+    return ConnectionProblem(f"the proxy cannot be used: {reason}", _PROXY, retryable=refused is None)
 
 
 def _url_problem(causes: list[BaseException], url: str) -> ConnectionProblem | None:
-    """The function's URL was checked before: where a proxy is set, it is the proxy's that cannot be used."""
+    """Describe an invalid URL. The function's URL was checked before, so it is the proxy's if there is one."""
     if not isinstance(causes[0], ValueError | urllib3.exceptions.LocationValueError):
         return None
     if requests.utils.get_environ_proxies(url):
-        return ConnectionProblem("the URL of the proxy is not one that can be used", _PROXY, permanent=True)
-    return ConnectionProblem(f"{redacted(url)} is not a URL that can be called", _CHECK_URL, permanent=True)
+        return ConnectionProblem("the URL of the proxy is not valid", _PROXY, retryable=False)
+    return ConnectionProblem(f"{redacted(url)} is not a valid URL", _CHECK_URL, retryable=False)
 
 
 def _tls_problem(causes: list[BaseException], _: str) -> ConnectionProblem | None:
@@ -94,14 +107,14 @@ def _host_problem(causes: list[BaseException], url: str) -> ConnectionProblem | 
 
 
 def _refused(url: str) -> ConnectionProblem:
-    """Nothing listens there: on this machine the function was not started, and waiting does not start it."""
+    """Describe a refused connection. On this machine the function is not running, so a retry would fail too."""
     parts = urlsplit(url)
     text = f"{_host(url)} refused the connection"
     if not is_loopback(parts.hostname or ""):
         return ConnectionProblem(text, _CHECK_URL)
     port = parts.port or {"http": 80}.get(parts.scheme.lower(), 443)
-    fix = f"Is the function running? Start it: `functions-framework --target=main --port={port}`."
-    return ConnectionProblem(text, fix, permanent=True)
+    fix = f"Start the function: `functions-framework --target=main --port={port}`."
+    return ConnectionProblem(text, fix, retryable=False)
 
 
 def _other(error: Exception, causes: list[BaseException], timeout: tuple[float, float]) -> str:
@@ -127,20 +140,6 @@ def _innermost_os_error(causes: list[BaseException]) -> str:
 
 def _find(causes: list[BaseException], kind: type[Cause]) -> Cause | None:
     return next((cause for cause in causes if isinstance(cause, kind)), None)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it wraps: `requests` and urllib3 keep that in `args`, `reason` or the chain."""
-    seen: set[int] = set()
-    queue: list[BaseException] = [error]
-    while queue:
-        current = queue.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inner = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
-        queue += [each for each in inner if isinstance(each, BaseException)]
 
 
 def _host(url: str) -> str:

@@ -1,4 +1,4 @@
-"""The contexts of Dagster from which a function can be called."""
+"""The Dagster contexts from which you can call a function."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -16,14 +16,14 @@ from dagster_pipes import PipesContextData
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
 CallingContext: TypeAlias = OpExecutionContext | AssetExecutionContext
-"""What Pipes takes."""
+"""The contexts that `open_pipes_session` accepts."""
 
 
 def calling_context(context: object) -> CallingContext:
-    """Return the context that Pipes takes, in place of the one that `run` was given.
+    """Return the context for Pipes of the context that was passed to `run`.
 
     Raises:
-        PipesCloudFunctionRequestError: No step runs in it.
+        PipesCloudFunctionRequestError: It is not the context of a step.
     """
     if isinstance(context, AssetCheckExecutionContext):
         return context.op_execution_context
@@ -32,15 +32,15 @@ def calling_context(context: object) -> CallingContext:
     if isinstance(context, SensorEvaluationContext | ScheduleEvaluationContext):
         fix = "Return a `RunRequest` for a job, and call the function in an asset or an op of that job."
     else:
-        fix = "Call `run` in an asset, an op or an asset check, and pass on the `context` that it was given."
+        fix = "Call `run` in an asset, an op or an asset check, and pass its `context`."
     raise _context_error(context, fix)
 
 
 def checked_assets(context: CallingContext) -> Sequence[str]:
-    """Return the keys of the assets that a step checks, as Pipes writes them.
+    """Return the keys of the assets that a step checks, in the format of Pipes.
 
     Raises:
-        PipesCloudFunctionRequestError: What `build_op_context` returned has no step: no op was called with it.
+        PipesCloudFunctionRequestError: The context comes from `build_op_context` and has no step yet.
     """
     try:
         checks = context.selected_asset_check_keys
@@ -51,9 +51,9 @@ def checked_assets(context: CallingContext) -> Sequence[str]:
 
 
 def with_assets(data: PipesContextData, asset_keys: Sequence[str]) -> PipesContextData:
-    """Return the data of a context, with these assets if it has none of its own: so it is in a plain asset check.
+    """Return a context's data with these assets if it has none, as in a plain asset check.
 
-    Of an asset that a step only checks, the step knows neither the code version nor the provenance.
+    A step that only checks an asset knows neither its code version nor its provenance.
     """
     if data["asset_keys"] or not asset_keys:
         return data
@@ -68,6 +68,6 @@ def with_assets(data: PipesContextData, asset_keys: Sequence[str]) -> PipesConte
 
 def _context_error(context: object, fix: str) -> PipesCloudFunctionRequestError:
     return PipesCloudFunctionRequestError(
-        f"Expected the context of an asset, an op or an asset check, got {type(context).__name__}. {fix}",
+        f"Expected the context of an asset, an op or an asset check, got {type(context).__name__}.\nFix: {fix}",
         allow_retries=False,
     )

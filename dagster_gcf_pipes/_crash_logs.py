@@ -1,6 +1,6 @@
-"""The last log entries of an execution that ended without telling why, and what they say of its instance.
+"""Reads the last log entries of an execution that ended unexplained, and what they say about its instance.
 
-They explain a failure, and never cause one: where they cannot be read, there is a hint instead.
+If the entries cannot be read, the log tail contains a hint, and no error is raised.
 """
 
 import re
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from google.auth.credentials import Credentials
 
-INGESTION_TIMEOUT: Final = 10.0
-"""Seconds for which entries are waited for: Cloud Logging shows them some seconds after they were written."""
+INGESTION_DEADLINE: Final = 10.0
+"""Seconds to wait for entries. Cloud Logging shows them some seconds after they were written."""
 CHECK_INTERVAL: Final = 5.0
-"""Seconds between two reads of the log while a function gives no sign of life."""
+"""Seconds between two reads of the log while a function is silent."""
 _TERMINATED: Final = re.compile(
     r"Memory limit of .+ exceeded with .+ used|Container (?:terminated on signal|called exit)"
 )
@@ -38,7 +38,7 @@ _CAUSES: Final = (
     ),
     (re.compile(r"Container (?:terminated on signal|called exit)"), "Its process died", ""),
 )
-"""What the platform logs when it ends a function. Source: https://cloud.google.com/run/docs/troubleshooting."""
+"""What the platform logs when it stops a function, and the cause. Source: https://cloud.google.com/run/docs/troubleshooting."""
 
 
 class Cause(NamedTuple):
@@ -55,11 +55,11 @@ class Cause(NamedTuple):
 
 @dataclass(frozen=True)
 class LogTail:
-    """The last log entries of an scope.
+    """The last log entries of an execution.
 
     Attributes:
-        lines: At most 50, the latest last.
-        hint: Why there are none and what to do about it, or None.
+        lines: At most 50, oldest first.
+        hint: Why there are none, and what to do about it, or None.
     """
 
     lines: tuple[LogLine, ...] = ()
@@ -75,7 +75,7 @@ class LogTail:
 
     @property
     def instance_terminated(self) -> bool:
-        """Whether the platform says that it terminated the instance, or that its process ended."""
+        """Whether the platform logged that it terminated the instance, or that its process exited."""
         return self._find(_TERMINATED) is not None
 
     def _find(self, pattern: re.Pattern[str]) -> str | None:
@@ -90,35 +90,35 @@ def fetch_log_tail(
     get_credentials: "Callable[[], Credentials | None]" = lambda: None,
     *,
     log_view: str | None = None,
-    timeout: float = INGESTION_TIMEOUT,
+    timeout: float = INGESTION_DEADLINE,
 ) -> LogTail:
-    """Fetch the last log entries of an execution that has ended, and what the platform logged of its instance.
+    """Fetch the last log entries of an execution that has ended, and the platform's warnings about its instance.
 
-    It reads until the platform says how the instance ended and nothing more comes with it, or the time is up.
+    Reads until there is an entry of the platform and a further read finds nothing new, or until the timeout.
 
     Args:
-        scope: What to look for.
-        get_credentials: Gives the credentials, or None for the environment's own.
-        log_view: The full name of a log view to read them through, or None for the project's logs.
-        timeout: Seconds for which entries are waited for; the last request may take 5 s more. Default 10.
+        scope: The execution.
+        get_credentials: Returns the credentials, or None for the environment's own.
+        log_view: The full name of the log view to read, or None for the project's logs.
+        timeout: Seconds to wait for entries. The last request may take 5 s more. Default 10.
     """
     if not scope.project:
-        return LogTail(hint="The function's logs were not looked up: its URL does not tell its project.")
+        return LogTail(hint="The function's logs were not read, because its URL does not contain its project.")
     try:
         with open_log_reader(scope.project, get_credentials, view=log_view) as reader:
             lines = _read_until_complete(reader, scope, timeout)
     except LogReadingError as error:
         return LogTail(hint=f"The function's last log entries could not be read: {error}")
-    return LogTail(lines, None if lines else "Nothing of this execution is in the logs yet.")
+    return LogTail(lines, None if lines else "The logs have no entries of this execution yet.")
 
 
 class CrashWatch:
-    """Asks the platform's log whether the instance of an execution was terminated.
+    """Checks in the platform's log whether an execution's instance was terminated.
 
     Args:
-        get_scope: Gives what is known of the execution by now.
-        get_credentials: Gives the credentials with which the log is read.
-        log_view: The full name of a log view to read it through, or None for the project's logs.
+        get_scope: Returns what is known about the execution so far.
+        get_credentials: Returns the credentials for reading the log.
+        log_view: The full name of the log view to read, or None for the project's logs.
     """
 
     def __init__(
@@ -135,9 +135,9 @@ class CrashWatch:
         self._terminated = False
 
     def has_crashed(self) -> bool:
-        """Whether the log says that the instance was terminated; it is read at most once in `CHECK_INTERVAL` seconds.
+        """Whether the log says that the instance was terminated. Reads it at most once in `CHECK_INTERVAL` seconds.
 
-        Only what it says of this very instance counts: where the instance is not known, the answer is no.
+        Returns False while the instance is not known.
         """
         scope = self._get_scope()
         known = scope.project and scope.service and scope.instance_id
@@ -149,7 +149,7 @@ class CrashWatch:
 
 
 def _read_until_complete(reader: LogReader, scope: LogScope, timeout: float) -> tuple[LogLine, ...]:
-    """Read with growing pauses; what an earlier read has found survives a later one that fails."""
+    """Read with growing pauses. If a later read fails, return the entries of an earlier one."""
     filter_ = f"{time_filter(scope)}\n{crash_filter(scope)}"
     deadline = time.monotonic() + timeout
     lines: tuple[LogLine, ...] = ()
@@ -160,8 +160,8 @@ def _read_until_complete(reader: LogReader, scope: LogScope, timeout: float) -> 
             lines, failure = reader.read_latest(filter_), None
         except LogReadingError as error:
             failure = error
-        settled = lines == before and any(line.from_platform for line in lines)
-        if settled or (failure and failure.final) or time.monotonic() + pause > deadline:
+        complete = lines == before and any(line.from_platform for line in lines)
+        if complete or (failure and not failure.retryable) or time.monotonic() + pause > deadline:
             break
         Event().wait(pause)
     if failure and not lines:

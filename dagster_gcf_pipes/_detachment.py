@@ -1,6 +1,5 @@
-"""Keeps requests, with the tokens in their headers, out of what outlives a call: its response, and its errors."""
+"""Makes a copy of a response without its request, whose headers hold tokens."""
 
-from collections.abc import Iterator
 from copy import copy
 
 import requests
@@ -10,12 +9,12 @@ from dagster_gcf_pipes._functions import redacted
 
 
 def detached(response: requests.Response) -> requests.Response:
-    """Return a copy of a response that holds what the server sent, and can be pickled.
+    """Return a copy of a response that can be pickled and holds only what the server sent.
 
-    Its `request` has the method and the URL alone. Both have the URL without user, password and query. It has no
-    `history`, no `connection` and no `raw`: its content has been read.
+    Its `request` has only the method and the URL. All URLs are without user, password and query. The content has been
+    read, and there is no `history`, `connection` or `raw`.
     """
-    independent = copy(response)  # as pickling does it: the content is read, and connections are left behind
+    independent = copy(response)  # like pickling, this reads the content and drops the connection
     independent.url = redacted(response.url)
     independent.history = []
     independent.request = requests.PreparedRequest()
@@ -23,28 +22,3 @@ def detached(response: requests.Response) -> requests.Response:
     independent.request.url = redacted(response.request.url or "")
     independent.request.headers = CaseInsensitiveDict()
     return independent
-
-
-def detach_requests(error: BaseException) -> None:
-    """Take requests, and responses that lead to one, out of an error and those that are chained to it.
-
-    google-auth puts whole answers into the arguments of its errors, tokens and all: of these the texts stay.
-    """
-    for each in _chain(error):
-        for name, value in vars(each).items():
-            if isinstance(value, requests.PreparedRequest | requests.Response):
-                setattr(each, name, None)
-        if type(each).__module__.startswith("google.auth."):
-            each.args = tuple(argument for argument in each.args if isinstance(argument, str | Exception))
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Return an error, its causes and contexts, and the errors in their arguments, each once."""
-    found: dict[int, BaseException] = {}
-    waiting: list[object] = [error]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, BaseException) and id(each) not in found:
-            found[id(each)] = each
-            waiting += [each.__cause__, each.__context__, *each.args]
-    return iter(found.values())

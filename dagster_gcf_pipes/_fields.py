@@ -1,4 +1,4 @@
-"""Types of the resource's fields, with their validation."""
+"""The types of the resource's fields, with their validation."""
 
 import re
 from typing import Annotated, Any
@@ -12,12 +12,12 @@ _ENV_VAR_TYPES = (EnvVar, type(EnvVar.int("_")))
 
 
 def _unless_env_var(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Let an `EnvVar` pass: Dagster validates again with its value when it initializes the resource."""
+    """Accept an `EnvVar`: Dagster validates its value when it initializes the resource."""
     return value if isinstance(value, _ENV_VAR_TYPES) else validate(value)
 
 
 def _text(pattern: str, expected: str) -> AfterValidator:
-    """Return a validator of a text that says in plain words what was expected, and what came."""
+    """Return a validator for a string. Its error says what was expected, and what it got."""
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -42,8 +42,8 @@ KeyPrefix = Annotated[
     str,
     _text(
         rf"(?=.{{1,500}}$){_NAME}(?:/{_NAME})*",
-        "names of letters, digits, dots, hyphens, underscores and equals signs, with single slashes between them, none "
-        "of them `.` or `..`, and at most 500 characters in all",
+        "names of letters, digits, dots, hyphens, underscores and equals signs, joined by single slashes, without `.` "
+        "and `..`, at most 500 characters in all",
     ),
     WrapValidator(_unless_env_var),
 ]
@@ -81,10 +81,10 @@ LogView = Annotated[
 CleanupPolicy = Annotated[
     str, _text("always|on_success|never", "'always', 'on_success' or 'never'"), WrapValidator(_unless_env_var)
 ]
-"""A string and not an enum: Dagster's config takes an enum by its name, and from no environment variable."""
+"""A string, not an enum: Dagster's config accepts an enum only by its name, and not from an environment variable."""
 
 Seconds = Annotated[int, Field(gt=0, le=3600), WrapValidator(_unless_env_var)]
-"""Whole seconds: Dagster's config takes an integer from an environment variable, but no float. The platform's longest
+"""Whole seconds: Dagster's config reads integers from environment variables, but not floats. The platform's maximum
 timeout is 60 minutes. Source: https://cloud.google.com/functions/docs/configuring/timeout.
 """
 
@@ -93,7 +93,7 @@ FloatSeconds = Annotated[float, Field(gt=0, le=3600)]
 Attempts = Annotated[int, Field(ge=1, le=100), WrapValidator(_unless_env_var)]
 
 Flag = Annotated[bool, WrapValidator(_unless_env_var)]
-"""Dagster takes 'false', 'none', '0' and an empty text from an environment variable for no, and any other for yes."""
+"""Dagster reads 'false', 'none', '0' and '' from an environment variable as false, and any other text as true."""
 
 Bytes = Annotated[int, Field(ge=0), WrapValidator(_unless_env_var)]
 

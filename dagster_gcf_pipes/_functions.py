@@ -1,16 +1,18 @@
-"""Where a function is: its project, region and name, as far as a name or a URL tells."""
+"""Names and URLs of functions: parses and checks them, links to the console, and removes secrets from URLs."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
+CONSOLE: Final = "https://console.cloud.google.com"
 PROJECT: Final = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]+"
-"""An ID, which in old organisations starts with their domain, or a number.
+"""A project ID or number. In old organizations, an ID starts with a domain.
 
 Source: https://cloud.google.com/resource-manager/docs/creating-managing-projects#before_you_begin.
 """
@@ -32,13 +34,13 @@ _SERVICE_URL: Final = re.compile(
 
 @dataclass(frozen=True)
 class FunctionName:
-    """Where a function is. What is not known is None.
+    """The parts of a function's resource name. A part is None if it is not known.
 
     Attributes:
-        project: The ID of its project, or the project's number.
-        region: Its region, such as "europe-west1".
-        function: Its name.
-        service: The name of the Cloud Run service beneath it, which can differ from the function's.
+        project: The project's ID or number.
+        region: The region, such as "europe-west1".
+        function: The function's name.
+        service: The name of its Cloud Run service, which can differ from the function's.
     """
 
     project: str | None = None
@@ -52,29 +54,32 @@ class FunctionName:
         return f"projects/{self.project}/locations/{self.region}/functions/{self.function}"
 
 
+UNKNOWN_FUNCTION: Final = FunctionName()
+
+
 def parse_function_name(name: str, *, project: str | None = None, region: str | None = None) -> FunctionName:
-    """Return the resource name of a function that is given by its name.
+    """Parse a function's name.
 
     Args:
-        name: The name, such as "orders", or the full resource name, which says its project and region itself.
-        project: The project in which a plain name is looked for.
-        region: The region in which a plain name is looked for.
+        name: A plain name, such as "orders", or a full resource name, which includes project and region.
+        project: The project of a plain name.
+        region: The region of a plain name.
 
     Raises:
-        PipesCloudFunctionRequestError: The name is none, or a plain one without a project or region.
+        PipesCloudFunctionRequestError: The name is not valid, or it is a plain name without a project or region.
     """
     if parsed := parse_resource_name(name):
         return parsed
     if not re.fullmatch(_FUNCTION, name):
         raise _request_error(
             "Expected the name of a function, such as 'orders', or its full resource name, such as "
-            f"'projects/my-project/locations/europe-west1/functions/orders', got {name!r}. "
-            "A URL goes into `function_url`."
+            f"'projects/my-project/locations/europe-west1/functions/orders', got {name!r}.\n"
+            "Fix: Pass a name. A URL goes into `function_url`."
         )
     if missing := [field for field, value in (("project", project), ("region", region)) if not value]:
         raise _request_error(
-            f"The function {name!r} cannot be looked up without its {' and '.join(missing)}. Set `project` and "
-            "`region` of the resource, or give the full resource name: "
+            f"The function {name!r} cannot be looked up without its {' and '.join(missing)}.\n"
+            "Fix: Set `project` and `region` of the resource, or pass the full resource name: "
             "'projects/PROJECT/locations/REGION/functions/NAME'."
         )
     return FunctionName(project, region, name)
@@ -87,28 +92,31 @@ def parse_resource_name(name: str) -> FunctionName | None:
 
 
 def check_url(url: str) -> None:
-    """Refuse what is no URL, and the platform's over plain http, where it would redirect and no ID token is sent.
+    """Check that a function can be called at a URL.
 
     Raises:
-        PipesCloudFunctionRequestError: It is refused.
+        PipesCloudFunctionRequestError: It is not a valid URL, or it is a URL of the platform over plain http. The
+            platform redirects those, and no ID token is sent over http.
     """
     shown = redacted(url)
     if not _URL.fullmatch(url):
         raise _request_error(
-            f"Expected the URL of a function, such as https://..., got {shown!r}. A name goes into `function`."
+            f"Expected the URL of a function, such as https://..., got {shown!r}.\n"
+            "Fix: Pass the function's URL. A name goes into `function`."
         )
     if not _is_callable(url):
         raise _request_error(
-            f"Expected the URL of a function, such as https://..., got {shown!r}, whose host or port is not valid."
+            f"Expected the URL of a function, such as https://..., got {shown!r}. Its host or port is not valid."
         )
     if _PLATFORM_OVER_HTTP.fullmatch(shown):
         raise _request_error(
-            f"Expected an https URL, got {shown!r}: over plain http no ID token is sent. Write https:// in its place."
+            f"Expected an https URL, got {shown!r}. No ID token is sent over plain http.\n"
+            "Fix: Write https:// instead of http://."
         )
 
 
 def _is_callable(url: str) -> bool:
-    """Whether `requests` can parse a URL, and the name of its host can be looked up: each label has 1 to 63 bytes."""
+    """Whether `requests` can parse a URL, and its host can be looked up: each label has 1 to 63 bytes."""
     try:
         (urlsplit(requests.Request("POST", url).prepare().url or "").hostname or "").encode("idna")
     except ValueError:  # an InvalidURL of `requests`, a LocationParseError of urllib3, a UnicodeError
@@ -117,11 +125,11 @@ def _is_callable(url: str) -> bool:
 
 
 def parse_function_url(url: str) -> FunctionName:
-    """Return what a function's URL tells of its resource name.
+    """Return the parts of the resource name that a function's URL contains.
 
-    `https://REGION-PROJECT.cloudfunctions.net/FUNCTION` tells the function's name but not its service's, and
-    `https://[TAG---]SERVICE-PROJECT_NUMBER.REGION.run.app` the service's but not the function's. Other URLs, such as
-    `https://SERVICE-HASH-ew.a.run.app`, tell nothing.
+    `https://REGION-PROJECT.cloudfunctions.net/FUNCTION` contains the function's name but not the service's.
+    `https://[TAG---]SERVICE-PROJECT_NUMBER.REGION.run.app` contains the service's name but not the function's. Other
+    URLs, such as `https://SERVICE-HASH-ew.a.run.app`, contain neither project nor region.
     Source: https://cloud.google.com/run/docs/triggering/https-request ("Deterministic URL").
     """
     url = redacted(url)
@@ -129,12 +137,33 @@ def parse_function_url(url: str) -> FunctionName:
     return FunctionName(**match.groupdict()) if match else FunctionName()
 
 
+def is_loopback(host: str) -> bool:
+    """Whether the name or address of a host always means this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def function_console_url(name: FunctionName) -> str | None:
+    """Return the link to a function, or to its Cloud Run service, in the console. None if too little is known."""
+    if not (name.project and name.region):
+        return None
+    if name.function:
+        query = urlencode({"env": "gen2", "project": name.project})
+        return f"{CONSOLE}/functions/details/{name.region}/{name.function}?{query}"
+    if name.service:
+        return f"{CONSOLE}/run/detail/{name.region}/{name.service}?{urlencode({'project': name.project})}"
+    return None
+
+
 def redacted(url: str) -> str:
-    """Return what may be shown of a URL: no user, password, query or fragment, which may be secrets.
+    """Return a URL without user, password, query and fragment, because they may be secrets.
 
-    The scheme and the host are in lower case.
-
-    What is not a URL is shown up to the first character that may begin one of these, or not at all if it has an @.
+    The scheme and the host are in lower case. Text that is not a URL is cut at the first character that may start one
+    of these parts. If it contains an @, none of it is shown.
     """
     try:
         parts = urlsplit(url)

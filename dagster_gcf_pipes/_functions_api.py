@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dagster import MetadataValue
 
 from dagster_gcf_pipes._errors import METADATA_PREFIX, PipesCloudFunctionLookupError
-from dagster_gcf_pipes._functions import FunctionName, parse_resource_name
-from dagster_gcf_pipes._links import function_console_url
+from dagster_gcf_pipes._functions import FunctionName, function_console_url, parse_resource_name
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry

@@ -242,7 +242,7 @@ def _failed(error: Exception, url: str, timeout: tuple[float, float], *, sent: b
     described = describe_connection_error(error, url, timeout)
     if sent:
         return Attempt(AnsweredBy.NOBODY, error=described.text)
-    return Attempt(AnsweredBy.NOT_SENT, error=described.text, fix=described.fix, retryable=not described.permanent)
+    return Attempt(AnsweredBy.NOT_SENT, error=described.text, fix=described.fix, retryable=described.retryable)
 
 
 def record_of(response: requests.Response, auth: FunctionAuth) -> Attempt:

@@ -1,4 +1,4 @@
-"""Checks that what a run is given is JSON, before anything is opened, and says where it is not."""
+"""Checks that the arguments of a call are JSON, before anything is opened, and reports where they are not."""
 
 from collections.abc import Iterable, Mapping
 from math import isfinite
@@ -10,30 +10,31 @@ from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
 
 def json_object(value: object, name: str) -> dict[str, Any]:
-    """Return a mapping as the JSON object that it becomes.
+    """Check that a mapping can become a JSON object, and return it as a dict.
 
     Args:
-        value: It may hold texts, finite numbers, booleans, None, lists, tuples and dicts with texts as keys.
-        name: The argument that is checked, for the error.
+        value: May hold strings, finite numbers, booleans, None, lists, tuples and dicts with strings as keys.
+        name: The name of the argument, for the error.
 
     Raises:
-        PipesCloudFunctionRequestError: It is something else; the error says what, and where.
+        PipesCloudFunctionRequestError: It holds something else. The error names the type and the position.
     """
     if not isinstance(value, Mapping):
-        raise _request_error(f"Expected `{name}` to be a mapping, which becomes a JSON object, got {_kind(value)}.")
+        raise _request_error(f"Expected `{name}` to be a mapping that can become a JSON object, got {_kind(value)}.")
     checked = dict(value)
     waiting: list[tuple[Any, tuple[object, ...]]] = [(checked, ())]
     while waiting:
         container, path = waiting.pop()
         for step, inner in container.items() if isinstance(container, dict) else enumerate(container):
             if isinstance(container, dict) and not isinstance(step, str):
-                raise _request_error(f"Expected the keys of `{_at(name, path)}` to be texts, got {step!r}.")
+                raise _request_error(f"Expected the keys of `{_at(name, path)}` to be strings, got {step!r}.")
             if isinstance(inner, dict | list | tuple):
                 waiting.append((inner, (*path, step)))
             elif not _is_scalar(inner):
                 raise _request_error(
-                    f"Expected `{_at(name, (*path, step))}` to be JSON, got {_kind(inner)}. Pass texts, finite "
-                    "numbers, booleans, None, lists and dicts; a date or a time as its `isoformat()`."
+                    f"Expected `{_at(name, (*path, step))}` to be JSON, got {_kind(inner)}.\n"
+                    "Fix: Pass strings, finite numbers, booleans, None, lists and dicts. Pass a date or a time as its "
+                    "`isoformat()`."
                 )
         if len(path) > MAX_JSON_DEPTH:
             raise _request_error(
@@ -51,7 +52,7 @@ def _at(name: str, path: Iterable[object]) -> str:
 
 
 def _kind(value: object) -> str:
-    """Name a value's type: the value itself may be a secret, unless it is NaN or an infinity."""
+    """Return the name of a value's type, because the value may be a secret. NaN and infinities are shown."""
     return str(value) if isinstance(value, float) else type(value).__name__
 
 

@@ -1,6 +1,6 @@
-"""Reads log entries: the one place that talks to the Cloud Logging API, and that translates its errors.
+"""Reads log entries from the Cloud Logging API, and translates its errors.
 
-It needs google-cloud-logging, an extra of this package, and `logging.logEntries.list`.
+Needs google-cloud-logging, which the extra `logging` installs, and the permission `logging.logEntries.list`.
 """
 
 import json
@@ -35,9 +35,9 @@ class LogLine:
 
     Attributes:
         timestamp: When it was written.
-        severity: Such as "ERROR"; "DEFAULT" if it has none.
-        text: What it says, at most 1,000 characters.
-        from_platform: Whether the platform wrote it, and not the function.
+        severity: Such as "ERROR". "DEFAULT" if the entry has none.
+        text: The text, at most 1,000 characters.
+        from_platform: Whether the platform wrote it. Otherwise the function did.
     """
 
     timestamp: datetime
@@ -50,15 +50,15 @@ class LogLine:
 
 
 class LogReadingError(Exception):
-    """Log entries could not be read; the text says why.
+    """Log entries could not be read. The text says why.
 
     Attributes:
-        final: Whether another attempt would fail as well.
+        retryable: Whether another attempt may succeed.
     """
 
-    def __init__(self, text: str, *, final: bool) -> None:
+    def __init__(self, text: str, *, retryable: bool) -> None:
         super().__init__(text)
-        self.final = final
+        self.retryable = retryable
 
 
 class LogReader:
@@ -69,7 +69,7 @@ class LogReader:
         self._source = source
 
     def read_latest(self, filter_: str) -> tuple[LogLine, ...]:
-        """Return the latest entries that a filter finds, at most 50, the latest last.
+        """Return the latest entries that match a filter, oldest first, at most 50.
 
         Raises:
             LogReadingError: They could not be read.
@@ -89,33 +89,32 @@ def open_log_reader(
 
     Args:
         project: The project's ID or number.
-        view: The full name of a log view to read them through, or None for all that the identity may read.
-        get_credentials: Gives the credentials, or None for the environment's own. An error of google-auth or of ours
-            becomes a `LogReadingError`.
+        get_credentials: Returns the credentials, or None for the environment's own.
+        view: The full name of the log view to read. None reads every entry that the identity may read.
 
     Raises:
-        LogReadingError: google-cloud-logging is not installed, or there are no credentials.
+        LogReadingError: google-cloud-logging is not installed, or `get_credentials` failed.
     """
-    from google.auth.transport.requests import AuthorizedSession, Request  # noqa: PLC0415 - importing the package must
+    from google.auth.transport.requests import AuthorizedSession, Request  # noqa: PLC0415 - keep Google imports lazy
 
-    create_client = _import_client()  # not import a Google library
+    create_client = _import_client()
     credentials = _scoped(get_credentials)
     with (
         requests.Session() as tokens,
         AuthorizedSession(credentials, auth_request=Request(tokens)) as http,
     ):
-        _bound(tokens)
-        _bound(http)
+        _set_timeout(tokens)
+        _set_timeout(http)
         client = create_client(project=project, credentials=credentials, _http=http, _use_grpc=False)
         yield LogReader(client, view or f"projects/{project}")
 
 
 def _import_client() -> Any:
     try:
-        from google.cloud.logging import Client  # noqa: PLC0415 - an extra
+        from google.cloud.logging import Client  # noqa: PLC0415 - optional
     except ModuleNotFoundError as error:
         raise LogReadingError(
-            "google-cloud-logging is missing. Install `dagster-gcf-pipes[logging]`.", final=True
+            "google-cloud-logging is not installed.\nFix: Install `dagster-gcf-pipes[logging]`.", retryable=False
         ) from error
     return Client
 
@@ -128,26 +127,26 @@ def _scoped(get_credentials: "Callable[[], Credentials | None]") -> "Credentials
     try:
         credentials = get_credentials() or google.auth.default()[0]
     except (GoogleAuthError, PipesCloudFunctionError) as error:
-        raise LogReadingError(str(error), final=True) from error
+        raise LogReadingError(str(error), retryable=False) from error
     scoped: Credentials = with_scopes_if_required(credentials, [_SCOPE])
     return scoped
 
 
 class _BoundedAdapter(HTTPAdapter):
-    """Bounds each request in time: google-cloud-logging waits 60 s for an answer and takes no other number."""
+    """Sets the timeout of each request: google-cloud-logging uses 60 s and has no option for it."""
 
     def send(self, *arguments: Any, **options: Any) -> requests.Response:
-        """Send a request with the timeout of an attempt."""
+        """Send a request with `ATTEMPT_TIMEOUT`."""
         return super().send(*arguments, **{**options, "timeout": ATTEMPT_TIMEOUT})
 
 
-def _bound(http: requests.Session) -> None:
+def _set_timeout(http: requests.Session) -> None:
     http.mount("https://", _BoundedAdapter())
     http.mount("http://", _BoundedAdapter())
 
 
 def _line(entry: Any) -> LogLine:
-    """Return an entry of google-cloud-logging, whose type has no attributes for a type checker, as a line."""
+    """Convert an entry of google-cloud-logging, whose type declares no attributes."""
     return LogLine(
         timestamp=entry.timestamp,
         severity=entry.severity or "DEFAULT",
@@ -157,7 +156,7 @@ def _line(entry: Any) -> LogLine:
 
 
 def _text(entry: Any) -> str:
-    """Return what an entry says: the outcome of the request that it records, its text, its message."""
+    """Return the text of an entry: the outcome of its HTTP request, and its text or message."""
     parts = []
     if request := entry.http_request:
         parts.append(f"HTTP {request.get('status', '?')} after {request.get('latency', '?')}")
@@ -180,19 +179,19 @@ def _translated_errors(project: str) -> Iterator[None]:
     try:
         yield
     except exceptions.Forbidden as error:
-        raise LogReadingError(_forbidden(project, error.message, error.reason), final=True) from error
+        raise LogReadingError(_forbidden(project, error.message, error.reason), retryable=False) from error
     except exceptions.TooManyRequests as error:
-        raise LogReadingError(str(error), final=False) from error
+        raise LogReadingError(str(error), retryable=True) from error
     except (exceptions.ClientError, RefreshError) as error:
-        raise LogReadingError(str(error), final=True) from error
+        raise LogReadingError(str(error), retryable=False) from error
     except (exceptions.GoogleAPICallError, GoogleAuthError, requests.RequestException, ValueError) as error:
-        # google-cloud-logging raises a ValueError for an entry that it cannot read
-        raise LogReadingError(str(error), final=False) from error
+        # google-cloud-logging raises a ValueError for an entry that it cannot parse
+        raise LogReadingError(str(error), retryable=True) from error
 
 
 def _forbidden(project: str, message: str, reason: str | None) -> str:
     if reason == "SERVICE_DISABLED":
         fix = f"Enable the API: `gcloud services enable logging.googleapis.com --project={project}`."
     else:
-        fix = "Grant the identity in use `logging.logEntries.list`, which `roles/logging.viewer` holds."
-    return f"permission denied ({message}). {fix}"
+        fix = "Grant the identity in use `logging.logEntries.list`, for example through `roles/logging.viewer`."
+    return f"permission denied ({message}).\nFix: {fix}"

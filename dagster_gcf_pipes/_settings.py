@@ -1,4 +1,4 @@
-"""The settings of the resource, each with its type, unit, default and validation."""
+"""The fields of the resource, each with its type, unit, default and validation."""
 
 from difflib import get_close_matches
 from typing import Any, Final
@@ -29,7 +29,7 @@ from dagster_gcf_pipes._message_reader import DEFAULT_DRAIN_TIMEOUT, DEFAULT_POL
 
 DEFAULT_FUNCTION_TIMEOUT: Final = 3600
 MAX_RETRY_DELAY: Final = 30.0
-"""The longest pause between two attempts of a call, in seconds."""
+"""The longest pause between two attempts, in seconds."""
 _ARGUMENTS_OF_RUN: Final = ("function", "function_url", "event", "extras")
 
 
@@ -37,66 +37,66 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
     """The settings of `PipesCloudFunctionClient`."""
 
     bucket: BucketName = Field(
-        description="Name of the Cloud Storage bucket through which the function's messages come.",
+        description="Name of the Cloud Storage bucket that carries the function's messages to Dagster.",
     )
     key_prefix: KeyPrefix = Field(
         default=DEFAULT_KEY_PREFIX,
         description=(
-            "Base prefix of all sessions in the bucket. Each call gets a prefix of its own below it: "
+            "Prefix of all sessions in the bucket. Each call gets its own prefix below it: "
             "{key_prefix}/{run_id}/{step_key}/{session_id}."
         ),
     )
     project: ProjectId | None = Field(
         default=None,
         description=(
-            "The Google Cloud project of functions that are given by a plain name. Default: none, so that "
-            "functions are given by their full resource names or their URLs."
+            "Google Cloud project of functions that you call by a plain name. Default: none, so that you have to pass "
+            "a full resource name or a URL."
         ),
     )
     region: Region | None = Field(
-        default=None, description="The region of functions that are given by a plain name. Default: none."
+        default=None, description="Region of functions that you call by a plain name. Default: none."
     )
     impersonate_service_account: ServiceAccount | None = Field(
         default=None,
         description=(
-            "Service account to impersonate for calls and bucket access: its email. The default identity needs "
+            "Email of the service account to impersonate for calls and bucket access. The default identity needs "
             "`roles/iam.serviceAccountTokenCreator` on it. Default: none."
         ),
     )
     impersonation_delegates: list[ServiceAccount] = Field(
         default=[],
         description=(
-            "Emails of service accounts through which it is impersonated, in order: each needs the role on the next. "
-            "Default: none."
+            "Emails of the service accounts between the default identity and the impersonated one, in order. Each "
+            "needs the role on the next. Default: none."
         ),
     )
     audience: Audience | None = Field(
         default=None,
         description=(
-            "The audience of the ID tokens. Default: the function's URL without query and path, or with the function's "
-            "name for a URL of cloudfunctions.net."
+            "Audience of the ID tokens. Default: the function's URL without query and path. For a URL of "
+            "cloudfunctions.net, the function's name stays in it."
         ),
     )
     function_timeout: Seconds = Field(
         default=DEFAULT_FUNCTION_TIMEOUT,
         description=(
-            "The timeout of a function that is given by its URL, in seconds: how long to wait for its response. One "
-            "that is given by its name has its own, which is looked up. Default 3600, the longest that there is."
+            "Timeout of a function that you call by its URL, in seconds: how long to wait for its response. If you "
+            "call a function by its name, its own timeout is looked up. Default 3600, the platform's maximum."
         ),
     )
     forward_logs: Flag = Field(
         default=False,
         description=(
-            "Whether what the function prints is shown too, in the step's stdout and stderr: `print`, stdlib logging, "
-            "warnings and tracebacks. It goes to Cloud Logging all the same. Default no. Of an EnvVar, Dagster takes "
-            "'false', 'none', '0' and an empty text for no, and any other for yes."
+            "Whether to show the function's output in the step's stdout and stderr: `print`, stdlib logging, warnings "
+            "and tracebacks. Cloud Logging gets it in any case. Default false. Dagster reads an EnvVar with the value "
+            "'false', 'none', '0' or '' as false, and any other as true."
         ),
     )
     log_view: LogView | None = Field(
         default=None,
         description=(
-            "Log view used to read the last log entries after a crash: its full name. Default: none, the logs of the "
-            "function's project."
+            "Full name of the log view used to read the last log entries after a crash. Default: none, which reads the "
+            "logs of the function's project."
         ),
     )
     connect_timeout: Seconds = Field(
@@ -105,65 +105,64 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
     poll_interval: FloatSeconds = Field(
         default=DEFAULT_POLL_INTERVAL,
         description=(
-            "The longest pause between two polls for a message, in seconds; "
-            "polls are closer together soon after a message. Default 1.5."
+            "Longest pause between two polls for messages, in seconds. Soon after a message, the pauses are shorter. "
+            "Default 1.5."
         ),
     )
     drain_timeout: Seconds = Field(
         default=DEFAULT_DRAIN_TIMEOUT,
         description=(
-            "How long to look for further messages, in seconds, after a function has answered without saying how many "
-            "there are: one that does not use gcf_pipes. What is there by then is read. Default 10."
+            "How long to wait for more messages after the response of a function that does not use gcf_pipes, in "
+            "seconds. Such a response does not say how many messages there are. Default 10."
         ),
     )
     retry_on: list[RetriedOutcome] = Field(
         default=[*DEFAULT_RETRY_ON],
         description=(
             "When to retry a call that has not started the function: HTTP statuses of the platform ('429'), classes "
-            "of them ('5xx'), and 'no_response' (no connection, a reset, a timeout). A response of the function itself "
-            "is never retried. Default ['429', '5xx', 'no_response']."
+            "of statuses ('5xx'), and 'no_response' (no connection, a reset, a timeout). A call is never retried after "
+            "the function's own response. Default ['429', '5xx', 'no_response']."
         ),
     )
     max_attempts: Attempts = Field(
         default=4,
         description=(
-            "How often to attempt a call in all, when none of the attempts has started the function. "
-            "1 means no retry. Default 4."
+            "Maximum number of attempts of a call, while none has started the function. 1 means no retry. Default 4."
         ),
     )
     retry_delay: FloatSeconds = Field(
         default=2.0,
         description=(
-            "The longest pause before the second attempt, in seconds; it is at least half as long, and twice as long "
-            "before each further attempt, up to 30 s. Default 2."
+            "Longest pause before the second attempt, in seconds. It doubles before each further attempt, up to 30 s. "
+            "The actual pause is random, and at least half as long. Default 2."
         ),
     )
     retry_timeout: Seconds = Field(
         default=120,
-        description="How long after the start of the first attempt a retry may start, in seconds. Default 120.",
+        description="A retry starts at most this long after the first attempt, in seconds. Default 120.",
     )
     inline_context_limit: Bytes = Field(
         default=DEFAULT_INLINE_CONTEXT_LIMIT,
         description=(
-            "The largest Pipes context that travels in the request, in bytes as encoded for it; "
-            "a larger one goes through the bucket. Default 2 MiB."
+            "Largest Pipes context that is sent in the request, in encoded bytes. A larger one goes through the "
+            "bucket. Default 2 MiB."
         ),
     )
     cleanup: CleanupPolicy = Field(
         default="on_success",
         description=(
             "When to delete a session's objects from the bucket: 'always', 'on_success' (the default) or 'never'. "
-            "The first chunk always stays, so that a late delivery of the call runs nothing, and so does all of a "
-            "session whose function may still run. Add a lifecycle rule to the bucket."
+            "The first chunk always stays, so that a late delivery of the call runs nothing. All objects stay while "
+            "the function may still run. Add a lifecycle rule to the bucket as a backstop."
         ),
     )
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_fields(cls, values: Any) -> Any:
-        """Refuse what pydantic would pass over without a word: a misspelt field would leave another at its default."""
+        """Refuse unknown fields. Pydantic ignores them, so a misspelt field would keep its default."""
         if not isinstance(values, dict):
-            return values  # a client that is a field of another resource
+            return values  # the client is a field of another resource
         known = [field.alias or name for name, field in cls.model_fields.items()]
         if unknown := next((name for name in values if name not in known), None):
             raise ValueError(f"there is no field {unknown!r}: {_what_was_meant(unknown, known)}")
@@ -172,12 +171,12 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
     @model_validator(mode="after")
     def _check_delegates(self) -> "PipesCloudFunctionSettings":
         if self.impersonation_delegates and not self.impersonate_service_account:
-            raise ValueError("expected `impersonate_service_account` beside `impersonation_delegates`, got none")
+            raise ValueError("expected `impersonate_service_account` with `impersonation_delegates`, got none")
         return self
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """When a call is attempted again."""
+        """When to retry a call."""
         return RetryPolicy(
             retry_on=frozenset(self.retry_on),
             max_attempts=self.max_attempts,

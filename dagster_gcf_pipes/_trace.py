@@ -1,4 +1,4 @@
-"""The trace of one call: continued from the current OpenTelemetry context when there is one, else new."""
+"""The trace of one call: the current OpenTelemetry trace, or a new one."""
 
 import secrets
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CallTrace:
-    """The trace that a call belongs to.
+    """The trace of a call.
 
     Attributes:
         trace_id: 32 hexadecimal digits.
@@ -19,9 +19,9 @@ class CallTrace:
 
 
 def trace_of_call() -> CallTrace:
-    """Return the current trace, or a new one.
+    """Return the current OpenTelemetry trace, or a new one.
 
-    A new one asks to be sampled: Cloud Run's own spans cost nothing.
+    A new trace requests sampling. Cloud Run's own spans are free of charge.
     Source: https://cloud.google.com/run/docs/trace ("Billing charges").
     """
     headers = _current_headers() or {"traceparent": f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"}
@@ -30,9 +30,9 @@ def trace_of_call() -> CallTrace:
 
 
 def _current_headers() -> dict[str, str]:
-    """Return `traceparent` and `tracestate` of the current OpenTelemetry context, or nothing."""
+    """Return `traceparent` and `tracestate` of the current OpenTelemetry context, or an empty dict."""
     try:
-        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - it need not be installed
+        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - optional
             TraceContextTextMapPropagator,
         )
     except ImportError:
@@ -43,7 +43,7 @@ def _current_headers() -> dict[str, str]:
 
 
 def _google_header(trace_id: str, span_id: str, flags: str) -> str:
-    """Return the value of Google's own header, for what does not know the W3C's yet.
+    """Return the value of Google's own header, for services that do not read the W3C header.
 
     Source: https://cloud.google.com/trace/docs/trace-context (`TRACE_ID/SPAN_ID;o=OPTIONS`, the span in decimal).
     """

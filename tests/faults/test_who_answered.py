@@ -247,14 +247,14 @@ def test_a_proxy_whose_url_cannot_be_used_is_named(bucket: str, monkeypatch: pyt
     assert "pw" not in error.partition("The above")[0]
 
 
-def test_a_connection_that_is_refused_on_this_machine_asks_whether_the_function_runs(
+def test_a_connection_that_is_refused_on_this_machine_says_how_to_start_the_function(
     storage_client: storage.Client, bucket: str, refused_url: str
 ) -> None:
     result, lines = all_lines(refused_url, PipesCloudFunctionClient(bucket=bucket))
     error = step_error(result)
     address = refused_url.removeprefix("http://")
-    assert f"Could not connect to the function: {address} refused the connection.\nFix: Is the function running?" in error
-    assert f"`functions-framework --target=main --port={address.rpartition(':')[2]}`" in error
+    assert f"Could not connect to the function: {address} refused the connection." in error
+    assert f"start the function: `functions-framework --target=main --port={address.rpartition(':')[2]}`" in error
     assert "urllib3" not in error
     assert "Max retries" not in error
     assert "attempt" not in lines

@@ -150,8 +150,8 @@ def test_the_log_says_where_the_logs_are_before_the_call(cloud: Cloud, instance:
     result = cloud.run({"mode": "ok"}, instance)
     ours = [entry.user_message for entry in instance.all_logs(result.run_id) if "[pipes]" in entry.user_message]
     assert re.search(
-        rf"\[pipes\] calling {FUNCTION_URL} in trace [0-9a-f]{{32}}; its messages arrive through gs://\S+, and its logs "
-        r"are at https://console.cloud.google.com/logs/query;",
+        rf"\[pipes\] calling {FUNCTION_URL} in trace [0-9a-f]{{32}}; its messages arrive through gs://\S+, and its "
+        r"logs are at https://console.cloud.google.com/logs/query;",
         ours[0] if "calling https" in ours[0] else ours[1],
     )
     assert "[pipes] the call got HTTP 200 after" in ours[-1]

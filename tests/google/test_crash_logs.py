@@ -161,8 +161,8 @@ def test_project_that_is_known_by_its_number(api: LoggingApi) -> None:
         ),
         pytest.param(
             [entry(30, REQUESTS, TIMED_OUT, httpRequest={"status": 504, "latency": "29.999s"}, severity="ERROR")],
-            "it ran longer than its timeout. Deploy it with a longer one (`--timeout`, up to 3600 s), or less work "
-            f"(HTTP 504 after 29.999s: {TIMED_OUT})",
+            "it ran longer than its timeout. Deploy it with a longer one (`--timeout`, up to 3600 s), or give it less "
+            f"work (HTTP 504 after 29.999s: {TIMED_OUT})",
             id="timed out",
         ),
         pytest.param(
@@ -219,7 +219,7 @@ def test_waits_no_longer_than_it_may(api: LoggingApi) -> None:
 
 def test_nothing_in_the_logs_is_said(api: LoggingApi) -> None:
     words = fetch()
-    assert (words.lines, str(words)) == ((), "Nothing of this execution is in the logs yet.")
+    assert (words.lines, str(words)) == ((), "The logs have no entries of this execution yet.")
 
 
 # ------------------------------------------------------------------------------------------------------------- faults
@@ -259,7 +259,7 @@ def test_logs_that_do_not_answer_leave_a_hint_in_bounded_time(api: LoggingApi) -
     [
         (
             permission_denied("logging.logEntries.list", "projects/my-project"),
-            "Grant the identity in use `logging.logEntries.list`, which `roles/logging.viewer` holds.",
+            "Grant the identity in use `logging.logEntries.list`, for example through `roles/logging.viewer`.",
         ),
         (
             service_disabled("Cloud Logging API", HOST),
@@ -312,7 +312,7 @@ def test_logs_that_cannot_be_reached_leave_a_hint(network: Network) -> None:
 
 def test_unknown_project_leaves_a_hint_and_asks_nobody(network: Network) -> None:
     words = fetch(LogScope(STARTED, STARTED, TRACE))
-    assert words == LogTail(hint="The function's logs were not looked up: its URL does not tell its project.")
+    assert words == LogTail(hint="The function's logs were not read, because its URL does not contain its project.")
     assert network.routes.asked == []
 
 
@@ -341,6 +341,6 @@ print(fetch_log_tail(LogScope(now, now, "0" * 32, "my-project")))
 def test_without_the_extra_there_is_a_hint() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_LOGGING], capture_output=True, text=True, check=True)
     assert done.stdout == (
-        "The function's last log entries could not be read: google-cloud-logging is missing. "
-        "Install `dagster-gcf-pipes[logging]`.\n"
+        "The function's last log entries could not be read: google-cloud-logging is not installed.\n"
+        "Fix: Install `dagster-gcf-pipes[logging]`.\n"
     )

@@ -20,8 +20,8 @@ from dagster_gcf_pipes import (
 )
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._auth import FunctionAuth
+from dagster_gcf_pipes._credentials import Identity
 from dagster_gcf_pipes._http import create_http_session, post
-from dagster_gcf_pipes._identity import Identity
 from dagster_gcf_pipes._session import SessionRecord
 from dagster_gcf_pipes._verdict import judge
 from tests.google.conftest import FUNCTION_HOST, FUNCTION_URL, Google
@@ -149,7 +149,7 @@ def test_a_token_that_the_platform_holds_for_expired_fails_after_a_fresh_one(log
 def test_a_token_for_another_audience_fails_and_the_error_says_for_which(login: Login, google: Google) -> None:
     error = Caller(login, audience="https://orders.example.com").fail()
     assert type(error) is PipesCloudFunctionAccessError
-    assert "The ID token was made for the audience https://orders.example.com" in str(error.description)
+    assert "the audience of the ID token, https://orders.example.com" in str(error.description)
     assert "set `audience` of the resource" in str(error.description)
 
 
@@ -187,7 +187,7 @@ def test_a_clock_that_is_wrong_by_hours_matters_to_who_signs(
     if way in SIGN_THEMSELVES:
         error = Caller(login).fail()
         assert type(error) is PipesCloudFunctionIdentityError
-        assert "The clock of this machine is wrong by more than Google tolerates" in str(error.description)
+        assert "Set this machine's clock: it is wrong by more than Google tolerates" in str(error.description)
     elif way.startswith("workload") and offset > 0:
         assert "is stale to sign-in" in str(Caller(login).fail().description)
     else:
@@ -214,8 +214,8 @@ def test_who_cannot_have_an_id_token_is_named_with_the_ways_to_one(way: str, log
     error = Caller(login).fail()
     assert type(error) is PipesCloudFunctionIdentityError
     text = str(error.description)
-    assert f"HTTP 403: it wants an ID token, and {WITHOUT_ID_TOKEN[way]}" in text
-    assert "set `impersonate_service_account` of the resource" in text
+    assert f"HTTP 403: it requires an ID token, and {WITHOUT_ID_TOKEN[way]}" in text
+    assert "Set `impersonate_service_account` of the resource" in text
     assert "--role=roles/iam.serviceAccountTokenCreator" in text
     assert "gcloud auth application-default login --impersonate-service-account=" in text
     assert google.function.authorizations == [None]
@@ -261,7 +261,7 @@ def test_who_impersonates_is_named(google: Google) -> None:
 def test_a_service_account_that_does_not_exist_is_an_error(google: Google) -> None:
     login = google.logins.user_impersonating()
     google.accounts.service_accounts.discard(CALLER)
-    assert "There is no such service account" in str(Caller(login).fail().description)
+    assert "there is no such service account" in str(Caller(login).fail().description)
 
 
 # -------------------------------------------------------------------------------------------------- where a token goes
@@ -279,7 +279,7 @@ def test_a_redirect_is_not_followed(google: Google) -> None:
 def test_plain_http_gets_no_token(google: Google) -> None:
     google.network.serve(FUNCTION_HOST, google.function.app(), tls=False)
     error = Caller(google.logins.service_account_file()).fail(f"http://{FUNCTION_HOST}")
-    assert "No ID token was sent: one goes over https alone" in str(error.description)
+    assert "No ID token was sent: ID tokens are sent only over https" in str(error.description)
     assert google.function.authorizations == [None]
     assert google.accounts.issued == []
 
@@ -387,7 +387,7 @@ def test_a_service_that_cannot_be_reached_ends_with_an_error_that_may_be_retried
     [
         (
             "service_account_file",
-            "answer: invalid_grant: Invalid grant: account not found. The service account, or",
+            "answer: invalid_grant: Invalid grant: account not found.\nFix: Create a new key, because the service",
         ),
         ("user_impersonating", "Google's answer: Error getting ID token: {'error': {"),
         ("metadata_server", "service. Status: 404 Response:"),

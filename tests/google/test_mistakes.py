@@ -149,17 +149,19 @@ SYSTEM_LOG = f"projects/{PROJECT}/logs/run.googleapis.com%2Fvarlog%2Fsystem"
 OUT_OF_MEMORY = "Memory limit of 256 MiB exceeded with 260 MiB used."
 
 
-@mistake("No credentials", names="Expected Google credentials, found none", fix="set `impersonate_service_account`")
+@mistake("No credentials", names="Expected Google credentials, found none", fix="Set `impersonate_service_account`")
 def nobody_is_logged_in(setup: Setup) -> str:
     return setup.fail(login=Logins.nobody)
 
 
-@mistake("A person's credentials", names="it wants an ID token, and the user", fix="set `impersonate_service_account`")
+@mistake(
+    "A person's credentials", names="it requires an ID token, and the user", fix="Set `impersonate_service_account`"
+)
 def a_user_without_impersonation(setup: Setup) -> str:
     return setup.fail(login=Logins.user_alone)
 
 
-@mistake("Wrong audience", names="made for the audience https://orders.example.com", fix="set `audience`")
+@mistake("Wrong audience", names="the audience of the ID token, https://orders.example.com", fix="set `audience`")
 def called_through_a_domain(setup: Setup) -> str:
     setup.google.network.serve("orders.example.com", setup.google.function.app())
     return setup.fail({"function_url": "https://orders.example.com"})
@@ -342,7 +344,7 @@ def a_name_as_url(setup: Setup) -> str:
     return setup.fail({"function_url": "orders"})
 
 
-@mistake("Wrong arguments", names="over plain http no ID token is sent", fix="Write https:// in its place")
+@mistake("Wrong arguments", names="No ID token is sent over plain http", fix="Fix: Write https:// instead")
 def plain_http(setup: Setup) -> str:
     return setup.fail({"function_url": FUNCTION_URL.replace("https", "http")})
 

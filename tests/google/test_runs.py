@@ -88,7 +88,7 @@ def test_a_user_alone_is_told_what_to_do(
     succeeded, kept = run(private_function, google.logins.user_alone(), bucket=bucket)
     assert not succeeded
     assert "PipesCloudFunctionIdentityError" in kept
-    assert "set `impersonate_service_account` of the resource" in kept
+    assert "Set `impersonate_service_account` of the resource" in kept
 
 
 def test_nobody_is_told_what_to_do_before_anything_is_sent(

@@ -39,10 +39,10 @@ def _circular() -> dict[str, Any]:
         ({"since": datetime(2024, 1, 1, tzinfo=timezone.utc)}, "Expected `extras['since']` to be JSON, got datetime."),
         ({"a": [{"b": {1}}]}, "Expected `extras['a'][0]['b']` to be JSON, got set."),
         ({"a": float("nan")}, "Expected `extras['a']` to be JSON, got nan."),
-        ({"a": {1: "b"}}, "Expected the keys of `extras['a']` to be texts, got 1."),
-        ({None: "b"}, "Expected the keys of `extras` to be texts, got None."),
-        ([1], "Expected `extras` to be a mapping, which becomes a JSON object, got list."),
-        ("text", "Expected `extras` to be a mapping, which becomes a JSON object, got str."),
+        ({"a": {1: "b"}}, "Expected the keys of `extras['a']` to be strings, got 1."),
+        ({None: "b"}, "Expected the keys of `extras` to be strings, got None."),
+        ([1], "Expected `extras` to be a mapping that can become a JSON object, got list."),
+        ("text", "Expected `extras` to be a mapping that can become a JSON object, got str."),
         (_circular(), "Expected `extras` to have at most 100 levels"),
     ],
 )
@@ -103,7 +103,7 @@ class ClientWithoutCredentials(PipesCloudFunctionClient):
 def test_a_storage_client_without_credentials_fails_with_the_ways_to_some(bucket: str) -> None:
     error = error_of(ClientWithoutCredentials(bucket=bucket))
     assert isinstance(error, PipesCloudFunctionIdentityError)
-    assert "Expected Google credentials that work, got: Your default credentials were not found. Either set" in str(
+    assert "Expected valid Google credentials, got: Your default credentials were not found.\nFix: Set" in str(
         error.description
     )
 

@@ -109,7 +109,7 @@ def test_refuses_a_bad_delegate(email: str) -> None:
 
 
 def test_refuses_delegates_without_impersonation() -> None:
-    with pytest.raises(ValidationError, match="expected `impersonate_service_account` beside"):
+    with pytest.raises(ValidationError, match="expected `impersonate_service_account` with"):
         define(impersonation_delegates=EMAILS)
 
 

@@ -1,9 +1,16 @@
-"""What a function's name and a function's URL tell of where it is."""
+"""Names and URLs of functions: what is valid, what they contain, and what is shown of them."""
 
 import pytest
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._functions import FunctionName, check_url, parse_function_name, parse_function_url, redacted
+from dagster_gcf_pipes._functions import (
+    FunctionName,
+    check_url,
+    function_console_url,
+    parse_function_name,
+    parse_function_url,
+    redacted,
+)
 
 FULL_NAME = "projects/my-project/locations/europe-west1/functions/orders"
 
@@ -53,7 +60,7 @@ def test_refuses_what_is_no_name(name: str) -> None:
 def test_plain_name_needs_project_and_region(project: str | None, region: str | None, missing: str) -> None:
     with pytest.raises(PipesCloudFunctionRequestError, match=f"cannot be looked up without its {missing}\\.") as caught:
         parse_function_name("orders", project=project, region=region)
-    assert "Set `project` and `region` of the resource, or give the full resource name" in str(caught.value)
+    assert "Set `project` and `region` of the resource, or pass the full resource name" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +125,7 @@ def test_refuses_what_is_no_url(url: str) -> None:
 @pytest.mark.parametrize("host", ["orders-abc-ew.a.run.app", "europe-west1-p.cloudfunctions.net", "a.run.app:80"])
 @pytest.mark.parametrize("path", ["", "/orders", "?a=b"])
 def test_refuses_plain_http_to_the_platform(host: str, path: str) -> None:
-    with pytest.raises(PipesCloudFunctionRequestError, match="over plain http no ID token is sent"):
+    with pytest.raises(PipesCloudFunctionRequestError, match="No ID token is sent over plain http"):
         check_url(f"http://{host}{path}")
 
 
@@ -146,3 +153,28 @@ def test_the_case_of_scheme_and_host_does_not_matter() -> None:
 )
 def test_what_may_be_secret_of_a_url_is_not_shown(url: str, shown: str) -> None:
     assert redacted(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        (
+            FunctionName("my-project", "europe-west1", "orders", "orders"),
+            "https://console.cloud.google.com/functions/details/europe-west1/orders?env=gen2&project=my-project",
+        ),
+        (
+            FunctionName("example.com:my-project", "us-central1", "f"),
+            "https://console.cloud.google.com/functions/details/us-central1/f?env=gen2&project=example.com%3Amy-project",
+        ),
+        (
+            FunctionName("123456789012", "europe-west1", service="orders"),
+            "https://console.cloud.google.com/run/detail/europe-west1/orders?project=123456789012",
+        ),
+        (FunctionName("my-project", "europe-west1"), None),
+        (FunctionName("my-project", None, "orders"), None),
+        (FunctionName(None, "europe-west1", "orders"), None),
+        (FunctionName(), None),
+    ],
+)
+def test_console_url_of_a_function(name: FunctionName, url: str | None) -> None:
+    assert function_console_url(name) == url

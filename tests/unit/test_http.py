@@ -15,8 +15,8 @@ from hypothesis import given
 
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._auth import FunctionAuth
+from dagster_gcf_pipes._credentials import Identity
 from dagster_gcf_pipes._http import MAX_ERROR_BODY, AnsweredBy, Attempt, encode_body, record_of
-from dagster_gcf_pipes._identity import Identity
 from tests.json_strategies import json_objects
 
 BOOTSTRAP = dict.fromkeys(BOOTSTRAP_KEYS, "encoded")
@@ -49,7 +49,7 @@ def test_event_is_not_changed() -> None:
 
 @pytest.mark.parametrize("event", [None, [1], "text", 1, {"a"}])
 def test_refuses_an_event_that_is_no_mapping(event: object) -> None:
-    assert f"Expected `event` to be a mapping, which becomes a JSON object, got {type(event).__name__}." == str(
+    assert f"Expected `event` to be a mapping that can become a JSON object, got {type(event).__name__}." == str(
         error_of(event).description
     )
 
@@ -83,8 +83,8 @@ def _deep() -> dict[str, Any]:
         pytest.param({"a": float("-inf")}, "Expected `event['a']` to be JSON, got -inf.", id="infinity"),
         pytest.param({"a": {"b": {1}}}, "Expected `event['a']['b']` to be JSON, got set.", id="set"),
         pytest.param({"a": (b"bytes",)}, "Expected `event['a'][0]` to be JSON, got bytes.", id="bytes"),
-        pytest.param({"a": datetime(2024, 1, 1)}, "got datetime. Pass texts", id="datetime"),
-        pytest.param({"a": {1: "b"}}, "Expected the keys of `event['a']` to be texts, got 1.", id="key"),
+        pytest.param({"a": datetime(2024, 1, 1)}, "got datetime.\nFix: Pass strings", id="datetime"),
+        pytest.param({"a": {1: "b"}}, "Expected the keys of `event['a']` to be strings, got 1.", id="key"),
         pytest.param(_circular(), "at most 100 levels, got more at `event['self']['self']['self']`.", id="circular"),
         pytest.param(_deep(), "at most 100 levels, got more at `event['a']['a']['a']`.", id="deeply nested"),
     ],

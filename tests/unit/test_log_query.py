@@ -1,13 +1,11 @@
-"""Links into the console, and the filters of Cloud Logging that they open."""
+"""The filters for an execution's log entries, and the links that open them."""
 
 from datetime import datetime, timedelta, timezone
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from dagster_gcf_pipes._functions import FunctionName
-from dagster_gcf_pipes._links import function_console_url, logs_explorer_url
-from dagster_gcf_pipes._log_query import LogScope, crash_filter, execution_filter, time_filter
+from dagster_gcf_pipes._log_query import LogScope, crash_filter, execution_filter, logs_explorer_url, time_filter
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 STARTED = datetime(2026, 3, 18, 16, 5, 55, 290_123, tzinfo=timezone.utc)
@@ -16,31 +14,6 @@ ENDED = datetime(2026, 3, 18, 18, 10, 0, tzinfo=timezone(timedelta(hours=1)))
 
 def execution(**fields: str | None) -> LogScope:
     return LogScope(STARTED, ENDED, TRACE, **fields)
-
-
-@pytest.mark.parametrize(
-    ("name", "url"),
-    [
-        (
-            FunctionName("my-project", "europe-west1", "orders", "orders"),
-            "https://console.cloud.google.com/functions/details/europe-west1/orders?env=gen2&project=my-project",
-        ),
-        (
-            FunctionName("example.com:my-project", "us-central1", "f"),
-            "https://console.cloud.google.com/functions/details/us-central1/f?env=gen2&project=example.com%3Amy-project",
-        ),
-        (
-            FunctionName("123456789012", "europe-west1", service="orders"),
-            "https://console.cloud.google.com/run/detail/europe-west1/orders?project=123456789012",
-        ),
-        (FunctionName("my-project", "europe-west1"), None),
-        (FunctionName("my-project", None, "orders"), None),
-        (FunctionName(None, "europe-west1", "orders"), None),
-        (FunctionName(), None),
-    ],
-)
-def test_console_url_of_a_function(name: FunctionName, url: str | None) -> None:
-    assert function_console_url(name) == url
 
 
 RUN = 'resource.type="cloud_run_revision"'
