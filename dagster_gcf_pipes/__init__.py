@@ -13,7 +13,6 @@ The function's side is the package `gcf_pipes`. Importing this package imports n
 """
 
 from dagster_gcf_pipes._client import PipesCloudFunctionClient
-from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextInjector
 from dagster_gcf_pipes._errors import (
     PipesCloudFunctionAccessError,
     PipesCloudFunctionBucketError,
@@ -28,8 +27,9 @@ from dagster_gcf_pipes._errors import (
     PipesCloudFunctionRefusedError,
     PipesCloudFunctionRequestError,
 )
-from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
-from dagster_gcf_pipes._message_reader import PipesCloudStorageMessageReader
+from dagster_gcf_pipes._messages.injector import PipesCloudFunctionEventContextInjector
+from dagster_gcf_pipes._messages.reader import PipesCloudStorageMessageReader
+from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation
 
 __all__ = [
     "PipesCloudFunctionAccessError",

@@ -17,9 +17,9 @@ from typing import Final, TypeAlias
 
 import requests
 
-from dagster_gcf_pipes._cancel_marker import Claim
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
-from dagster_gcf_pipes._session import ReaderSession, SessionRecord
+from dagster_gcf_pipes._messages.cancel_marker import Claim
+from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
 
 NO_RESPONSE: Final = "no_response"
 DEFAULT_RETRY_ON: Final = ("429", "5xx", NO_RESPONSE)

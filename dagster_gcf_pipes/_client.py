@@ -1,6 +1,5 @@
 """The Pipes client, a Dagster resource that calls cloud functions."""
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from logging import Logger
@@ -10,7 +9,6 @@ import requests
 from dagster import (
     AssetCheckExecutionContext,
     AssetExecutionContext,
-    DagsterError,
     InitResourceContext,
     OpExecutionContext,
     PipesClient,
@@ -25,20 +23,19 @@ from pydantic import PrivateAttr
 from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
-from dagster_gcf_pipes._cancel_marker import CancelMarker
 from dagster_gcf_pipes._connections import Connections
-from dagster_gcf_pipes._context_injector import InjectorSession
-from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets
+from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets, step_path
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
 from dagster_gcf_pipes._functions_api import FunctionLookup
 from dagster_gcf_pipes._google_errors import only_our_errors
-from dagster_gcf_pipes._http import Attempt, create_http_session, encode_body, post
-from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
-from dagster_gcf_pipes._json import json_object
+from dagster_gcf_pipes._http import Attempt, create_http_session, post
+from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
+from dagster_gcf_pipes._messages.injector import InjectorSession
+from dagster_gcf_pipes._messages.session import ReaderSession
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
-from dagster_gcf_pipes._partial_results import report_partial_results
-from dagster_gcf_pipes._session import ReaderSession
+from dagster_gcf_pipes._request_body import encode_body, json_object
+from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation, report_partial_results
 from dagster_gcf_pipes._settings import PipesCloudFunctionSettings
 from dagster_gcf_pipes._target import Target, resolve_target
 
@@ -167,7 +164,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         )
 
     def _new_call(self, target: Target, context: CallingContext) -> Call:
-        prefix = SessionPrefix(self.bucket, f"{self.key_prefix}/{_step_path(context)}/{uuid.uuid4().hex}")
+        prefix = SessionPrefix(self.bucket, f"{self.key_prefix}/{step_path(context)}/{uuid.uuid4().hex}")
         return Call(target, prefix, messages_stay_on_failure=self.cleanup != "always")
 
     def _injector(self, call: Call, context: CallingContext) -> InjectorSession:
@@ -245,12 +242,3 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 f"[pipes] the call is done, but its messages stay in the bucket: {error}\n"
                 "Fix: to leave them to a lifecycle rule, set `cleanup` of the resource to 'never'."
             )
-
-
-def _step_path(context: CallingContext) -> str:
-    """Return the run and the step. A dynamic step's key has brackets, a pattern for Cloud Storage's tools."""
-    try:
-        step = context.get_step_execution_context()
-    except DagsterError:
-        return "direct_invocation"  # `build_asset_context()` of a test has neither run nor step
-    return f"{step.run_id}/{re.sub(r'[^A-Za-z0-9._-]', '_', step.step.key)}"

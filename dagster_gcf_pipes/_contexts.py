@@ -1,5 +1,6 @@
 """The Dagster contexts from which you can call a function."""
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -11,7 +12,6 @@ from dagster import (
     ScheduleEvaluationContext,
     SensorEvaluationContext,
 )
-from dagster_pipes import PipesContextData
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
@@ -50,24 +50,17 @@ def checked_assets(context: CallingContext) -> Sequence[str]:
     return sorted({check.asset_key.to_escaped_user_string() for check in checks})
 
 
-def with_assets(data: PipesContextData, asset_keys: Sequence[str]) -> PipesContextData:
-    """Return a context's data with these assets if it has none, as in a plain asset check.
-
-    A step that only checks an asset knows neither its code version nor its provenance.
-    """
-    if data["asset_keys"] or not asset_keys:
-        return data
-    unknown = dict.fromkeys(asset_keys)
-    return {
-        **data,
-        "asset_keys": asset_keys,
-        "code_version_by_asset_key": unknown,
-        "provenance_by_asset_key": unknown,
-    }
-
-
 def _context_error(context: object, fix: str) -> PipesCloudFunctionRequestError:
     return PipesCloudFunctionRequestError(
         f"Expected the context of an asset, an op or an asset check, got {type(context).__name__}.\nFix: {fix}",
         allow_retries=False,
     )
+
+
+def step_path(context: CallingContext) -> str:
+    """Return the run and the step. A dynamic step's key has brackets, a pattern for Cloud Storage's tools."""
+    try:
+        step = context.get_step_execution_context()
+    except DagsterError:
+        return "direct_invocation"  # `build_asset_context()` of a test has neither run nor step
+    return f"{step.run_id}/{re.sub(r'[^A-Za-z0-9._-]', '_', step.step.key)}"

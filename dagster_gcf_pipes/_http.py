@@ -1,7 +1,6 @@
 """One attempt of a call: its body, the POST, and its record, which says who answered."""
 
 import io
-import json
 import re
 import socket
 from collections.abc import Mapping
@@ -11,23 +10,18 @@ from typing import Any, Final
 
 import requests
 import urllib3.exceptions
-from gcf_pipes._bounded_json import has_more_marks
 from gcf_pipes._protocol import (
-    BOOTSTRAP_KEYS,
     CHUNK_COUNT_HEADER,
     DUPLICATE_CODE,
     ERROR_HEADER,
-    MAX_EVENT_MARKS,
-    MAX_REQUEST_BYTES,
 )
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._connection_errors import describe_connection_error
-from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError, PipesCloudFunctionRequestError
+from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._functions import redacted
-from dagster_gcf_pipes._json import json_object
 
 MAX_ERROR_BODY: Final = 64 * 1024
 """Bytes of an error's response body that are read."""
@@ -39,32 +33,6 @@ Source: https://cloud.google.com/run/docs/troubleshooting (401, 403, and 404 by 
 SUCCESS: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
 _CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
-_USE_BUCKET: Final = "Fix: put large input into a bucket, and pass its URI in the event."
-
-
-def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes:
-    """Merge the bootstrap payload into the event, and encode the result as a request body.
-
-    Raises:
-        PipesCloudFunctionRequestError: The event is not JSON, has a key of Pipes, or the body is larger than the
-            platform or the function accepts.
-    """
-    event = json_object(event, "event")
-    if reserved := [key for key in BOOTSTRAP_KEYS if key in event]:
-        raise PipesCloudFunctionRequestError(
-            f"The event has the keys {reserved}, which Pipes adds itself.\nFix: choose other keys."
-        )
-    body = json.dumps({**event, **bootstrap}).encode("ascii")
-    if len(body) > MAX_REQUEST_BYTES:
-        raise PipesCloudFunctionRequestError(
-            f"The request body has {len(body):,} bytes; the platform accepts {MAX_REQUEST_BYTES:,}.\n{_USE_BUCKET}"
-        )
-    if has_more_marks(body, MAX_EVENT_MARKS):
-        raise PipesCloudFunctionRequestError(
-            f"The request body has more than {MAX_EVENT_MARKS:,} brackets, commas, colons and strings. The function "
-            f"refuses it, because parsing it takes too much memory.\n{_USE_BUCKET}"
-        )
-    return body
 
 
 class KeepAliveAdapter(HTTPAdapter):

@@ -1,21 +1,85 @@
-"""Determines the outcome of a call: error or success, metadata, and the log tail of a function that crashed."""
+"""Judges a call: error or success, its metadata, and the log tail of a function that crashed.
 
+The facts are all attempts, who answered each, and what the messages said. The messages decide, not the status of the
+last attempt: in a session of our runtime, `closed` tells the outcome, whatever happened to the HTTP responses. The rule
+that explains most comes first: the function's own exception says more than the 500 that it caused.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dagster import MetadataValue
+from dagster_pipes import PipesException
+from gcf_pipes import PipesStorageError
+from gcf_pipes._protocol import RESPONSE_STATUS_EXCEPTION
 
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._call import Call
-from dagster_gcf_pipes._crash_logs import fetch_log_tail
-from dagster_gcf_pipes._errors import METADATA_PREFIX, Metadata, PipesCloudFunctionError
-from dagster_gcf_pipes._session import SessionRecord
-from dagster_gcf_pipes._verdict import judge, may_still_run, needs_log_tail
+from dagster_gcf_pipes._crash_logs import Cause, fetch_log_tail
+from dagster_gcf_pipes._errors import (
+    METADATA_PREFIX,
+    Metadata,
+    PipesCloudFunctionAccessError,
+    PipesCloudFunctionCallError,
+    PipesCloudFunctionError,
+    PipesCloudFunctionIdentityError,
+    PipesCloudFunctionMessagesError,
+    PipesCloudFunctionNotClosedError,
+    PipesCloudFunctionNotOpenedError,
+    PipesCloudFunctionRaisedError,
+    PipesCloudFunctionRefusedError,
+)
+from dagster_gcf_pipes._http import SUCCESS, AnsweredBy, Attempt
+from dagster_gcf_pipes._messages.cancel_marker import Claim
+from dagster_gcf_pipes._messages.session import SessionRecord, describe_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from google.auth.credentials import Credentials
+
+Rule: TypeAlias = Callable[[CallRecord, SessionRecord], PipesCloudFunctionError | None]
+
+MAX_EXCERPT: Final = 1000
+"""Characters of a response's body, or of an exception's message, that an error shows."""
+MAX_REFUSAL: Final = 4000
+"""Characters of a refusal that an error shows. The fix is at its end."""
+MAX_TRACEBACK: Final = 64 * 1024
+"""Characters of the traceback in the metadata."""
+_UNAVAILABLE: Final = 503
+_SERVER_ERRORS: Final = range(500, 600)
+_ACCESS_CAUSES: Final[Mapping[int | None, str]] = {
+    401: "the ID token is missing, expired, or was made for another audience than the function's URL",
+    403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
+    404: "the URL is not the function's, or the function's ingress setting blocks this network",
+}
+_NO_INSTANCE: Final = "there was no available instance"
+_ALL_BUSY: Final = Cause("All instances were busy.", "raise `--max-instances`, or limit concurrency in Dagster.")
+_CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
+    429: _ALL_BUSY,
+    503: Cause(
+        "The instance crashed before your code ran.",
+        "read its log. A common cause is a package missing from requirements.txt.",
+    ),
+    504: Cause(
+        "The call waited for an instance until the function's timeout.",
+        "if `--concurrency` is above 1, set THREADS in the function's environment to the same number. Otherwise an "
+        "instance takes more calls than it has threads.",
+    ),
+}
+"""Source: https://cloud.google.com/run/docs/troubleshooting, and for THREADS https://pypi.org/project/functions-framework."""
+_CAUSES: Final[Mapping[int | None, Cause]] = {
+    503: Cause(
+        "The instance crashed, most often because it ran out of memory.",
+        "deploy with more memory, or process less data at once.",
+    ),
+    504: Cause(
+        "It ran longer than its timeout.",
+        "deploy it with a longer timeout (at most 3600 s), or give it less work.",
+    ),
+}
+"""Source: https://cloud.google.com/run/docs/troubleshooting (503, 504)."""
+_UNKNOWN_CAUSE: Final = Cause("It crashed, or ran out of memory or time.")
+_NO_CAUSE: Final = Cause("")
 
 
 @dataclass(frozen=True)
@@ -59,3 +123,268 @@ def determine_outcome(
     if error:
         call.describe(error, record, session, metadata)
     return Outcome(error, call.result_metadata(record, session), may_still_run(record, session))
+
+
+def judge(call: CallRecord, session: SessionRecord, *, cause: Cause | None = None) -> PipesCloudFunctionError | None:
+    """Return the error with which a call failed, or None if it succeeded.
+
+    Args:
+        call: The attempts, and their responses.
+        session: What the messages said.
+        cause: Why the function stopped, in the words of the platform's log, or None.
+    """
+    if succeeded(call, session):
+        return None
+    errors = (rule(call, session) for rule in _RULES)
+    return next(filter(None, errors), None) or _unexplained(call, session, cause)
+
+
+def succeeded(call: CallRecord, session: SessionRecord) -> bool:
+    """Whether a call succeeded: `closed` without an exception, all chunks, and a 2xx where the response decides."""
+    complete = (
+        session.opened
+        and session.closed
+        and session.exception is None
+        and session.failure is None
+        and not _missing_chunks(call, session)
+    )
+    if call.last.answered_by is AnsweredBy.FUNCTION and call.last.status not in SUCCESS:
+        return False
+    return complete and (session.closes_with_request or call.is_plain_success)
+
+
+def may_still_run(call: CallRecord, session: SessionRecord) -> bool:
+    """Whether the function of a failed call may still run, or may still start."""
+    if session.closed or call.last.answered_by is AnsweredBy.FUNCTION or call.is_plain_success:
+        return False
+    return session.opened or call.may_have_started
+
+
+def needs_log_tail(call: CallRecord, session: SessionRecord) -> bool:
+    """Whether nothing says why a function stopped or never started. Then its logs may."""
+    last = _most_telling(call)
+    if session.closed or session.failure or last.identity_error or last.answered_by is AnsweredBy.REFUSAL:
+        return False
+    return session.silent_for > 0 or last.answered_by is AnsweredBy.NOBODY or last.status in _SERVER_ERRORS
+
+
+def _exception(_: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    if session.exception is None:
+        return None
+    message = session.exception["message"].strip()
+    if session.closes_with_request and session.exception["name"] == RESPONSE_STATUS_EXCEPTION:
+        return PipesCloudFunctionCallError(
+            _excerpt(message.removeprefix(f"{RESPONSE_STATUS_EXCEPTION}: "), MAX_REFUSAL)
+        )
+    traceback = _traceback(session.exception).rstrip()[:MAX_TRACEBACK]
+    return PipesCloudFunctionRaisedError(
+        f"The function raised {_excerpt(message, MAX_REFUSAL)}",
+        {f"{METADATA_PREFIX}traceback": MetadataValue.md(f"```\n{traceback}\n```")},
+    )
+
+
+def _reading_failed(_: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    if session.failure is None:
+        return None
+    error = PipesCloudFunctionMessagesError(
+        f"Could not read and handle all messages of the function: {session.failure}",
+        allow_retries=not isinstance(session.failure, PipesStorageError) or session.failure.transient,
+    )
+    error.__cause__ = session.failure
+    return error
+
+
+def _refused(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    last = call.last
+    if last.answered_by is not AnsweredBy.REFUSAL or session.opened:
+        return None
+    return PipesCloudFunctionRefusedError(
+        f"The function refused the call before its code ran ({last.status} {last.error_code}): "
+        f"{_excerpt(last.body, MAX_REFUSAL)}{_earlier_attempts(call)}",
+        allow_retries=last.status == _UNAVAILABLE,
+    )
+
+
+def _no_id_token(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    identity_error = call.last.identity_error
+    if identity_error is None or session.opened:
+        return None
+    error = PipesCloudFunctionIdentityError(
+        f"{identity_error.description}{_earlier_attempts(call)}", allow_retries=identity_error.allow_retries
+    )
+    error.__cause__ = identity_error.__cause__
+    return error
+
+
+def _not_sent(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    last = call.last
+    if last.answered_by is not AnsweredBy.NOT_SENT or session.opened:
+        return None
+    return PipesCloudFunctionCallError(
+        f"Could not connect to the function: {last.error}.{_earlier_attempts(call)}{_fix(last.fix)}",
+        allow_retries=last.retryable,
+    )
+
+
+def _access_denied(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    last = call.last
+    if not last.denied_access or session.opened:
+        return None
+    return PipesCloudFunctionAccessError(
+        f"The platform rejected the call before it reached the function: HTTP {last.status}. The likely cause: "
+        f"{_ACCESS_CAUSES[last.status]}. {_response(last)}{_earlier_attempts(call)}{_fix(last.hint)}",
+        allow_retries=call.may_have_started,
+    )
+
+
+def _redirected(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    last = call.last
+    if not last.redirected or session.opened:
+        return None
+    target = f"a redirect to {last.redirect_to}" if last.redirect_to else "a redirect without a target"
+    return PipesCloudFunctionCallError(
+        f"Expected the function to respond, got HTTP {last.status}, {target}. Redirects are not followed, so that the "
+        f"ID token goes only to the URL you gave.{_earlier_attempts(call)}\n"
+        "Fix: pass the function's own https URL, which `gcloud functions describe` shows.",
+        allow_retries=call.may_have_started,
+    )
+
+
+def _chunks_missing(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    missing = _missing_chunks(call, session)
+    if not missing:
+        return None
+    count = call.last.chunk_count
+    wrote = f"it wrote {count} chunks, but " if count is not None else ""
+    return PipesCloudFunctionMessagesError(f"Messages of the function are missing: {wrote}{describe_missing(missing)}.")
+
+
+def _missing_chunks(call: CallRecord, session: SessionRecord) -> tuple[int, ...]:
+    count = call.last.chunk_count if call.last.answered_by is AnsweredBy.FUNCTION else None
+    if not session.missing_chunks and session.chunk_count < (count or 0):
+        return (session.chunk_count + 1,)
+    return session.missing_chunks
+
+
+def _not_opened(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    if session.opened or not _ended_with_2xx(call):
+        return None
+    return PipesCloudFunctionNotOpenedError(
+        f"The function returned HTTP {call.last.status}, but it opened no Pipes session. Nobody knows what it did.\n"
+        "Fix: decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
+        "`dagster_pipes.PipesMappingParamsLoader`. If your code does this already, deploy it again: the deployed code "
+        "is older."
+    )
+
+
+def _not_closed(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
+    if session.closed or not _ended_with_2xx(call) or session.silent_for:
+        return None
+    return PipesCloudFunctionNotClosedError(
+        f"The function returned HTTP {call.last.status} without closing its Pipes session; {_progress(session)}. "
+        "Messages may be missing.\n"
+        "Fix: use the Pipes context as a context manager, or decorate the entry point with `gcf_pipes.pipes_function`."
+    )
+
+
+_RULES: tuple[Rule, ...] = (
+    _exception,
+    _reading_failed,
+    _refused,
+    _no_id_token,
+    _not_sent,
+    _access_denied,
+    _redirected,
+    _chunks_missing,
+    _not_opened,
+    _not_closed,
+)
+
+
+def _unexplained(call: CallRecord, session: SessionRecord, cause: Cause | None) -> PipesCloudFunctionError:
+    """Return the error of a call that nothing explains: say what is known, and what is not."""
+    last = _most_telling(call)
+    cause = cause or _likely_cause(last, session)
+    sentences = (
+        f"The call {last.summary}; {_progress(session)}.",
+        _silence(session),
+        cause.text,
+        _not_started(call, session),
+        _response(last) if last.status is not None else "",
+    )
+    return PipesCloudFunctionCallError(f"{' '.join(filter(None, sentences))}{_earlier_attempts(call)}{_fix(cause.fix)}")
+
+
+def _silence(session: SessionRecord) -> str:
+    if not session.silent_for:
+        return ""
+    return f"The function has shown no sign of life for {session.silent_for:.0f} s, so it has probably crashed."
+
+
+def _not_started(call: CallRecord, session: SessionRecord) -> str:
+    if session.opened or call.claim is None:
+        return ""
+    if call.claim is Claim.OURS:
+        return (
+            "Your code has not run. It will not run for this call if the function uses `gcf_pipes`: a late delivery "
+            "finds the session closed."
+        )
+    return "Nobody knows whether it has started, or will start."
+
+
+def _most_telling(call: CallRecord) -> Attempt:
+    """Return the last attempt that is not a duplicate: a duplicate only says that an earlier attempt was delivered."""
+    telling = [attempt for attempt in call.attempts if attempt.answered_by is not AnsweredBy.DUPLICATE]
+    return telling[-1] if telling else call.last
+
+
+def _likely_cause(last: Attempt, session: SessionRecord) -> Cause:
+    if last.answered_by is AnsweredBy.FUNCTION:
+        return _NO_CAUSE
+    if last.answered_by is AnsweredBy.REFUSAL:
+        return Cause("It may have refused the call after its first message was stored.")
+    if session.closed:
+        return Cause(
+            "It closed its Pipes session without an exception. But it does not use `gcf_pipes.pipes_function`, so "
+            "nobody knows who sent this response."
+        )
+    if session.opened:
+        return _CAUSES.get(last.status, _UNKNOWN_CAUSE)
+    return _ALL_BUSY if _NO_INSTANCE in last.body else _CAUSES_BEFORE_OPENED.get(last.status, _NO_CAUSE)
+
+
+def _earlier_attempts(call: CallRecord) -> str:
+    earlier = call.attempts[:-1]
+    if not earlier:
+        return ""
+    described = "; ".join(f"attempt {number} {attempt.summary}" for number, attempt in enumerate(earlier, start=1))
+    return f" Before that: {_excerpt(described, MAX_EXCERPT)}."
+
+
+def _ended_with_2xx(call: CallRecord) -> bool:
+    return call.is_plain_success or (call.last.answered_by is AnsweredBy.FUNCTION and call.last.status in SUCCESS)
+
+
+def _response(attempt: Attempt) -> str:
+    return f"The response says: {_excerpt(attempt.body)}"
+
+
+def _progress(session: SessionRecord) -> str:
+    if not session.opened:
+        return "the function opened no Pipes session"
+    state = "and it closed its Pipes session" if session.closed else "but it did not close its Pipes session"
+    return f"{session.message_count} messages in {session.chunk_count} chunks arrived, {state}"
+
+
+def _fix(text: str) -> str:
+    return f"\nFix: {text}" if text else ""
+
+
+def _excerpt(text: str, length: int = MAX_EXCERPT) -> str:
+    text = text.strip() or "nothing"
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+def _traceback(exception: PipesException) -> str:
+    parts = [_traceback(earlier) for earlier in (exception["cause"] or exception["context"],) if earlier]
+    return "\n".join([*parts, "".join([*exception["stack"], exception["message"]])])

@@ -8,7 +8,6 @@ from gcf_pipes._protocol import DEFAULT_KEY_PREFIX
 from pydantic import Field, model_validator
 
 from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, RetryPolicy
-from dagster_gcf_pipes._context_injector import DEFAULT_INLINE_CONTEXT_LIMIT
 from dagster_gcf_pipes._fields import (
     Attempts,
     Audience,
@@ -25,7 +24,8 @@ from dagster_gcf_pipes._fields import (
     Seconds,
     ServiceAccount,
 )
-from dagster_gcf_pipes._message_reader import DEFAULT_DRAIN_TIMEOUT, DEFAULT_POLL_INTERVAL
+from dagster_gcf_pipes._messages.injector import DEFAULT_INLINE_CONTEXT_LIMIT
+from dagster_gcf_pipes._messages.reader import DEFAULT_DRAIN_TIMEOUT, DEFAULT_POLL_INTERVAL
 
 DEFAULT_FUNCTION_TIMEOUT: Final = 3600
 MAX_RETRY_DELAY: Final = 30.0

@@ -8,8 +8,8 @@ from gcf_pipes._protocol import HEARTBEAT_INTERVAL
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes._chunk_stream import READ_TIMEOUT
-from dagster_gcf_pipes._session import MAX_SILENT_HEARTBEATS
+from dagster_gcf_pipes._messages.chunk_stream import READ_TIMEOUT
+from dagster_gcf_pipes._messages.session import MAX_SILENT_HEARTBEATS
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
@@ -140,7 +140,7 @@ def test_a_bucket_that_cannot_be_read_while_a_lost_call_is_followed_costs_only_t
 def test_a_bucket_that_never_comes_back_ends_the_step_at_the_function_s_deadline(
     heartbeats: FunctionServer, storage_link: FaultProxy, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dagster_gcf_pipes._session.MIN_DRAIN_DEADLINE", 1.0)  # else the test takes a minute
+    monkeypatch.setattr("dagster_gcf_pipes._messages.session.MIN_DRAIN_DEADLINE", 1.0)  # else the test takes a minute
     monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", 1.0)
     client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url, function_timeout=5)
     with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Away(3600), EVERY)):

@@ -19,8 +19,8 @@ from google.cloud import storage
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dagster_gcf_pipes._chunk_stream import ChunkStream, WritingEnded
-from dagster_gcf_pipes._session import ReaderSession
+from dagster_gcf_pipes._messages.chunk_stream import ChunkStream, WritingEnded
+from dagster_gcf_pipes._messages.session import ReaderSession
 from local_stack.emulators import EMBEDDED, run_emulator
 from tests.json_strategies import json_texts, json_values
 

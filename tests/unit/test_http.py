@@ -16,7 +16,8 @@ from hypothesis import given
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._credentials import Identity
-from dagster_gcf_pipes._http import MAX_ERROR_BODY, AnsweredBy, Attempt, encode_body, record_of
+from dagster_gcf_pipes._http import MAX_ERROR_BODY, AnsweredBy, Attempt, record_of
+from dagster_gcf_pipes._request_body import encode_body
 from tests.json_strategies import json_objects
 
 BOOTSTRAP = dict.fromkeys(BOOTSTRAP_KEYS, "encoded")

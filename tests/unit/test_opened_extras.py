@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dagster_gcf_pipes._opened_extras import read_opened_extras
+from dagster_gcf_pipes._messages.parser import read_opened_extras
 
 
 def test_facts_of_the_right_types_are_taken() -> None:

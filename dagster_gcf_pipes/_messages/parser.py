@@ -1,14 +1,15 @@
-"""Turns the content of a chunk into Pipes messages."""
+"""Turns the content of chunks into Pipes messages. Everything in a bucket is untrusted."""
 
 import io
 import json
-from collections.abc import Iterator
-from typing import Any, Final, TypedDict, cast, get_args
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypedDict, cast, get_args, get_type_hints
 
 from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD, Method, PipesException, PipesMessage
 from gcf_pipes._json_validation import JsonValidationError, json_type, validate_json
 from gcf_pipes._log_levels import standard_level_of
-from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
+from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH, OpenedExtras
 
 _NAMES: Final = ("asset_key", "check_name", "data_version")
 """Params that Dagster stores in columns of text: no database takes a lone surrogate, and PostgreSQL no NUL either.
@@ -138,3 +139,21 @@ def _is_deeper(value: object, depth: int) -> bool:
 
 def _parts(value: dict[str, Any] | list[Any]) -> Iterator[Any]:
     return iter(value.values() if isinstance(value, dict) else value)
+
+
+MAX_FACT: Final = 256
+"""Characters of a fact: a trace, an id, a name."""
+
+
+def read_opened_extras(extras: object) -> OpenedExtras:
+    """Return the facts that have the right type and a reasonable size. The bucket's content is untrusted."""
+    types = get_type_hints(OpenedExtras)
+    facts = extras.items() if isinstance(extras, Mapping) else ()
+    known = {name: fact for name, fact in facts if _is_reasonable(fact, types.get(name))}
+    return cast("OpenedExtras", known)
+
+
+def _is_reasonable(fact: object, type_: object) -> bool:
+    if type_ is float:  # JSON has one type of numbers
+        return type(fact) in {int, float} and 0 < cast("float", fact) < math.inf
+    return type(fact) is type_ and len(str(fact)) <= MAX_FACT

@@ -11,7 +11,7 @@ from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CH
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dagster_gcf_pipes._chunk_parser import ChunkFormatError, parse_chunk
+from dagster_gcf_pipes._messages.parser import ChunkFormatError, parse_chunk
 from tests.fuzz.chunks import METHODS, chain, exception, line
 from tests.json_strategies import json_objects
 

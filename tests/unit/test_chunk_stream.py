@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_gcf_pipes._chunk_stream import FIRST_DELAY, delay_before_next_poll
-from dagster_gcf_pipes._message_reader import DEFAULT_POLL_INTERVAL
+from dagster_gcf_pipes._messages.chunk_stream import FIRST_DELAY, delay_before_next_poll
+from dagster_gcf_pipes._messages.reader import DEFAULT_POLL_INTERVAL
 
 ROUNDING = 1e-9
 

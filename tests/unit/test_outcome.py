@@ -21,11 +21,11 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionRefusedError,
 )
 from dagster_gcf_pipes._attempts import CallRecord
-from dagster_gcf_pipes._cancel_marker import Claim
 from dagster_gcf_pipes._crash_logs import Cause
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
-from dagster_gcf_pipes._session import SessionRecord
-from dagster_gcf_pipes._verdict import judge, may_still_run, needs_log_tail, succeeded
+from dagster_gcf_pipes._messages.cancel_marker import Claim
+from dagster_gcf_pipes._messages.session import SessionRecord
+from dagster_gcf_pipes._outcome import judge, may_still_run, needs_log_tail, succeeded
 
 NO_INSTANCE = "The request was aborted because there was no available instance."
 

@@ -15,7 +15,7 @@ from gcf_pipes._protocol import HEARTBEAT, SessionPrefix
 from gcf_pipes._storage import ObjectStore
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
-from dagster_gcf_pipes._session import ReaderSession
+from dagster_gcf_pipes._messages.session import ReaderSession
 
 REQUEST_TIMEOUT: Final = 5.0
 """Seconds that each request to the bucket may take, with its retries."""

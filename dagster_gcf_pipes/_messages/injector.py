@@ -20,7 +20,6 @@ from gcf_pipes._protocol import (
 )
 from gcf_pipes._storage import ObjectStore, client_getter
 
-from dagster_gcf_pipes._contexts import with_assets
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ class InjectorSession(PipesContextInjector):
     @contextmanager
     def inject_context(self, context_data: PipesContextData) -> Iterator[PipesParams]:
         """Yield the params from which the function loads the context. It raises like the public injector."""
-        context_data = with_assets(context_data, self._checked_assets)
+        context_data = _with_assets(context_data, self._checked_assets)
         data = json.dumps(context_data).encode("ascii")
         _check_size(data)
         params: PipesParams = {PipesDefaultContextLoader.DIRECT_KEY: context_data}
@@ -145,3 +144,19 @@ def _check_size(data: bytes) -> None:
             f"{MAX_CONTEXT_MARKS:,} opening brackets, commas, colons and strings.\n"
             "Fix: put large input into a bucket, and pass its URI in `event` or `extras`."
         )
+
+
+def _with_assets(data: PipesContextData, asset_keys: Sequence[str]) -> PipesContextData:
+    """Return a context's data with these assets if it has none, as in a plain asset check.
+
+    A step that only checks an asset knows neither its code version nor its provenance.
+    """
+    if data["asset_keys"] or not asset_keys:
+        return data
+    unknown = dict.fromkeys(asset_keys)
+    return {
+        **data,
+        "asset_keys": asset_keys,
+        "code_version_by_asset_key": unknown,
+        "provenance_by_asset_key": unknown,
+    }

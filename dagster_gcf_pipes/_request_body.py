@@ -1,12 +1,41 @@
-"""Checks that the arguments of a call are JSON, before anything is opened, and reports where they are not."""
+"""The body of a call: the event, checked to be JSON, and the bootstrap payload."""
 
+import json
 from collections.abc import Iterable, Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
-from gcf_pipes._protocol import MAX_JSON_DEPTH
+from gcf_pipes._bounded_json import has_more_marks
+from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_EVENT_MARKS, MAX_JSON_DEPTH, MAX_REQUEST_BYTES
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
+
+_USE_BUCKET: Final = "Fix: put large input into a bucket, and pass its URI in the event."
+
+
+def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes:
+    """Merge the bootstrap payload into the event, and encode the result as a request body.
+
+    Raises:
+        PipesCloudFunctionRequestError: The event is not JSON, has a key of Pipes, or the body is larger than the
+            platform or the function accepts.
+    """
+    event = json_object(event, "event")
+    if reserved := [key for key in BOOTSTRAP_KEYS if key in event]:
+        raise PipesCloudFunctionRequestError(
+            f"The event has the keys {reserved}, which Pipes adds itself.\nFix: choose other keys."
+        )
+    body = json.dumps({**event, **bootstrap}).encode("ascii")
+    if len(body) > MAX_REQUEST_BYTES:
+        raise PipesCloudFunctionRequestError(
+            f"The request body has {len(body):,} bytes; the platform accepts {MAX_REQUEST_BYTES:,}.\n{_USE_BUCKET}"
+        )
+    if has_more_marks(body, MAX_EVENT_MARKS):
+        raise PipesCloudFunctionRequestError(
+            f"The request body has more than {MAX_EVENT_MARKS:,} brackets, commas, colons and strings. The function "
+            f"refuses it, because parsing it takes too much memory.\n{_USE_BUCKET}"
+        )
+    return body
 
 
 def json_object(value: object, name: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""Reports what a function reported before its call failed. A failed step cannot return it."""
+"""What `PipesCloudFunctionClient.run` returns, and what stays of a call that failed."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, Final
 
+import requests
 from dagster import (
     AssetCheckEvaluation,
     AssetCheckKey,
@@ -11,12 +13,62 @@ from dagster import (
     AssetMaterialization,
     MaterializeResult,
     MultiPartitionKey,
+    PipesClientCompletedInvocation,
+    PipesExecutionResult,
     PipesSession,
 )
+from requests.structures import CaseInsensitiveDict
 
 from dagster_gcf_pipes._contexts import CallingContext
-from dagster_gcf_pipes._errors import Metadata
-from dagster_gcf_pipes._invocation import add_metadata
+from dagster_gcf_pipes._errors import Metadata, PipesCloudFunctionCallError
+from dagster_gcf_pipes._functions import redacted
+
+
+class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
+    """The results of a function's call, and its HTTP response.
+
+    Args:
+        session: The Pipes session of the call.
+        response: The function's response, or None if the connection broke and only the messages tell of the success.
+        metadata: Added to every materialization and check of the call.
+    """
+
+    def __init__(self, session: PipesSession, *, response: requests.Response | None, metadata: Metadata) -> None:
+        super().__init__(session, metadata=metadata)
+        self._response = None if response is None else detached(response)
+
+    def get_results(self, *, implicit_materializations: bool = True) -> Sequence[PipesExecutionResult]:
+        """Return what the function reported, with the metadata of the call. They never replace a key of the function.
+
+        Args:
+            implicit_materializations: Whether to materialize the step's other assets too. Default yes.
+        """
+        results = self._session.get_results(implicit_materializations=implicit_materializations)
+        return [result._replace(metadata=add_metadata(result.metadata, self.metadata)) for result in results]
+
+    @property
+    def response(self) -> requests.Response:
+        """The function's response: `status_code`, `headers`, `json()`, `text`, `content`, `elapsed`.
+
+        You can pickle it, so an op may return it. It holds no secret: its `url` has no user, password and query, and
+        its `request` has neither headers nor a body.
+
+        Raises:
+            PipesCloudFunctionCallError: The function succeeded, but the connection broke before its response arrived.
+        """
+        if self._response is None:
+            raise PipesCloudFunctionCallError(
+                "The function succeeded, but the connection broke before its response arrived.\n"
+                "Fix: send results that you need with `pipes.report_custom_message`."
+            )
+        return self._response
+
+
+def add_metadata(reported: Mapping[str, Any] | None, ours: Metadata) -> dict[str, Any]:
+    """Return the metadata that a function reported, followed by ours. Ours never replace a key of the function."""
+    reported = reported or {}
+    return {**reported, **ours, **reported}
+
 
 DATA_VERSION_TAG: Final = "dagster/data_version"
 """Source: `dagster.DataVersion`, which Dagster stores in this tag of a materialization."""
@@ -86,3 +138,19 @@ def _evaluation(context: CallingContext, result: AssetCheckResult, metadata: Met
         blocking=spec.blocking if spec else None,
         partition=context.partition_key if partitioned and context.has_partition_key else None,
     )
+
+
+def detached(response: requests.Response) -> requests.Response:
+    """Return a copy of a response that can be pickled and holds only what the server sent.
+
+    Its `request` has only the method and the URL. All URLs are without user, password and query. The content has been
+    read, and there is no `history`, `connection` or `raw`.
+    """
+    independent = copy(response)  # like pickling, this reads the content and drops the connection
+    independent.url = redacted(response.url)
+    independent.history = []
+    independent.request = requests.PreparedRequest()
+    independent.request.method = response.request.method
+    independent.request.url = redacted(response.request.url or "")
+    independent.request.headers = CaseInsensitiveDict()
+    return independent

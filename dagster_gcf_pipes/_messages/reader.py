@@ -11,7 +11,7 @@ from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionPrefix
 from gcf_pipes._storage import ObjectStore, client_getter
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError
-from dagster_gcf_pipes._session import ReaderSession, describe_missing
+from dagster_gcf_pipes._messages.session import ReaderSession, describe_missing
 
 if TYPE_CHECKING:
     from google.cloud import storage

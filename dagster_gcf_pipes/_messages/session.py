@@ -13,9 +13,8 @@ from dagster_pipes import PipesBlobStoreMessageWriter, PipesException, PipesMess
 from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionPrefix
 from gcf_pipes._storage import ObjectStore
 
-from dagster_gcf_pipes._chunk_parser import ChunkFormatError, parse_chunk
-from dagster_gcf_pipes._chunk_stream import ChunkStream, WritingEnded
-from dagster_gcf_pipes._opened_extras import read_opened_extras
+from dagster_gcf_pipes._messages.chunk_stream import ChunkStream, WritingEnded
+from dagster_gcf_pipes._messages.parser import ChunkFormatError, parse_chunk, read_opened_extras
 
 MAX_MISSING_CHUNKS: Final = 1000
 """How many missing chunks are searched: a response may claim that the function wrote any number."""
