@@ -31,7 +31,7 @@ from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextIn
 from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
-from dagster_gcf_pipes._functions_api import FunctionLookup
+from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
 from dagster_gcf_pipes._http import Attempt, create_http_session, encode_body, post
 from dagster_gcf_pipes._invocation import PipesCloudFunctionCompletedInvocation
@@ -41,7 +41,6 @@ from dagster_gcf_pipes._outcome import Outcome, determine_outcome
 from dagster_gcf_pipes._partial_results import report_partial_results
 from dagster_gcf_pipes._reader_session import ReaderSession
 from dagster_gcf_pipes._settings import PipesCloudFunctionSettings
-from dagster_gcf_pipes._target import Target, resolve_target
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
