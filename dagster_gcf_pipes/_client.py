@@ -26,6 +26,7 @@ from dagster_gcf_pipes._attempts import Caller, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
 from dagster_gcf_pipes._cancel_marker import CancelMarker
+from dagster_gcf_pipes._config import PipesCloudFunctionSettings
 from dagster_gcf_pipes._connections import Connections
 from dagster_gcf_pipes._context_injector import PipesCloudFunctionEventContextInjector
 from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets
@@ -40,7 +41,6 @@ from dagster_gcf_pipes._message_reader import PipesCloudStorageMessageReader
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
 from dagster_gcf_pipes._partial_results import report_partial_results
 from dagster_gcf_pipes._reader_session import ReaderSession
-from dagster_gcf_pipes._settings import PipesCloudFunctionSettings
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

@@ -1,4 +1,4 @@
-"""The fields of the resource: what they accept at their definition, and again when an EnvVar gets its value."""
+"""What the fields of the resource accept when it is defined, and again when an EnvVar gets its value."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from dagster import ConfigurableResource, DagsterResourceFunctionError, EnvVar, 
 from pydantic import ValidationError
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes._fields import ProjectId, Region
+from dagster_gcf_pipes._config import ProjectId, Region
 
 SECONDS = ["function_timeout", "connect_timeout", "drain_timeout"]
 CLEANUPS = ["always", "on_success", "never"]
