@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster import EnvVar, MetadataValue
+from gcf_pipes._once import Once
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionLookupError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes._fixes import enable_api_command
@@ -95,8 +95,7 @@ class FunctionLookup:
         self._get_credentials = get_credentials
         self._max_age = max_age
         self._timeout = timeout
-        self._lock = Lock()
-        self._client: functions_v2.FunctionServiceClient | None = None
+        self._client: Once[functions_v2.FunctionServiceClient] = Once()
         self._known: dict[str, tuple[float, FunctionInfo]] = {}
 
     def find(self, name: FunctionName) -> FunctionInfo:
@@ -116,21 +115,19 @@ class FunctionLookup:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._client:
-            self._client.transport.close()
+        if client := self._client.pop():
+            client.transport.close()
 
     def _fetch(self, name: str) -> "functions_v2.Function":
-        return self._connected().get_function(name=name, retry=_retry(self._timeout), timeout=ATTEMPT_TIMEOUT)
+        client = self._client.get(self._create_client)
+        return client.get_function(name=name, retry=_retry(self._timeout), timeout=ATTEMPT_TIMEOUT)
 
-    def _connected(self) -> "functions_v2.FunctionServiceClient":
+    def _create_client(self) -> "functions_v2.FunctionServiceClient":
         from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - keep Google imports lazy
         from google.cloud import functions_v2  # noqa: PLC0415
 
-        with self._lock:
-            if self._client is None:
-                credentials = with_scopes_if_required(self._get_credentials(), [_SCOPE])
-                self._client = functions_v2.FunctionServiceClient(credentials=credentials, transport="rest")
-            return self._client
+        credentials = with_scopes_if_required(self._get_credentials(), [_SCOPE])
+        return functions_v2.FunctionServiceClient(credentials=credentials, transport="rest")
 
 
 def _describe(function: "functions_v2.Function", name: FunctionName) -> FunctionInfo:
@@ -155,7 +152,7 @@ def _name_of(value: Any) -> str:
 
 def _retry(timeout: float) -> "Retry":
     """Return the policy that retries transient errors. A lookup is idempotent."""
-    import requests  # noqa: PLC0415 - as in _connected
+    import requests  # noqa: PLC0415 - as in _create_client
     from google.api_core import exceptions, retry  # noqa: PLC0415
     from google.auth.exceptions import TransportError  # noqa: PLC0415
 
@@ -173,7 +170,7 @@ def _retry(timeout: float) -> "Retry":
 
 @contextmanager
 def _translated_errors(name: FunctionName) -> Iterator[None]:
-    import requests  # noqa: PLC0415 - as in _connected
+    import requests  # noqa: PLC0415 - as in _create_client
     from google.api_core import exceptions  # noqa: PLC0415
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
     from google.protobuf.json_format import ParseError  # noqa: PLC0415
