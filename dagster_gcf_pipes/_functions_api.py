@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dagster import EnvVar, MetadataValue
 from gcf_pipes._once import Once
 
-from dagster_gcf_pipes._errors import PipesCloudFunctionLookupError, PipesCloudFunctionRequestError
+from dagster_gcf_pipes._errors import PipesCloudFunctionLookupError
 from dagster_gcf_pipes._fixes import enable_api_command
 from dagster_gcf_pipes._functions import (
     FunctionName,
@@ -19,6 +19,7 @@ from dagster_gcf_pipes._functions import (
     parse_function_url,
     parse_resource_name,
     redacted,
+    request_error,
 )
 from dagster_gcf_pipes._metadata import METADATA_PREFIX
 
@@ -289,15 +290,15 @@ def resolve_target(
 def _check_arguments(function: str | None, function_url: str | None) -> None:
     for name, text in (("function", function), ("function_url", function_url)):
         if isinstance(text, EnvVar):
-            raise _request_error(
+            raise request_error(
                 f"Expected `{name}` to be a string, got EnvVar({text.env_var_name!r}).\n"
                 "Fix: Pass its `get_value()`. Dagster resolves an EnvVar only in the fields of resources."
             )
         if not isinstance(text, str | None):
-            raise _request_error(f"Expected `{name}` to be a string, got {type(text).__name__}.")
+            raise request_error(f"Expected `{name}` to be a string, got {type(text).__name__}.")
     if (function is None) == (function_url is None):
         given = "neither" if function_url is None else f"both, {function!r} and {redacted(function_url)!r}"
-        raise _request_error(f"Expected either `function`, a name, or `function_url`, got {given}.")
+        raise request_error(f"Expected either `function`, a name, or `function_url`, got {given}.")
 
 
 def _check_callable(info: FunctionInfo) -> None:
@@ -318,7 +319,3 @@ def _check_callable(info: FunctionInfo) -> None:
         )
     if not info.url:
         raise _lookup_error(info.name, "it is ACTIVE, but has no URL yet", _SKIP_LOOKUP)
-
-
-def _request_error(text: str) -> PipesCloudFunctionRequestError:
-    return PipesCloudFunctionRequestError(text, allow_retries=False)
