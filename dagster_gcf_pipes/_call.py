@@ -11,9 +11,9 @@ from gcf_pipes._protocol import OpenedExtras, SessionPrefix
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._errors import METADATA_PREFIX, Metadata, PipesCloudFunctionError
 from dagster_gcf_pipes._functions import function_console_url, redacted
+from dagster_gcf_pipes._functions_api import Target
 from dagster_gcf_pipes._log_query import LogScope, logs_explorer_url
 from dagster_gcf_pipes._messages.session import SessionRecord
-from dagster_gcf_pipes._target import Target
 from dagster_gcf_pipes._trace import CallTrace, trace_of_call
 
 

@@ -23,11 +23,12 @@ from pydantic import PrivateAttr
 from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
+from dagster_gcf_pipes._config import PipesCloudFunctionSettings
 from dagster_gcf_pipes._connections import Connections
 from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets, step_path
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
-from dagster_gcf_pipes._functions_api import FunctionLookup
+from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
 from dagster_gcf_pipes._http import Attempt, create_http_session, post
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
@@ -36,8 +37,6 @@ from dagster_gcf_pipes._messages.session import ReaderSession
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
 from dagster_gcf_pipes._request_body import encode_body, json_object
 from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation, report_partial_results
-from dagster_gcf_pipes._settings import PipesCloudFunctionSettings
-from dagster_gcf_pipes._target import Target, resolve_target
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

@@ -11,7 +11,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagster_gcf_pipes._log_query import LogScope, crash_filter, time_filter
-from dagster_gcf_pipes._log_reader import LogLine, LogReader, LogReadingError, open_log_reader
+from dagster_gcf_pipes._logging_api import LogLine, LogReader, LogReadingError, open_log_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

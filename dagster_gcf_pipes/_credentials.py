@@ -6,8 +6,10 @@ one. Source: https://cloud.google.com/docs/authentication/get-id-token.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from threading import RLock
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
+
+from gcf_pipes._once import Once
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._fixes import CREDENTIALS_FIX
@@ -72,13 +74,13 @@ class Identity:
         self._service_account = service_account
         self._delegates = delegates
         self._retry_timeout = retry_timeout
-        self._lock = RLock()
-        self._loaded: _Loaded | None = None
+        self._loaded: Once[_Loaded] = Once()
+        self._token_lock = Lock()
         self._by_audience: dict[str, Credentials | None] = {}
 
     def describe(self) -> str:
         """Describe the identity."""
-        return self._get().description
+        return self._loaded.get(self._load).description
 
     def credentials(self) -> "Credentials":
         """Return the credentials.
@@ -86,7 +88,7 @@ class Identity:
         Raises:
             PipesCloudFunctionIdentityError: There are none, or Google rejected them.
         """
-        loaded = self._get()
+        loaded = self._loaded.get(self._load)
         if loaded.credentials:
             return loaded.credentials
         raise PipesCloudFunctionIdentityError(
@@ -105,7 +107,7 @@ class Identity:
         Raises:
             PipesCloudFunctionIdentityError: Google issued no token.
         """
-        with self._lock:
+        with self._token_lock:
             if (credentials := self._id_token_credentials(audience)) is None:
                 return None
             if not credentials.valid or credentials.token == refused:
@@ -113,12 +115,6 @@ class Identity:
                     self._with_retries(credentials.refresh)(create_request())
             token = str(credentials.token)
             return IdToken(token, _email(token))
-
-    def _get(self) -> _Loaded:
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = self._load()
-            return self._loaded
 
     def _load(self) -> _Loaded:
         from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - keep Google imports lazy
@@ -136,7 +132,7 @@ class Identity:
 
     def _id_token_credentials(self, audience: str) -> "Credentials | None":
         if audience not in self._by_audience:
-            credentials = self._get().credentials
+            credentials = self._loaded.get(self._load).credentials
             create = self._with_retries(create_id_token_credentials)
             with translated_errors(self.describe()):
                 self._by_audience[audience] = credentials and create(credentials, audience, create_request())

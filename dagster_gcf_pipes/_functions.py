@@ -71,13 +71,13 @@ def parse_function_name(name: str, *, project: str | None = None, region: str | 
     if parsed := parse_resource_name(name):
         return parsed
     if not re.fullmatch(_FUNCTION, name):
-        raise _request_error(
+        raise PipesCloudFunctionRequestError(
             "Expected the name of a function, such as 'orders', or its full resource name, such as "
             f"'projects/my-project/locations/europe-west1/functions/orders', got {name!r}.\n"
             "Fix: Pass a name. A URL goes into `function_url`."
         )
     if missing := [field for field, value in (("project", project), ("region", region)) if not value]:
-        raise _request_error(
+        raise PipesCloudFunctionRequestError(
             f"The function {name!r} cannot be looked up without its {' and '.join(missing)}.\n"
             "Fix: Set `project` and `region` of the resource, or pass the full resource name: "
             "'projects/PROJECT/locations/REGION/functions/NAME'."
@@ -100,16 +100,16 @@ def check_url(url: str) -> None:
     """
     shown = redacted(url)
     if not _URL.fullmatch(url):
-        raise _request_error(
+        raise PipesCloudFunctionRequestError(
             f"Expected the URL of a function, such as https://..., got {shown!r}.\n"
             "Fix: Pass the function's URL. A name goes into `function`."
         )
     if not _is_callable(url):
-        raise _request_error(
+        raise PipesCloudFunctionRequestError(
             f"Expected the URL of a function, such as https://..., got {shown!r}. Its host or port is not valid."
         )
     if _PLATFORM_OVER_HTTP.fullmatch(shown):
-        raise _request_error(
+        raise PipesCloudFunctionRequestError(
             f"Expected an https URL, got {shown!r}. No ID token is sent over plain http.\n"
             "Fix: Write https:// instead of http://."
         )
@@ -174,7 +174,3 @@ def redacted(url: str) -> str:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}{parts.path}"
     shown = str(_SHOWABLE.findall(url)[0])
     return shown if shown == url else f"{'' if '@' in url else shown}..."
-
-
-def _request_error(text: str) -> PipesCloudFunctionRequestError:
-    return PipesCloudFunctionRequestError(text, allow_retries=False)

@@ -1,16 +1,25 @@
-"""Looks functions up: the one place that talks to the Cloud Functions API, and that translates its errors."""
+"""Determines which function to call, and looks it up with the Cloud Functions API if it is given by its name."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from dagster import MetadataValue
+from dagster import EnvVar, MetadataValue
+from gcf_pipes._once import Once
 
-from dagster_gcf_pipes._errors import METADATA_PREFIX, PipesCloudFunctionLookupError
-from dagster_gcf_pipes._functions import FunctionName, function_console_url, parse_resource_name
+from dagster_gcf_pipes._errors import METADATA_PREFIX, PipesCloudFunctionLookupError, PipesCloudFunctionRequestError
+from dagster_gcf_pipes._fixes import enable_api_command
+from dagster_gcf_pipes._functions import (
+    FunctionName,
+    check_url,
+    function_console_url,
+    parse_function_name,
+    parse_function_url,
+    parse_resource_name,
+    redacted,
+)
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -18,19 +27,24 @@ if TYPE_CHECKING:
     from google.cloud import functions_v2
 
 CACHE_SECONDS: Final = 300.0
-"""How long an active function is not looked up again, in seconds."""
-LOOKUP_TIMEOUT: Final = 30.0
-"""Seconds for which a look-up is attempted again after transient errors."""
+"""How long an active function stays in the cache, in seconds."""
+LOOKUP_DEADLINE: Final = 30.0
+"""Seconds for which a lookup is retried after transient errors."""
 ATTEMPT_TIMEOUT: Final = 10.0
-"""Seconds that one attempt of a look-up may take."""
-PLATFORM_TIMEOUT: Final = 60
+"""The timeout of one attempt of a lookup, in seconds."""
+PLATFORM_DEFAULT_TIMEOUT: Final = 60
 """The timeout of a function that sets none, in seconds.
 
 Source: https://cloud.google.com/functions/docs/configuring/timeout.
 """
 ACTIVE: Final = "ACTIVE"
 _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
-WITHOUT_LOOKUP: Final = "Or give `function_url`, and `function_timeout` of the resource: that needs no look-up."
+_SKIP_LOOKUP: Final = "To skip the lookup, pass `function_url`, and set `function_timeout` of the resource."
+_STATE_FIXES: Final = {
+    "DEPLOYING": "Start the run again when the deployment has finished.",
+    "FAILED": "Correct the errors above and deploy it again.",
+    "DELETING": "Deploy it again, because it is being deleted.",
+}
 
 
 @dataclass(frozen=True)
@@ -41,13 +55,13 @@ class FunctionInfo:
 
     Attributes:
         name: Its project, region, name and Cloud Run service.
-        url: The URL of its Cloud Run service (`serviceConfig.uri`), which has no path, so that it is at once what is
-            called and the audience of the ID token. The function's other URL, on cloudfunctions.net, has a path.
-        state: "ACTIVE", or why it is not: "FAILED", "DEPLOYING", "DELETING", "UNKNOWN", or one added since.
-        state_messages: What the platform says of that state.
+        url: The URL of its Cloud Run service (`serviceConfig.uri`). It has no path, so it is both the URL to call and
+            the audience of the ID token. The function's other URL, on cloudfunctions.net, has a path.
+        state: "ACTIVE", "FAILED", "DEPLOYING", "DELETING", "UNKNOWN", or a newer state.
+        state_messages: The platform's explanations of that state.
         environment: "GEN_2", or "GEN_1" for a function of the first generation.
         timeout_seconds: The function's own timeout, in seconds.
-        revision: The revision of the Cloud Run service that was deployed last, such as "orders-00007-xyz".
+        revision: The latest deployed revision of its Cloud Run service, such as "orders-00007-xyz".
     """
 
     name: FunctionName
@@ -60,14 +74,14 @@ class FunctionInfo:
 
 
 class FunctionLookup:
-    """Looks functions up, and remembers the active ones for a while. Threads may share it.
+    """Looks functions up, and caches the active ones. Thread-safe.
 
-    The identity in use needs `cloudfunctions.functions.get`, which `roles/cloudfunctions.viewer` holds.
+    The identity in use needs `cloudfunctions.functions.get`, for example through `roles/cloudfunctions.viewer`.
 
     Args:
-        get_credentials: Gives the credentials, or None for the environment's own; called once, at the first look-up.
-        max_age: How long an active function is not looked up again, in seconds. Default 300.
-        timeout: Seconds for which a look-up is attempted again after transient errors. Default 30.
+        get_credentials: Returns the credentials, or None for the environment's own. Called once, at the first lookup.
+        max_age: How long an active function stays in the cache, in seconds. Default 300.
+        timeout: Seconds for which a lookup is retried after transient errors. Default 30.
     """
 
     def __init__(
@@ -75,17 +89,16 @@ class FunctionLookup:
         get_credentials: "Callable[[], Credentials | None]" = lambda: None,
         *,
         max_age: float = CACHE_SECONDS,
-        timeout: float = LOOKUP_TIMEOUT,
+        timeout: float = LOOKUP_DEADLINE,
     ) -> None:
         self._get_credentials = get_credentials
         self._max_age = max_age
         self._timeout = timeout
-        self._lock = Lock()
-        self._client: functions_v2.FunctionServiceClient | None = None
+        self._client: Once[functions_v2.FunctionServiceClient] = Once()
         self._known: dict[str, tuple[float, FunctionInfo]] = {}
 
     def find(self, name: FunctionName) -> FunctionInfo:
-        """Describe a function, whatever its state.
+        """Look a function up, in whatever state it is.
 
         Raises:
             PipesCloudFunctionLookupError: It does not exist, this identity may not look it up, or the API failed.
@@ -101,27 +114,23 @@ class FunctionLookup:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._client:
-            self._client.transport.close()
+        if client := self._client.pop():
+            client.transport.close()
 
     def _fetch(self, name: str) -> "functions_v2.Function":
-        return self._connected().get_function(name=name, retry=_retry(self._timeout), timeout=ATTEMPT_TIMEOUT)
+        client = self._client.get(self._create_client)
+        return client.get_function(name=name, retry=_retry(self._timeout), timeout=ATTEMPT_TIMEOUT)
 
-    def _connected(self) -> "functions_v2.FunctionServiceClient":
-        from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - importing the package must not
-        from google.cloud import functions_v2  # noqa: PLC0415 - import a Google library
+    def _create_client(self) -> "functions_v2.FunctionServiceClient":
+        from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - keep Google imports lazy
+        from google.cloud import functions_v2  # noqa: PLC0415
 
-        with self._lock:
-            if self._client is None:
-                credentials = with_scopes_if_required(self._get_credentials(), [_SCOPE])
-                self._client = functions_v2.FunctionServiceClient(credentials=credentials, transport="rest")
-            return self._client
+        credentials = with_scopes_if_required(self._get_credentials(), [_SCOPE])
+        return functions_v2.FunctionServiceClient(credentials=credentials, transport="rest")
 
 
 def _describe(function: "functions_v2.Function", name: FunctionName) -> FunctionInfo:
-    named = (
-        parse_resource_name(function.name) or name
-    )  # the answer has the project's ID where the question had its number
+    named = parse_resource_name(function.name) or name  # it has the project's ID even if `name` has its number
     config = function.service_config
     service = config.service.rpartition("/")[2]
     return FunctionInfo(
@@ -130,19 +139,19 @@ def _describe(function: "functions_v2.Function", name: FunctionName) -> Function
         state=_name_of(function.state),
         state_messages=tuple(f"{message.type_}: {message.message}" for message in function.state_messages),
         environment=_name_of(function.environment),
-        timeout_seconds=config.timeout_seconds or PLATFORM_TIMEOUT,
+        timeout_seconds=config.timeout_seconds or PLATFORM_DEFAULT_TIMEOUT,
         revision=config.revision,
     )
 
 
 def _name_of(value: Any) -> str:
-    """Return the name of an enum's value; one that is newer than the library is a bare number."""
+    """Return the name of an enum's value. A value that is newer than the library is a number."""
     return str(getattr(value, "name", value))
 
 
 def _retry(timeout: float) -> "Retry":
-    """Retry what may pass: a look-up changes nothing, so it can be repeated."""
-    import requests  # noqa: PLC0415 - as in _connected
+    """Return the policy that retries transient errors. A lookup is idempotent."""
+    import requests  # noqa: PLC0415 - as in _create_client
     from google.api_core import exceptions, retry  # noqa: PLC0415
     from google.auth.exceptions import TransportError  # noqa: PLC0415
 
@@ -160,7 +169,7 @@ def _retry(timeout: float) -> "Retry":
 
 @contextmanager
 def _translated_errors(name: FunctionName) -> Iterator[None]:
-    import requests  # noqa: PLC0415 - as in _connected
+    import requests  # noqa: PLC0415 - as in _create_client
     from google.api_core import exceptions  # noqa: PLC0415
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
     from google.protobuf.json_format import ParseError  # noqa: PLC0415
@@ -172,51 +181,139 @@ def _translated_errors(name: FunctionName) -> Iterator[None]:
     except exceptions.Forbidden as error:
         raise _forbidden(name, error.message, error.reason) from error
     except (exceptions.RetryError, TransportError, requests.RequestException) as error:
-        raise lookup_error(name, f"{error}. {WITHOUT_LOOKUP}") from error
+        raise _lookup_error(name, str(error), _SKIP_LOOKUP) from error
     except (exceptions.GoogleAPICallError, ParseError) as error:
-        raise lookup_error(name, f"{error}. {WITHOUT_LOOKUP}", allow_retries=False) from error
+        raise _lookup_error(name, str(error), _SKIP_LOOKUP, allow_retries=False) from error
     except GoogleAuthError as error:
         raise _no_credentials(name, error) from error
 
 
-def lookup_error(name: FunctionName, reason: str, *, allow_retries: bool = True) -> PipesCloudFunctionLookupError:
-    """Return the error that a function could not be looked up, with a link to where it should be."""
+def _lookup_error(
+    name: FunctionName, problem: str, fix: str, *, allow_retries: bool = True
+) -> PipesCloudFunctionLookupError:
+    """Return the error of a failed lookup, with a link to the function in the console."""
     metadata: dict[str, MetadataValue[Any]] = {f"{METADATA_PREFIX}name": MetadataValue.text(name.resource_name)}
     if url := function_console_url(name):
         metadata[f"{METADATA_PREFIX}function"] = MetadataValue.url(url)
     return PipesCloudFunctionLookupError(
-        f"Cannot call the function {name.function!r} of the project {name.project!r} in {name.region!r}: {reason}",
+        f"Cannot call the function {name.function!r} of the project {name.project!r} in {name.region!r}: {problem}.\n"
+        f"Fix: {fix}",
         metadata,
         allow_retries=allow_retries,
     )
 
 
 def _not_found(name: FunctionName, message: str) -> PipesCloudFunctionLookupError:
-    return lookup_error(
-        name,
-        f"it does not exist ({message}). Check the region and the name, and that it is deployed: "
-        f"`gcloud functions list --project={name.project}` lists the functions of the project with their regions. "
-        "What was deployed with `gcloud run deploy` is a service, and no function: give its URL as `function_url`.",
-        allow_retries=False,
+    fix = (
+        "Check the region and the name, and that it is deployed: "
+        f"`gcloud functions list --project={name.project}` lists the project's functions with their regions. "
+        "`gcloud run deploy` deploys a service, not a function: pass a service's URL as `function_url`."
     )
+    return _lookup_error(name, f"it does not exist ({message})", fix, allow_retries=False)
 
 
 def _forbidden(name: FunctionName, message: str, reason: str | None) -> PipesCloudFunctionLookupError:
     if reason == "SERVICE_DISABLED":
-        fix = f"Enable the API: `gcloud services enable cloudfunctions.googleapis.com --project={name.project}`."
+        fix = f"Enable the API: `{enable_api_command('cloudfunctions.googleapis.com', name.project)}`."
     else:
         fix = (
-            "Grant the identity in use `cloudfunctions.functions.get`, which `roles/cloudfunctions.viewer` holds, and "
-            "check the names of project and region: one that does not exist is forbidden as well."
+            "Grant the identity in use `cloudfunctions.functions.get`, for example through "
+            "`roles/cloudfunctions.viewer`. Check the names of project and region too: Google also forbids access to "
+            "ones that do not exist."
         )
-    return lookup_error(name, f"looking it up is forbidden ({message}). {fix} {WITHOUT_LOOKUP}", allow_retries=False)
+    return _lookup_error(name, f"looking it up is forbidden ({message})", f"{fix} {_SKIP_LOOKUP}", allow_retries=False)
 
 
 def _no_credentials(name: FunctionName, error: Exception) -> PipesCloudFunctionLookupError:
-    return lookup_error(
+    return _lookup_error(
         name,
-        f"looking it up needs credentials, and there are none that work ({error}). Log in with "
-        "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a credentials file. "
-        f"{WITHOUT_LOOKUP}",
+        f"expected valid Google credentials to look it up, got: {error}",
+        "Log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a credentials "
+        f"file. {_SKIP_LOOKUP}",
         allow_retries=False,
     )
+
+
+@dataclass(frozen=True)
+class Target:
+    """The function to call.
+
+    Attributes:
+        url: The URL to call.
+        audience: The audience of the ID token, or None to derive it from the URL.
+        timeout: The function's own timeout, in seconds.
+        name: What is known of its resource name.
+        info: The result of the lookup, or None if the function was given by its URL.
+    """
+
+    url: str
+    audience: str | None
+    timeout: int
+    name: FunctionName
+    info: FunctionInfo | None = None
+
+
+def resolve_target(
+    *,
+    function: str | None,
+    function_url: str | None,
+    project: str | None,
+    region: str | None,
+    function_timeout: int,
+    lookup: FunctionLookup,
+) -> Target:
+    """Return the function to call.
+
+    Args:
+        function: Its name or full resource name. It is looked up, and has its own timeout.
+        function_url: Its URL. Nothing is looked up.
+        project: The project of a plain name.
+        region: The region of a plain name.
+        function_timeout: The timeout of a function that is given by its URL, in seconds.
+        lookup: Looks functions up.
+
+    Raises:
+        PipesCloudFunctionRequestError: Both name and URL are given, neither is, or the given one is not valid.
+        PipesCloudFunctionLookupError: The lookup failed, or the function cannot be called in its present state.
+    """
+    _check_arguments(function, function_url)
+    if function_url is not None:
+        check_url(function_url)
+        return Target(function_url, None, function_timeout, parse_function_url(function_url))
+    info = lookup.find(parse_function_name(function or "", project=project, region=region))
+    _check_callable(info)
+    return Target(info.url, info.url, info.timeout_seconds, info.name, info)
+
+
+def _check_arguments(function: str | None, function_url: str | None) -> None:
+    for name, text in (("function", function), ("function_url", function_url)):
+        if isinstance(text, EnvVar):
+            raise PipesCloudFunctionRequestError(
+                f"Expected `{name}` to be a string, got EnvVar({text.env_var_name!r}).\n"
+                "Fix: Pass its `get_value()`. Dagster resolves an EnvVar only in the fields of resources."
+            )
+        if not isinstance(text, str | None):
+            raise PipesCloudFunctionRequestError(f"Expected `{name}` to be a string, got {type(text).__name__}.")
+    if (function is None) == (function_url is None):
+        given = "neither" if function_url is None else f"both, {function!r} and {redacted(function_url)!r}"
+        raise PipesCloudFunctionRequestError(f"Expected either `function`, a name, or `function_url`, got {given}.")
+
+
+def _check_callable(info: FunctionInfo) -> None:
+    """Refuse a function of the first generation, and a function whose latest deployment is not serving.
+
+    During a deployment, either the old or the new revision may answer.
+    """
+    if info.environment == "GEN_1":
+        problem = "it is a function of the first generation, which is not supported"
+        raise _lookup_error(info.name, problem, "Deploy it with `gcloud functions deploy --gen2`.", allow_retries=False)
+    if info.state != ACTIVE:
+        messages = " ".join(info.state_messages) or "no messages"
+        raise _lookup_error(
+            info.name,
+            f"expected its state to be ACTIVE, got {info.state} ({messages})",
+            f"{_STATE_FIXES.get(info.state, '')} {_SKIP_LOOKUP}".strip(),
+            allow_retries=info.state not in ("FAILED", "DELETING"),
+        )
+    if not info.url:
+        raise _lookup_error(info.name, "it is ACTIVE, but has no URL yet", _SKIP_LOOKUP)

@@ -14,7 +14,7 @@ from google.oauth2.credentials import Credentials
 from dagster_gcf_pipes import PipesCloudFunctionError
 from dagster_gcf_pipes._crash_logs import LogTail, fetch_log_tail
 from dagster_gcf_pipes._log_query import LogScope
-from dagster_gcf_pipes._log_reader import MAX_LINE_LENGTH, MAX_LINES
+from dagster_gcf_pipes._logging_api import MAX_LINE_LENGTH, MAX_LINES
 from tests.google import Network
 from tests.google.functions_api import TOKEN, permission_denied, quota_exceeded, service_disabled, unavailable
 from tests.google.logging_api import HOST, LoggingApi

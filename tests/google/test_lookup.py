@@ -10,8 +10,7 @@ from google.oauth2.credentials import Credentials
 
 from dagster_gcf_pipes import PipesCloudFunctionLookupError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes._functions import FunctionName
-from dagster_gcf_pipes._functions_api import FunctionInfo, FunctionLookup
-from dagster_gcf_pipes._target import Target, resolve_target
+from dagster_gcf_pipes._functions_api import FunctionInfo, FunctionLookup, Target, resolve_target
 from tests.google import Network
 from tests.google.functions_api import (
     HOST,
@@ -170,19 +169,22 @@ DETACHED = pytest.mark.filterwarnings("ignore:Unrecognized State enum value:User
                 ],
             },
             "expected its state to be ACTIVE, got FAILED (BuildFailed: Build failed: no main.py "
-            "CloudRunServiceNotFound: Service was not found). "
-            "Its last deployment failed: mend what the messages say and deploy it again.",
+            "CloudRunServiceNotFound: Service was not found).\n"
+            "Fix: Correct the errors above and deploy it again.",
             False,
             id="FAILED",
         ),
         pytest.param(
             {"state": "DEPLOYING"},
-            "got DEPLOYING (no messages). Start the run again when the deployment has ended.",
+            "got DEPLOYING (no messages).\nFix: Start the run again when the deployment has finished.",
             True,
             id="DEPLOYING",
         ),
         pytest.param(
-            {"state": "DELETING"}, "got DELETING (no messages). It is about to be gone.", False, id="DELETING"
+            {"state": "DELETING"},
+            "got DELETING (no messages).\nFix: Deploy it again, because it is being deleted.",
+            False,
+            id="DELETING",
         ),
         pytest.param({"state": "UNKNOWN"}, "got UNKNOWN", True, id="UNKNOWN"),
         pytest.param({"state": "DETACHED"}, "got 7", True, id="a state that is newer", marks=DETACHED),
@@ -227,8 +229,9 @@ def test_look_up_without_permission(api: FunctionsApi, lookup: FunctionLookup) -
     api.faults.append(permission_denied("cloudfunctions.functions.get", NAME))
     text, retry = refusal(lookup)
     assert f"Permission 'cloudfunctions.functions.get' denied on resource '{NAME}'" in text
-    assert "Grant the identity in use `cloudfunctions.functions.get`, which `roles/cloudfunctions.viewer` holds" in text
-    assert "Or give `function_url`, and `function_timeout` of the resource" in text
+    assert "Grant the identity in use `cloudfunctions.functions.get`, for example through" in text
+    assert "`roles/cloudfunctions.viewer`" in text
+    assert "To skip the lookup, pass `function_url`, and set `function_timeout` of the resource" in text
     assert retry is False
     assert len(api.asked) == 1
 
@@ -256,7 +259,7 @@ def test_fault_that_lasts_fails_in_bounded_time(api: FunctionsApi) -> None:
     api.faults.extend([unavailable()] * 100)
     text, retry = refusal(lookup)
     assert "Timeout of 1.0s exceeded, last exception: 503" in text
-    assert "Or give `function_url`" in text
+    assert "To skip the lookup, pass `function_url`" in text
     assert retry is True
     assert 2 <= len(api.asked) < 10
     lookup.close()

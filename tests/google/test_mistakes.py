@@ -204,7 +204,7 @@ def the_deployment_failed(setup: Setup) -> str:
     return setup.fail()
 
 
-@mistake("Not deployed", names="expected its state to be ACTIVE, got DEPLOYING", fix="when the deployment has ended")
+@mistake("Not deployed", names="expected its state to be ACTIVE, got DEPLOYING", fix="when the deployment has finished")
 def the_deployment_goes_on(setup: Setup) -> str:
     setup.functions.add(NAME, state="DEPLOYING")
     return setup.fail()

@@ -90,7 +90,7 @@ def test_what_cannot_be_called_is_refused(client: PipesCloudFunctionClient, url:
 
 def test_a_name_that_is_no_text_is_refused(client: PipesCloudFunctionClient) -> None:
     error = error_of(client, function_url=None, function=5)
-    assert "Expected `function` to be a text, got int." in str(error.description)
+    assert "Expected `function` to be a string, got int." in str(error.description)
 
 
 class ClientWithoutCredentials(PipesCloudFunctionClient):

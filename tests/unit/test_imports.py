@@ -24,7 +24,7 @@ def test_check_sees_what_is_loaded(loaded: set[str]) -> None:
 
 @pytest.mark.parametrize(
     "loaded",
-    ["import dagster_gcf_pipes", "import dagster_gcf_pipes._target, dagster_gcf_pipes._crash_logs"],
+    ["import dagster_gcf_pipes", "import dagster_gcf_pipes._functions_api, dagster_gcf_pipes._crash_logs"],
     indirect=True,
 )
 def test_dagster_side_loads_no_google_library(loaded: set[str]) -> None:

@@ -15,6 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
+from dagster_gcf_pipes._fixes import enable_api_command
 from dagster_gcf_pipes._log_query import rfc3339
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _translated_errors(project: str) -> Iterator[None]:
 
 def _forbidden(project: str, message: str, reason: str | None) -> str:
     if reason == "SERVICE_DISABLED":
-        fix = f"Enable the API: `gcloud services enable logging.googleapis.com --project={project}`."
+        fix = f"Enable the API: `{enable_api_command('logging.googleapis.com', project)}`."
     else:
         fix = "Grant the identity in use `logging.logEntries.list`, for example through `roles/logging.viewer`."
     return f"permission denied ({message}).\nFix: {fix}"

@@ -1,4 +1,4 @@
-"""The fields of the resource: what they accept at their definition, and again when an EnvVar gets its value."""
+"""What the fields of the resource accept when it is defined, and again when an EnvVar gets its value."""
 
 import math
 import re

@@ -1,29 +1,15 @@
-"""The fields of the resource, each with its type, unit, default and validation."""
+"""The fields of the resource: their types, validation, units and defaults."""
 
+import re
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from dagster import ConfigurableResource
+from dagster import ConfigurableResource, EnvVar
 from gcf_pipes._protocol import DEFAULT_KEY_PREFIX
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, RetryPolicy
-from dagster_gcf_pipes._fields import (
-    Attempts,
-    Audience,
-    BucketName,
-    Bytes,
-    CleanupPolicy,
-    Flag,
-    FloatSeconds,
-    KeyPrefix,
-    LogView,
-    ProjectId,
-    Region,
-    RetriedOutcome,
-    Seconds,
-    ServiceAccount,
-)
+from dagster_gcf_pipes._functions import PROJECT, REGION
 from dagster_gcf_pipes._messages.injector import DEFAULT_INLINE_CONTEXT_LIMIT
 from dagster_gcf_pipes._messages.reader import DEFAULT_DRAIN_TIMEOUT, DEFAULT_POLL_INTERVAL
 
@@ -31,6 +17,93 @@ DEFAULT_FUNCTION_TIMEOUT: Final = 3600
 MAX_RETRY_DELAY: Final = 30.0
 """The longest pause between two attempts, in seconds."""
 _ARGUMENTS_OF_RUN: Final = ("function", "function_url", "event", "extras")
+_ENV_VAR_TYPES: Final = (EnvVar, type(EnvVar.int("_")))
+
+
+def _unless_env_var(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Accept an `EnvVar`: Dagster validates its value when it initializes the resource."""
+    return value if isinstance(value, _ENV_VAR_TYPES) else validate(value)
+
+
+_OR_ENV_VAR: Final = WrapValidator(_unless_env_var)
+
+
+def _text(pattern: str, expected: str) -> AfterValidator:
+    """Return a validator for a string. Its error says what was expected, and what it got."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected {expected}, got {value!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+_LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+
+BucketName = Annotated[
+    str,
+    _text(rf"(?=.{{3,222}}$){_LABEL}(?:\.{_LABEL})*", "the name of a bucket, without `gs://` and without a path"),
+    _OR_ENV_VAR,
+]
+"""Source: https://cloud.google.com/storage/docs/buckets#naming (3 to 63 characters, with dots up to 222)."""
+
+_NAME = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._=-]+"
+
+KeyPrefix = Annotated[
+    str,
+    _text(
+        rf"(?=.{{1,500}}$){_NAME}(?:/{_NAME})*",
+        "names of letters, digits, dots, hyphens, underscores and equals signs, joined by single slashes, without `.` "
+        "and `..`, at most 500 characters in all",
+    ),
+    _OR_ENV_VAR,
+]
+
+ServiceAccount = Annotated[
+    str,
+    _text(r"[^@\s/:]+@[^@\s/:]+", "the email of a service account, such as NAME@PROJECT.iam.gserviceaccount.com"),
+    _OR_ENV_VAR,
+]
+
+Audience = Annotated[str, _text(r"\S+", "the audience of an ID token, such as https://..."), _OR_ENV_VAR]
+"""Any text can be a custom audience. Source: https://cloud.google.com/run/docs/configuring/custom-audiences."""
+
+ProjectId = Annotated[str, _text(PROJECT, "the ID of a project, such as 'my-project-1234'"), _OR_ENV_VAR]
+
+Region = Annotated[str, _text(REGION, "a region, such as 'europe-west1', without a zone"), _OR_ENV_VAR]
+
+LogView = Annotated[
+    str,
+    _text(
+        r"(?:projects|folders|organizations|billingAccounts)/[^/]+/locations/[^/]+/buckets/[^/]+/views/[^/]+",
+        "the full name of a log view, projects/P/locations/L/buckets/B/views/V, or with folders, organizations or "
+        "billingAccounts instead of projects",
+    ),
+    _OR_ENV_VAR,
+]
+"""Source: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list (`resourceNames[]`)."""
+
+CleanupPolicy = Annotated[str, _text("always|on_success|never", "'always', 'on_success' or 'never'"), _OR_ENV_VAR]
+"""A string, not an enum: Dagster's config accepts an enum only by its name, and not from an environment variable."""
+
+Seconds = Annotated[int, Field(gt=0, le=3600), _OR_ENV_VAR]
+"""Whole seconds: Dagster's config reads integers from environment variables, but not floats. The platform's maximum
+timeout is 60 minutes. Source: https://cloud.google.com/functions/docs/configuring/timeout.
+"""
+
+FloatSeconds = Annotated[float, Field(gt=0, le=3600)]
+
+Attempts = Annotated[int, Field(ge=1, le=100), _OR_ENV_VAR]
+
+Flag = Annotated[bool, _OR_ENV_VAR]
+"""Dagster reads 'false', 'none', '0' and '' from an environment variable as false, and any other text as true."""
+
+Bytes = Annotated[int, Field(ge=0), _OR_ENV_VAR]
+
+RetriedOutcome = Annotated[
+    str, _text(r"[45][0-9]{2}|[45]xx|no_response", "an HTTP status such as '429', '4xx', '5xx' or 'no_response'")
+]
 
 
 class PipesCloudFunctionSettings(ConfigurableResource[Any]):
