@@ -76,7 +76,7 @@ class RetryPolicy:
 
     def is_retryable(self, attempt: Attempt) -> bool:
         """Whether the policy allows a retry after such an attempt."""
-        if not attempt.retryable:
+        if not attempt.retryable or attempt.lacked_id_token:
             return False
         if attempt.identity_error is not None and not attempt.identity_error.allow_retries:
             return False

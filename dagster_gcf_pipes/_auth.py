@@ -10,8 +10,7 @@ from requests.auth import AuthBase
 from requests.utils import rewind_body
 
 from dagster_gcf_pipes._credentials import Identity, IdToken
-from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
-from dagster_gcf_pipes._fixes import UNAUTHORIZED, CallerIdentity, access_fix, missing_token_error
+from dagster_gcf_pipes._fixes import UNAUTHORIZED, CallerIdentity
 from dagster_gcf_pipes._functions import UNKNOWN_FUNCTION, FunctionName, is_loopback
 
 _HOST_WITH_NAME_IN_PATH: Final = ".cloudfunctions.net"
@@ -67,14 +66,6 @@ class FunctionAuth(AuthBase):
             audience=self._audience,
             function=self._function,
         )
-
-    def missing_token_error(self, status: int) -> PipesCloudFunctionIdentityError | None:
-        """Return the error of a call that was refused because this identity cannot create ID tokens, else None."""
-        return missing_token_error(status, self.caller)
-
-    def hint(self, status: int) -> str:
-        """Return what to do about a refused call, or an empty text if that is not known."""
-        return access_fix(status, self.caller)
 
     def _describe_caller(self) -> str:
         caller = self.caller

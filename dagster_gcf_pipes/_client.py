@@ -16,6 +16,7 @@ from dagster import (
 )
 from dagster_pipes import PipesExtras
 from gcf_pipes import PipesStorageError
+from gcf_pipes._once import Once
 from gcf_pipes._protocol import TIMEOUT_HEADER, SessionPrefix
 from gcf_pipes._storage import ObjectStore, create_client, uses_emulator
 from pydantic import PrivateAttr
@@ -24,7 +25,6 @@ from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
 from dagster_gcf_pipes._config import PipesCloudFunctionSettings
-from dagster_gcf_pipes._connections import Connections
 from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets, step_path
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
@@ -71,7 +71,9 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     To use your own credentials or connections, override `get_credentials`, `get_storage_client` or `get_http_session`.
     """
 
-    _connections: Connections = PrivateAttr(default_factory=Connections)
+    _identity_once: Once[Identity] = PrivateAttr(default_factory=Once)
+    _storage_client_once: Once["storage.Client"] = PrivateAttr(default_factory=Once)
+    _function_lookup_once: Once[FunctionLookup] = PrivateAttr(default_factory=Once)
 
     def get_credentials(self) -> "Credentials":
         """Return the credentials; called once. Default: the environment's own, as google-auth finds them.
@@ -94,7 +96,10 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         """Close the connections."""
-        self._connections.close()
+        for once in (self._storage_client_once, self._function_lookup_once):
+            if connection := once.pop():
+                connection.close()
+        self._identity_once.pop()
 
     @only_our_errors()
     def run(  # type: ignore[override]  # Dagster's base takes **kwargs for the arguments that each client adds
@@ -181,19 +186,18 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         return ObjectStore(self.bucket, self._storage_client())
 
     def _storage_client(self) -> "storage.Client":
-        return self._connections.get("storage", self.get_storage_client)
+        return self._storage_client_once.get(self.get_storage_client)
 
     def _function_lookup(self) -> FunctionLookup:
-        return self._connections.get("functions", lambda: FunctionLookup(self._identity().credentials))
+        return self._function_lookup_once.get(lambda: FunctionLookup(self._identity().credentials))
 
     def _identity(self) -> Identity:
-        return self._connections.get(
-            "identity",
+        return self._identity_once.get(
             lambda: Identity(
                 self.get_credentials,
                 service_account=self.impersonate_service_account,
                 delegates=self.impersonation_delegates,
-            ),
+            )
         )
 
     def _caller(self, call: Call, body: bytes, reader: ReaderSession, marker: CancelMarker, log: Logger) -> Caller:
@@ -239,5 +243,5 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         except PipesStorageError as error:
             log.warning(
                 f"[pipes] the call is done, but its messages stay in the bucket: {error}\n"
-                "Fix: to leave them to a lifecycle rule, set `cleanup` of the resource to 'never'."
+                "Fix: To leave them to a lifecycle rule, set `cleanup` of the resource to 'never'."
             )

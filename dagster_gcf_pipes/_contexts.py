@@ -53,7 +53,6 @@ def checked_assets(context: CallingContext) -> Sequence[str]:
 def _context_error(context: object, fix: str) -> PipesCloudFunctionRequestError:
     return PipesCloudFunctionRequestError(
         f"Expected the context of an asset, an op or an asset check, got {type(context).__name__}.\nFix: {fix}",
-        allow_retries=False,
     )
 
 

@@ -29,12 +29,12 @@ _CAUSES: Final = (
     (
         re.compile(r"Memory limit of .+ exceeded with .+ used"),
         "It ran out of memory",
-        "deploy it with more memory (`--memory`), or process less data at once.",
+        "Deploy it with more memory (`--memory`), or process less data at once.",
     ),
     (
         re.compile(r"it has reached the maximum request timeout"),
         "It ran longer than its timeout",
-        "deploy it with a longer timeout (`--timeout`, at most 3600 s), or give it less work.",
+        "Deploy it with a longer timeout (`--timeout`, at most 3600 s), or give it less work.",
     ),
     (re.compile(r"Container (?:terminated on signal|called exit)"), "Its process died", ""),
 )

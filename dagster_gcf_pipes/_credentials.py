@@ -92,7 +92,7 @@ class Identity:
         if loaded.credentials:
             return loaded.credentials
         raise PipesCloudFunctionIdentityError(
-            f"Expected Google credentials, found none: {loaded.error}\nFix: {CREDENTIALS_FIX}", allow_retries=False
+            f"Expected Google credentials, found none: {loaded.error}\nFix: {CREDENTIALS_FIX}"
         ) from loaded.error
 
     def id_token(self, audience: str, *, refused: str | None = None) -> IdToken | None:

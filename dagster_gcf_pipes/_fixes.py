@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._functions import UNKNOWN_FUNCTION, FunctionName
 
 UNAUTHORIZED: Final = 401
@@ -97,17 +96,6 @@ def access_fix(status: int, caller: CallerIdentity) -> str:
         )
     email = caller.email or "EMAIL"
     return f"Allow {email} to call the function: `{grant_invoker_command(caller.function, email)}`."
-
-
-def missing_token_error(status: int, caller: CallerIdentity) -> PipesCloudFunctionIdentityError | None:
-    """Return the error of a call that was refused because this identity cannot create ID tokens, else None."""
-    if status not in _REFUSALS or caller.sent_token or not caller.needs_token:
-        return None
-    return PipesCloudFunctionIdentityError(
-        f"The function returned HTTP {status}: it requires an ID token, and {caller.description} cannot create one.\n"
-        f"Fix: {CREDENTIALS_FIX}",
-        allow_retries=False,
-    )
 
 
 def google_error_fix(text: str) -> str:

@@ -41,7 +41,7 @@ def _translate(error: Exception) -> PipesCloudFunctionError | None:
     if isinstance(error, GoogleAuthError):
         text = _error_text(error).rstrip(".")
         return PipesCloudFunctionIdentityError(
-            f"Expected valid Google credentials, got: {text}.\nFix: {CREDENTIALS_FIX}", allow_retries=False
+            f"Expected valid Google credentials, got: {text}.\nFix: {CREDENTIALS_FIX}"
         )
     return None
 

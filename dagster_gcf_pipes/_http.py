@@ -4,7 +4,7 @@ import io
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from urllib3.connection import HTTPConnection
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._connection_errors import describe_connection_error
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
+from dagster_gcf_pipes._fixes import CallerIdentity
 from dagster_gcf_pipes._functions import redacted
 
 MAX_ERROR_BODY: Final = 64 * 1024
@@ -30,6 +31,7 @@ ACCESS_STATUSES: Final = frozenset({401, 403, 404})
 
 Source: https://cloud.google.com/run/docs/troubleshooting (401, 403, and 404 by the ingress settings).
 """
+_NOT_FOUND: Final = 404
 SUCCESS: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
 _CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -97,8 +99,8 @@ class Attempt:
         body: The body of an error response as text.
         error_code: The code of the runtime's refusal, or None.
         chunk_count: How many chunks the function wrote, or None if the response does not say.
-        identity_error: Why there was no ID token, if the call needed one.
-        hint: What to do about a rejected call, as far as the caller's identity tells.
+        identity_error: Why Google issued no ID token, if that is why the request was not sent.
+        caller: Who called, with which ID token.
         redirect_to: The target of a redirect, without its query.
         retryable: Whether a retry may succeed. It cannot if, for example, a certificate is not trusted.
     """
@@ -111,7 +113,7 @@ class Attempt:
     error_code: str | None = None
     chunk_count: int | None = None
     identity_error: PipesCloudFunctionIdentityError | None = None
-    hint: str = ""
+    caller: CallerIdentity = field(default_factory=CallerIdentity)
     redirect_to: str = ""
     retryable: bool = True
 
@@ -119,6 +121,12 @@ class Attempt:
     def denied_access(self) -> bool:
         """Whether the platform, or a function without our runtime, answered 401, 403 or 404."""
         return self.answered_by is AnsweredBy.PLATFORM and self.status in ACCESS_STATUSES
+
+    @property
+    def lacked_id_token(self) -> bool:
+        """Whether the platform denied access because the caller cannot create the ID token that it needs."""
+        needed = self.denied_access and self.status != _NOT_FOUND
+        return needed and bool(self.caller.needs_token) and not self.caller.sent_token
 
     @property
     def redirected(self) -> bool:
@@ -223,8 +231,7 @@ def record_of(response: requests.Response, auth: FunctionAuth) -> Attempt:
         body="" if response.ok else _error_body(response),
         error_code=error_code[:100] if error_code else None,
         chunk_count=int(chunk_count) if _CHUNK_COUNT.fullmatch(chunk_count) else None,
-        identity_error=auth.missing_token_error(response.status_code),
-        hint=auth.hint(response.status_code),
+        caller=auth.caller,
         redirect_to=redacted(response.headers.get("Location", "")),
     )
 

@@ -30,6 +30,7 @@ from dagster_gcf_pipes._errors import (
     PipesCloudFunctionRaisedError,
     PipesCloudFunctionRefusedError,
 )
+from dagster_gcf_pipes._fixes import CREDENTIALS_FIX, access_fix
 from dagster_gcf_pipes._http import SUCCESS, AnsweredBy, Attempt
 from dagster_gcf_pipes._messages.cancel_marker import Claim
 from dagster_gcf_pipes._messages.session import SessionRecord, describe_missing
@@ -53,16 +54,16 @@ _ACCESS_CAUSES: Final[Mapping[int | None, str]] = {
     404: "the URL is not the function's, or the function's ingress setting blocks this network",
 }
 _NO_INSTANCE: Final = "there was no available instance"
-_ALL_BUSY: Final = Cause("All instances were busy.", "raise `--max-instances`, or limit concurrency in Dagster.")
+_ALL_BUSY: Final = Cause("All instances were busy.", "Raise `--max-instances`, or limit concurrency in Dagster.")
 _CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
     429: _ALL_BUSY,
     503: Cause(
         "The instance crashed before your code ran.",
-        "read its log. A common cause is a package missing from requirements.txt.",
+        "Read its log. A common cause is a package missing from requirements.txt.",
     ),
     504: Cause(
         "The call waited for an instance until the function's timeout.",
-        "if `--concurrency` is above 1, set THREADS in the function's environment to the same number. Otherwise an "
+        "If `--concurrency` is above 1, set THREADS in the function's environment to the same number. Otherwise an "
         "instance takes more calls than it has threads.",
     ),
 }
@@ -70,11 +71,11 @@ _CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
 _CAUSES: Final[Mapping[int | None, Cause]] = {
     503: Cause(
         "The instance crashed, most often because it ran out of memory.",
-        "deploy with more memory, or process less data at once.",
+        "Deploy with more memory, or process less data at once.",
     ),
     504: Cause(
         "It ran longer than its timeout.",
-        "deploy it with a longer timeout (at most 3600 s), or give it less work.",
+        "Deploy it with a longer timeout (at most 3600 s), or give it less work.",
     ),
 }
 """Source: https://cloud.google.com/run/docs/troubleshooting (503, 504)."""
@@ -206,14 +207,21 @@ def _refused(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionErro
 
 
 def _no_id_token(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
-    identity_error = call.last.identity_error
-    if identity_error is None or session.opened:
+    last = call.last
+    if session.opened:
         return None
-    error = PipesCloudFunctionIdentityError(
-        f"{identity_error.description}{_earlier_attempts(call)}", allow_retries=identity_error.allow_retries
-    )
-    error.__cause__ = identity_error.__cause__
-    return error
+    if identity_error := last.identity_error:
+        error = PipesCloudFunctionIdentityError(
+            f"{identity_error.description}{_earlier_attempts(call)}", allow_retries=identity_error.allow_retries
+        )
+        error.__cause__ = identity_error.__cause__
+        return error
+    if last.lacked_id_token:
+        return PipesCloudFunctionIdentityError(
+            f"The platform returned HTTP {last.status}: the function requires an ID token, and "
+            f"{last.caller.description} cannot create one.{_earlier_attempts(call)}{_fix(CREDENTIALS_FIX)}"
+        )
+    return None
 
 
 def _not_sent(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
@@ -230,9 +238,10 @@ def _access_denied(call: CallRecord, session: SessionRecord) -> PipesCloudFuncti
     last = call.last
     if not last.denied_access or session.opened:
         return None
+    fix = access_fix(last.status or 0, last.caller)
     return PipesCloudFunctionAccessError(
         f"The platform rejected the call before it reached the function: HTTP {last.status}. The likely cause: "
-        f"{_ACCESS_CAUSES[last.status]}. {_response(last)}{_earlier_attempts(call)}{_fix(last.hint)}",
+        f"{_ACCESS_CAUSES[last.status]}. {_response(last)}{_earlier_attempts(call)}{_fix(fix)}",
         allow_retries=call.may_have_started,
     )
 
@@ -245,7 +254,7 @@ def _redirected(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionE
     return PipesCloudFunctionCallError(
         f"Expected the function to respond, got HTTP {last.status}, {target}. Redirects are not followed, so that the "
         f"ID token goes only to the URL you gave.{_earlier_attempts(call)}\n"
-        "Fix: pass the function's own https URL, which `gcloud functions describe` shows.",
+        "Fix: Pass the function's own https URL, which `gcloud functions describe` shows.",
         allow_retries=call.may_have_started,
     )
 
@@ -271,7 +280,7 @@ def _not_opened(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionE
         return None
     return PipesCloudFunctionNotOpenedError(
         f"The function returned HTTP {call.last.status}, but it opened no Pipes session. Nobody knows what it did.\n"
-        "Fix: decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
+        "Fix: Decorate its entry point with `gcf_pipes.pipes_function`, or open a session from the request body with "
         "`dagster_pipes.PipesMappingParamsLoader`. If your code does this already, deploy it again: the deployed code "
         "is older."
     )
@@ -283,7 +292,7 @@ def _not_closed(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionE
     return PipesCloudFunctionNotClosedError(
         f"The function returned HTTP {call.last.status} without closing its Pipes session; {_progress(session)}. "
         "Messages may be missing.\n"
-        "Fix: use the Pipes context as a context manager, or decorate the entry point with `gcf_pipes.pipes_function`."
+        "Fix: Use the Pipes context as a context manager, or decorate the entry point with `gcf_pipes.pipes_function`."
     )
 
 

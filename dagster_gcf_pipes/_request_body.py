@@ -10,7 +10,7 @@ from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_EVENT_MARKS, MAX_JSON_DEPTH,
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
-_USE_BUCKET: Final = "Fix: put large input into a bucket, and pass its URI in the event."
+_USE_BUCKET: Final = "Fix: Put large input into a bucket, and pass its URI in the event."
 
 
 def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes:
@@ -23,7 +23,7 @@ def encode_body(event: Mapping[str, Any], bootstrap: Mapping[str, str]) -> bytes
     event = json_object(event, "event")
     if reserved := [key for key in BOOTSTRAP_KEYS if key in event]:
         raise PipesCloudFunctionRequestError(
-            f"The event has the keys {reserved}, which Pipes adds itself.\nFix: choose other keys."
+            f"The event has the keys {reserved}, which Pipes adds itself.\nFix: Choose other keys."
         )
     body = json.dumps({**event, **bootstrap}).encode("ascii")
     if len(body) > MAX_REQUEST_BYTES:

@@ -59,7 +59,7 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
         if self._response is None:
             raise PipesCloudFunctionCallError(
                 "The function succeeded, but the connection broke before its response arrived.\n"
-                "Fix: send results that you need with `pipes.report_custom_message`."
+                "Fix: Send results that you need with `pipes.report_custom_message`."
             )
         return self._response
 

@@ -142,7 +142,7 @@ def _check_size(data: bytes) -> None:
         raise PipesCloudFunctionRequestError(
             f"The Pipes context has {len(data):,} bytes of JSON. The function accepts {MAX_CONTEXT_BYTES:,} bytes with "
             f"{MAX_CONTEXT_MARKS:,} opening brackets, commas, colons and strings.\n"
-            "Fix: put large input into a bucket, and pass its URI in `event` or `extras`."
+            "Fix: Put large input into a bucket, and pass its URI in `event` or `extras`."
         )
 
 

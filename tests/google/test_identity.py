@@ -21,6 +21,7 @@ from dagster_gcf_pipes import (
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._credentials import Identity
+from dagster_gcf_pipes._fixes import CallerIdentity
 from dagster_gcf_pipes._http import create_http_session, post
 from dagster_gcf_pipes._messages.session import SessionRecord
 from dagster_gcf_pipes._outcome import judge
@@ -301,7 +302,7 @@ def test_a_session_that_authenticates_by_itself_is_left_alone(google: Google) ->
     with_header.headers["Authorization"] = "Bearer own"
     for http in (with_auth, with_header):
         record = caller.call(http=http).last
-        assert (record.status, record.hint, record.identity_error) == (401, "", None)
+        assert (record.status, record.caller, record.identity_error) == (401, CallerIdentity(), None)
     assert google.function.authorizations == ["Basic c29tZWJvZHk6cGFzc3dvcmQ=", "Bearer own"]
     assert google.accounts.issued == []
 

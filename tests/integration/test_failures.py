@@ -77,7 +77,7 @@ def test_a_function_that_opens_no_pipes_session_fails_the_step(plain_function: F
     client = PipesCloudFunctionClient(bucket=bucket, drain_timeout=1)
     error = failure_of(plain_function.url, "ok", client)
     assert "PipesCloudFunctionNotOpenedError" in error
-    assert "Fix: decorate its entry point with `gcf_pipes.pipes_function`" in error
+    assert "Fix: Decorate its entry point with `gcf_pipes.pipes_function`" in error
 
 
 def test_a_function_that_is_not_there_fails_the_step(client: PipesCloudFunctionClient) -> None:

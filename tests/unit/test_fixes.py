@@ -11,7 +11,6 @@ from dagster_gcf_pipes._fixes import (
     describe_url_command,
     google_error_fix,
     grant_invoker_command,
-    missing_token_error,
 )
 from dagster_gcf_pipes._functions import FunctionName
 
@@ -68,7 +67,6 @@ def test_command_that_shows_the_url(name: FunctionName, command: str) -> None:
 
 AUDIENCE = "https://orders.example.com"
 WITH_TOKEN = CallerIdentity("an identity", True, True, EMAIL, AUDIENCE, LOOKED_UP)
-CANNOT_HAVE_TOKEN = CallerIdentity("the user", True, audience=AUDIENCE)
 NEEDS_NO_TOKEN = CallerIdentity(needs_token=False, audience="http://127.0.0.1:8080")
 OWN_SESSION = CallerIdentity()
 
@@ -99,25 +97,6 @@ def test_fix_of_a_call_that_was_refused(status: int, caller: CallerIdentity, fix
 )
 def test_no_fix_where_none_is_known(status: int, caller: CallerIdentity) -> None:
     assert access_fix(status, caller) == ""
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_who_cannot_have_a_token_is_named_with_the_ways_to_one(status: int) -> None:
-    error = missing_token_error(status, CANNOT_HAVE_TOKEN)
-    assert error is not None
-    assert error.allow_retries is False
-    assert error.description == (
-        f"The function returned HTTP {status}: it requires an ID token, and the user cannot create one.\n"
-        f"Fix: {CREDENTIALS_FIX}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("status", "caller"),
-    [(401, WITH_TOKEN), (403, NEEDS_NO_TOKEN), (403, OWN_SESSION), (404, CANNOT_HAVE_TOKEN), (200, CANNOT_HAVE_TOKEN)],
-)
-def test_a_call_that_failed_otherwise_did_not_miss_a_token(status: int, caller: CallerIdentity) -> None:
-    assert missing_token_error(status, caller) is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 from dagster import Failure, MetadataValue
@@ -22,11 +23,13 @@ from dagster_gcf_pipes import (
 )
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._crash_logs import Cause
+from dagster_gcf_pipes._fixes import CREDENTIALS_FIX, CallerIdentity, access_fix
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
 from dagster_gcf_pipes._messages.cancel_marker import Claim
 from dagster_gcf_pipes._messages.session import SessionRecord
 from dagster_gcf_pipes._outcome import judge, may_still_run, needs_log_tail, succeeded
 
+WITH_TOKEN = CallerIdentity("an identity", needs_token=True, sent_token=True, email="dagster@p.iam.gserviceaccount.com")
 NO_INSTANCE = "The request was aborted because there was no available instance."
 
 
@@ -34,8 +37,8 @@ def function(status: int, body: str = "") -> Attempt:
     return Attempt(AnsweredBy.FUNCTION, status=status, chunk_count=2, body=body)
 
 
-def platform(status: int, body: str = "try again", **details: str) -> Attempt:
-    return Attempt(AnsweredBy.PLATFORM, status=status, body=body, **details)  # type: ignore[arg-type]
+def platform(status: int, body: str = "try again", **details: Any) -> Attempt:
+    return Attempt(AnsweredBy.PLATFORM, status=status, body=body, **details)
 
 
 def no_token(*, allow_retries: bool) -> Attempt:
@@ -49,8 +52,8 @@ def raised(message: str, *, stack: tuple[str, ...] = (), cause: PipesException |
 
 OK = function(200)
 RESET = Attempt(AnsweredBy.NOBODY, error="the connection broke")
-REFUSED_CONNECTION = Attempt(AnsweredBy.NOT_SENT, error="127.0.0.1:8080 refused the connection", fix="start it.")
-UNTRUSTED = Attempt(AnsweredBy.NOT_SENT, error="not trusted", fix="set REQUESTS_CA_BUNDLE.", retryable=False)
+REFUSED_CONNECTION = Attempt(AnsweredBy.NOT_SENT, error="127.0.0.1:8080 refused the connection", fix="Start it.")
+UNTRUSTED = Attempt(AnsweredBy.NOT_SENT, error="not trusted", fix="Set REQUESTS_CA_BUNDLE.", retryable=False)
 DUPLICATE = Attempt(AnsweredBy.DUPLICATE, status=409, body="another delivery", error_code="duplicate_call")
 BAD_REQUEST = Attempt(AnsweredBy.REFUSAL, status=400, body="no key 'DAGSTER_PIPES_CONTEXT'", error_code="bad_request")
 UNAVAILABLE = Attempt(AnsweredBy.REFUSAL, status=503, body="Cannot create 1.json", error_code="storage_unavailable")
@@ -224,11 +227,11 @@ ROWS: dict[str, Row] = {
     # the platform rejected the call
     **{
         f"{status}": (
-            (platform(status, hint="let dagster@p.iam.gserviceaccount.com call it."),),
+            (platform(status, caller=WITH_TOKEN),),
             NOTHING,
             PipesCloudFunctionAccessError,
             False,
-            [f"HTTP {status}", cause, "try again", "\nFix: let dagster@p.iam.gserviceaccount.com call it."],
+            [f"HTTP {status}", cause, "try again", f"\nFix: {access_fix(status, WITH_TOKEN)}"],
         )
         for status, cause in ((401, "audience"), (403, "roles/run.invoker"), (404, "ingress"))
     },
@@ -274,7 +277,7 @@ ROWS: dict[str, Row] = {
         NOTHING,
         PipesCloudFunctionCallError,
         True,
-        ["Could not connect to the function: 127.0.0.1:8080 refused the connection.", "\nFix: start it."],
+        ["Could not connect to the function: 127.0.0.1:8080 refused the connection.", "\nFix: Start it."],
     ),
     "no trust": ((UNTRUSTED,), NOTHING, PipesCloudFunctionCallError, False, ["REQUESTS_CA_BUNDLE"]),
     **{
@@ -287,6 +290,27 @@ ROWS: dict[str, Row] = {
         )
         for passing in (True, False)
     },
+    **{
+        f"{status}, and the caller cannot create an ID token": (
+            (platform(status, caller=CallerIdentity("the user", needs_token=True)),),
+            NOTHING,
+            PipesCloudFunctionIdentityError,
+            False,
+            [
+                f"HTTP {status}: the function requires an ID token, and the user cannot create one.",
+                f"\nFix: {CREDENTIALS_FIX}",
+            ],
+        )
+        for status in (401, 403)
+    },
+    **{
+        f"{status}, {name}": ((platform(status, caller=caller),), NOTHING, PipesCloudFunctionAccessError, False, [])
+        for status, name, caller in (
+            (403, "and the URL needs no ID token", CallerIdentity(needs_token=False)),
+            (403, "and the session authenticates by itself", CallerIdentity()),
+            (404, "and the caller cannot create an ID token", CallerIdentity("the user", needs_token=True)),
+        )
+    },
     # nobody has told the end
     **{
         f"{status} {body!r} before the function's code ran": (
@@ -297,9 +321,9 @@ ROWS: dict[str, Row] = {
             [f"got HTTP {status}", "opened no Pipes session", fact],
         )
         for status, body, fact in (
-            (429, "", "\nFix: raise `--max-instances`"),
-            (500, NO_INSTANCE, "\nFix: raise `--max-instances`"),
-            (503, NO_INSTANCE, "\nFix: raise `--max-instances`"),
+            (429, "", "\nFix: Raise `--max-instances`"),
+            (500, NO_INSTANCE, "\nFix: Raise `--max-instances`"),
+            (503, NO_INSTANCE, "\nFix: Raise `--max-instances`"),
             (503, "malformed response", "The instance crashed before your code ran"),
             (504, "upstream request timeout", "set THREADS in the function's environment"),
         )
@@ -416,10 +440,10 @@ def test_a_crash_is_told_by_the_attempt_that_met_it_and_not_by_a_duplicate_after
 
 
 def test_what_the_platform_logged_is_the_cause_of_a_crash() -> None:
-    cause = Cause("It ran out of memory (Memory limit of 256 MiB exceeded).", "deploy it with more.")
+    cause = Cause("It ran out of memory (Memory limit of 256 MiB exceeded).", "Deploy it with more.")
     description = str(errors_of((platform(503),), OPENED, cause).description)
     assert "did not close its Pipes session. It ran out of memory (Memory limit of" in description
-    assert description.endswith("\nFix: deploy it with more.")
+    assert description.endswith("\nFix: Deploy it with more.")
 
 
 @pytest.mark.parametrize(
