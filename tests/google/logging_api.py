@@ -1,10 +1,10 @@
-"""A stand-in of the Cloud Logging API v2 (REST): `entries:list`, with the limits and error bodies of the real one.
+"""A stand-in of the Cloud Logging API v2 (REST): `entries:list`, with the error bodies of the real one.
 
-It evaluates the part of the Logging query language that is used here: comparisons with `=`, `:`, `>=` and `<=`,
-`log_id()`, parentheses, OR, which binds stronger, and AND, which may be left out.
+It evaluates the parts of the query language that the package uses: comparisons with `=`, `:`, `>=` and `<=`,
+`log_id()`, parentheses, OR, which binds tighter than AND, and AND, which may be omitted.
 
-Sources: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list,
-https://cloud.google.com/logging/docs/view/logging-query-language and https://cloud.google.com/logging/quotas.
+Sources: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list and
+https://cloud.google.com/logging/docs/view/logging-query-language.
 """
 
 import json
@@ -21,8 +21,6 @@ import flask
 from tests.google.functions_api import TOKEN, error_body
 
 HOST: Final = "logging.googleapis.com"
-MAX_FILTER_LENGTH: Final = 20_000
-MAX_PAGE_SIZE: Final = 1000
 _SEVERITIES: Final = (
     "DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY",
 )  # fmt: skip
@@ -39,7 +37,7 @@ class LoggingApi:
         tokens: The access tokens that hold.
 
     Attributes:
-        entries: The entries of every project, by the project's ID; one with "visible_at" is not found before that look.
+        entries: The entries of every project, by the project's ID; "visible_at" is the first request that finds one.
         faults: Answers that the next requests get, one each: a status and a body, JSON or text.
         answering: While it is cleared, requests wait.
         asked: The body of each request, in order.
@@ -57,8 +55,8 @@ class LoggingApi:
         self.app.add_url_rule("/v2/entries:list", view_func=self._list, methods=["POST"])
 
     def _list(self) -> tuple[Any, int]:
-        question = flask.request.get_json()
-        self.asked.append(question)
+        query = flask.request.get_json()
+        self.asked.append(query)
         self.answering.wait()
         if self.faults:
             status, body = self.faults.popleft()
@@ -66,16 +64,15 @@ class LoggingApi:
         if flask.request.headers.get("Authorization", "").removeprefix("Bearer ") not in self._tokens:
             return error_body(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."), 401
         try:
-            return self._page(question), 200
+            return self._page(query), 200
         except ValueError as error:
             return error_body(400, "INVALID_ARGUMENT", str(error)), 400
 
-    def _page(self, question: dict[str, Any]) -> dict[str, Any]:
-        found = self._find(question["resourceNames"], question.get("filter", ""))
-        found.sort(key=lambda entry: _moment(entry["timestamp"]), reverse=question.get("orderBy") == "timestamp desc")
-        start, size = int(question.get("pageToken", 0)), min(question.get("pageSize", 50), MAX_PAGE_SIZE)
-        more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}
-        return {"entries": found[start : start + size], **more}
+    def _page(self, query: dict[str, Any]) -> dict[str, Any]:
+        found = self._find(query["resourceNames"], query.get("filter", ""))
+        found.sort(key=lambda entry: _moment(entry["timestamp"]), reverse=query.get("orderBy") == "timestamp desc")
+        size = query.get("pageSize", 50)
+        return {"entries": found[:size], **({"nextPageToken": "more"} if size < len(found) else {})}
 
     def _find(self, resource_names: list[str], text: str) -> list[Entry]:
         matches = parse_filter(text)
@@ -85,13 +82,11 @@ class LoggingApi:
 
 
 def parse_filter(text: str) -> Predicate:
-    """Return what a filter says of an entry.
+    """Return a predicate of entries that evaluates a filter.
 
     Raises:
-        ValueError: It cannot be parsed, or is too long.
+        ValueError: It cannot be parsed.
     """
-    if len(text) > MAX_FILTER_LENGTH:
-        raise ValueError(f"The filter must be at most {MAX_FILTER_LENGTH} characters long.")
     tokens = deque(_tokens(text))
     predicate = _conjunction(tokens)
     if tokens:
@@ -167,11 +162,8 @@ def _comparison(field: str, operator: str, value: str) -> Predicate:
             return value.lower() in found.lower()
         if operator == "=":
             return found == value
-        return (
-            _ordered(field, found) >= _ordered(field, value)
-            if operator == ">="
-            else not (_ordered(field, found) > _ordered(field, value))
-        )
+        found, limit = _ordered(field, found), _ordered(field, value)
+        return bool(found >= limit if operator == ">=" else found <= limit)
 
     return matches
 

@@ -1,6 +1,5 @@
-"""The last log entries of an execution that died: real client code of google-cloud-logging against a stand-in."""
+"""The last log entries of a crashed execution: google-cloud-logging's real client against a stand-in."""
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -48,7 +47,7 @@ def api(network: Network) -> LoggingApi:
 
 
 def entry(second: float, log: str = STDOUT, text: str | None = None, **fields: Any) -> dict[str, Any]:
-    """Return an entry of the revision that ran; what the function wrote bears its trace."""
+    """Return an entry of the revision that ran; the function's own entries have its trace."""
     return {
         "logName": f"projects/my-project/logs/{log}",
         "resource": {
@@ -76,29 +75,29 @@ def fetch(execution: LogScope = EXECUTION, timeout: float = 0, token: str = TOKE
     return fetch_log_tail(execution, lambda: credentials(token), timeout=timeout)
 
 
-def texts(words: LogTail) -> list[str]:
-    return [line.text for line in words.lines]
+def texts(tail: LogTail) -> list[str]:
+    return [line.text for line in tail.lines]
 
 
-def test_finds_what_the_function_wrote_last_and_what_the_platform_says(api: LoggingApi) -> None:
+def test_finds_entries_of_the_function_and_of_the_platform(api: LoggingApi) -> None:
     api.entries["my-project"] = [
         out_of_memory(3),
         entry(1, text="loading"),
         entry(2, jsonPayload={"message": "loaded", "rows": 3}, severity="INFO"),
         entry(3.5, SYSTEM, "Container terminated on signal 9.", severity="WARNING"),
     ]
-    words = fetch()
-    assert str(words) == (
+    tail = fetch()
+    assert str(tail) == (
         "2026-03-18T16:05:01.000Z DEFAULT loading\n"
         "2026-03-18T16:05:02.000Z INFO loaded\n"
         f"2026-03-18T16:05:03.000Z ERROR {OUT_OF_MEMORY}\n"
         "2026-03-18T16:05:03.500Z WARNING Container terminated on signal 9."
     )
-    assert words.hint is None
-    assert [line.from_platform for line in words.lines] == [False, False, True, True]
+    assert tail.hint is None
+    assert [line.from_platform for line in tail.lines] == [False, False, True, True]
 
 
-def test_finds_what_has_the_execution_id_and_no_trace(api: LoggingApi) -> None:
+def test_finds_entries_with_the_execution_id_alone(api: LoggingApi) -> None:
     """As a plain `print` with LOG_EXECUTION_ID."""
     labelled = entry(1, text="printed", labels={"execution_id": "aBc123"})
     del labelled["trace"]
@@ -130,20 +129,20 @@ def test_finds_what_has_the_execution_id_and_no_trace(api: LoggingApi) -> None:
         ),
     ],
 )
-def test_nothing_of_others_comes_with_it(api: LoggingApi, other: dict[str, Any]) -> None:
+def test_leaves_out_entries_of_others(api: LoggingApi, other: dict[str, Any]) -> None:
     api.entries["my-project"] = [other, entry(2, text="mine")]
     assert texts(fetch()) == ["mine"]
 
 
-def test_logs_are_read_through_a_view_if_there_is_one(api: LoggingApi) -> None:
+def test_reads_through_a_log_view(api: LoggingApi) -> None:
     view = "projects/my-project/locations/global/buckets/_Default/views/orders-dagster"
     api.entries[view.removeprefix("projects/")] = [out_of_memory(1)]
-    words = fetch_log_tail(EXECUTION, lambda: credentials(TOKEN), log_view=view, timeout=0)
-    assert texts(words) == [OUT_OF_MEMORY]
+    tail = fetch_log_tail(EXECUTION, lambda: credentials(TOKEN), log_view=view, timeout=0)
+    assert texts(tail) == [OUT_OF_MEMORY]
     assert api.asked[0]["resourceNames"] == [view]
 
 
-def test_project_that_is_known_by_its_number(api: LoggingApi) -> None:
+def test_finds_entries_of_a_project_given_by_its_number(api: LoggingApi) -> None:
     api.entries["123456789012"] = [entry(1, text="mine"), entry(2, text="x", trace=f"projects/p/traces/{OTHER_TRACE}")]
     assert texts(fetch(LogScope(STARTED, STARTED, TRACE, "123456789012", "orders"))) == ["mine"]
 
@@ -170,11 +169,11 @@ def test_project_that_is_known_by_its_number(api: LoggingApi) -> None:
             "its process died (Container called exit(1).)",
             id="exit",
         ),
-        pytest.param([entry(3, text=OUT_OF_MEMORY)], None, id="the function's own words are none of the platform's"),
+        pytest.param([entry(3, text=OUT_OF_MEMORY)], None, id="not logged by the platform"),
         pytest.param([], None, id="nothing"),
     ],
 )
-def test_cause_is_what_the_platform_says(api: LoggingApi, entries: list[dict[str, Any]], cause: str | None) -> None:
+def test_cause(api: LoggingApi, entries: list[dict[str, Any]], cause: str | None) -> None:
     api.entries["my-project"] = entries
     found = fetch().cause
     assert (found and found.text) == cause
@@ -183,13 +182,13 @@ def test_cause_is_what_the_platform_says(api: LoggingApi, entries: list[dict[str
 # ------------------------------------------------------------------------------------------------------------- bounds
 
 
-def test_lines_are_bounded_in_number_and_the_latest_are_kept(api: LoggingApi) -> None:
+def test_keeps_the_latest_lines(api: LoggingApi) -> None:
     api.entries["my-project"] = [entry(n / 10, text=str(n)) for n in range(MAX_LINES * 3)]
     assert texts(fetch()) == [str(n) for n in range(MAX_LINES * 2, MAX_LINES * 3)]
     assert len(api.asked) == 1
 
 
-def test_lines_are_bounded_in_length(api: LoggingApi) -> None:
+def test_shortens_long_lines(api: LoggingApi) -> None:
     api.entries["my-project"] = [
         entry(1, text="x" * 200_000),
         entry(2, jsonPayload={"rows": list(range(10_000))}),
@@ -201,56 +200,56 @@ def test_lines_are_bounded_in_length(api: LoggingApi) -> None:
     assert len(json) == len(whole) == MAX_LINE_LENGTH
 
 
-def test_waits_for_the_platforms_word_and_no_longer(api: LoggingApi) -> None:
+def test_waits_until_the_platform_has_logged_the_cause(api: LoggingApi) -> None:
     api.entries["my-project"] = [entry(1, text="mine"), out_of_memory(3, visible_at=2)]
     started = time.monotonic()
     assert texts(fetch(timeout=30)) == ["mine", OUT_OF_MEMORY]
     assert len(api.asked) == 3  # the first without it, the second with it, the third with nothing more
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 25
 
 
-def test_waits_no_longer_than_it_may(api: LoggingApi) -> None:
+def test_waits_until_the_timeout(api: LoggingApi) -> None:
     api.entries["my-project"] = [entry(1, text="mine")]
     started = time.monotonic()
     assert texts(fetch(timeout=1.5)) == ["mine"]
     assert len(api.asked) == 2
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
 
 
-def test_nothing_in_the_logs_is_said(api: LoggingApi) -> None:
-    words = fetch()
-    assert (words.lines, str(words)) == ((), "The logs have no entries of this execution yet.")
+def test_says_that_there_are_no_entries(api: LoggingApi) -> None:
+    tail = fetch()
+    assert (tail.lines, str(tail)) == ((), "The logs have no entries of this execution yet.")
 
 
 # ------------------------------------------------------------------------------------------------------------- faults
 
 
 @pytest.mark.parametrize("fault", [unavailable(), quota_exceeded(HOST), (200, "<html>no JSON</html>")])
-def test_transient_fault_is_gone_at_another_look(api: LoggingApi, fault: tuple[int, Any]) -> None:
+def test_a_transient_fault_is_retried(api: LoggingApi, fault: tuple[int, Any]) -> None:
     api.entries["my-project"] = [entry(1, text="mine")]
     api.faults.append(fault)
     assert texts(fetch(timeout=1.5)) == ["mine"]
 
 
-def test_entry_that_cannot_be_read_leaves_a_hint(api: LoggingApi) -> None:
+def test_an_unreadable_entry_leaves_a_hint(api: LoggingApi) -> None:
     api.faults.extend([(200, {"entries": [{**entry(1, text="odd"), "timestamp": "yesterday"}]})] * 3)
-    words = fetch(timeout=0)
-    assert words.lines == ()
-    assert "The function's last log entries could not be read: " in str(words)
+    tail = fetch(timeout=0)
+    assert tail.lines == ()
+    assert "The function's last log entries could not be read: " in str(tail)
 
 
-def test_fault_that_lasts_leaves_a_hint(api: LoggingApi) -> None:
+def test_a_lasting_fault_leaves_a_hint(api: LoggingApi) -> None:
     api.faults.extend([unavailable()] * 9)
-    words = fetch(timeout=1.5)
-    assert words.lines == ()
-    assert "could not be read: 503 POST https://logging.googleapis.com/v2/entries:list" in str(words.hint)
+    tail = fetch(timeout=1.5)
+    assert tail.lines == ()
+    assert "could not be read: 503 POST https://logging.googleapis.com/v2/entries:list" in str(tail.hint)
 
 
-def test_logs_that_do_not_answer_leave_a_hint_in_bounded_time(api: LoggingApi) -> None:
+def test_an_api_that_does_not_respond_leaves_a_hint(api: LoggingApi) -> None:
     api.answering.clear()
     started = time.monotonic()
     assert "Read timed out. (read timeout=5.0)" in str(fetch(timeout=1).hint)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
     api.answering.set()
 
 
@@ -267,11 +266,11 @@ def test_logs_that_do_not_answer_leave_a_hint_in_bounded_time(api: LoggingApi) -
         ),
     ],
 )
-def test_without_permission_there_is_a_hint_at_once(api: LoggingApi, fault: tuple[int, Any], hint: str) -> None:
+def test_a_missing_permission_leaves_a_hint_at_once(api: LoggingApi, fault: tuple[int, Any], hint: str) -> None:
     api.faults.append(fault)
-    words = fetch(timeout=30)
-    assert (words.lines, len(api.asked)) == ((), 1)
-    assert str(words.hint).endswith(hint)
+    tail = fetch(timeout=30)
+    assert (tail.lines, len(api.asked)) == ((), 1)
+    assert str(tail.hint).endswith(hint)
 
 
 def raise_refresh_error() -> Credentials:
@@ -299,48 +298,26 @@ def test_credentials_that_do_not_work_leave_a_hint_at_once(
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/does/not/exist.json")
     started = time.monotonic()
-    words = fetch_log_tail(EXECUTION, get_credentials, timeout=30)
-    assert words.lines == ()
-    assert time.monotonic() - started < 15
-    assert text in str(words.hint)
+    tail = fetch_log_tail(EXECUTION, get_credentials, timeout=30)
+    assert tail.lines == ()
+    assert time.monotonic() - started < 25
+    assert text in str(tail.hint)
 
 
-def test_logs_that_cannot_be_reached_leave_a_hint(network: Network) -> None:
+def test_an_unreachable_api_leaves_a_hint(network: Network) -> None:
     assert HOST in str(fetch().hint)
     assert set(network.routes.refused) == {(HOST, 443)}
 
 
-def test_unknown_project_leaves_a_hint_and_asks_nobody(network: Network) -> None:
-    words = fetch(LogScope(STARTED, STARTED, TRACE))
-    assert words == LogTail(hint="The function's logs were not read, because its URL does not contain its project.")
+def test_an_unknown_project_leaves_a_hint_without_a_request(network: Network) -> None:
+    tail = fetch(LogScope(STARTED, STARTED, TRACE))
+    assert tail == LogTail(hint="The function's logs were not read, because its URL does not contain its project.")
     assert network.routes.asked == []
 
 
-WITHOUT_LOGGING = """
-import sys
-from importlib.abc import MetaPathFinder
-
-
-class Finder(MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name == "google.cloud.logging":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-sys.meta_path.insert(0, Finder())
-from datetime import datetime, timezone
-from dagster_gcf_pipes import PipesCloudFunctionError
-from dagster_gcf_pipes._log_query import LogScope
-from dagster_gcf_pipes._crash_logs import fetch_log_tail
-
-now = datetime.now(timezone.utc)
-print(fetch_log_tail(LogScope(now, now, "0" * 32, "my-project")))
-"""
-
-
-def test_without_the_extra_there_is_a_hint() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_LOGGING], capture_output=True, text=True, check=True)
-    assert done.stdout == (
+def test_a_missing_extra_leaves_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.cloud.logging", None)
+    assert str(fetch()) == (
         "The function's last log entries could not be read: google-cloud-logging is not installed.\n"
-        "Fix: Install `dagster-gcf-pipes[logging]`.\n"
+        "Fix: Install `dagster-gcf-pipes[logging]`."
     )

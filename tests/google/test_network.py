@@ -1,7 +1,5 @@
 """The network of stand-ins: real clients reach what is served, over TLS that they check, and nothing else."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import flask
 import pytest
 import requests
@@ -33,15 +31,6 @@ def test_a_host_is_reached_over_plain_http(network: Network) -> None:
     assert answer == {"url": "http://metadata.google.internal/a?b=c", "body": "x" * 300_000, "method": "POST"}
 
 
-def test_several_hosts_are_told_apart(network: Network) -> None:
-    for host in ("a.googleapis.com", "b.googleapis.com"):
-        app = flask.Flask(host)
-        app.add_url_rule("/", view_func=lambda host=host: host)
-        network.serve(host, app)
-    texts = [requests.get(f"https://{host}.googleapis.com/", timeout=10).text for host in "ab"]
-    assert texts == ["a.googleapis.com", "b.googleapis.com"]
-
-
 def test_a_host_that_nothing_serves_is_refused(network: Network) -> None:
     with pytest.raises(requests.exceptions.ProxyError):
         requests.get("https://storage.googleapis.com/", timeout=10)
@@ -49,24 +38,11 @@ def test_a_host_that_nothing_serves_is_refused(network: Network) -> None:
     assert network.routes.refused == [("storage.googleapis.com", 443), ("169.254.169.254", 80)]
 
 
-def test_a_client_that_does_not_know_the_authority_is_refused_by_itself(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_checks_the_certificate(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     network.serve("oauth2.googleapis.com", echo_app())
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with pytest.raises(requests.exceptions.SSLError):
         requests.get("https://oauth2.googleapis.com/", timeout=10)
-
-
-def test_many_clients_at_once_are_served(network: Network) -> None:
-    network.serve("oauth2.googleapis.com", echo_app())
-
-    def post(number: int) -> str:
-        body = str(number) * 10_000
-        return str(requests.post("https://oauth2.googleapis.com/", data=body, timeout=30).json()["body"])
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(post, range(32))) == [str(number) * 10_000 for number in range(32)]
 
 
 def test_loopback_needs_no_proxy(network: Network) -> None:

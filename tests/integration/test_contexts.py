@@ -39,7 +39,7 @@ COLORS = StaticPartitionsDefinition(["red", "green", "blue/grün"])
 
 
 def loaded(context: AssetExecutionContext | OpExecutionContext, extras: Mapping[str, Any] | None = None) -> Any:
-    """Return the context as the function loads it from a request, after Dagster has made that request's keys."""
+    """Return the context as the function loads it from the keys that Dagster makes."""
     with open_pipes_session(
         context=context,
         extras=dict(extras or {}),
@@ -53,23 +53,32 @@ def loaded(context: AssetExecutionContext | OpExecutionContext, extras: Mapping[
             return data
 
 
-def test_asset(instance: DagsterInstance) -> None:
+def context_of(
+    instance: DagsterInstance, *, extras: Mapping[str, Any] | None = None, run: Mapping[str, Any], **arguments: Any
+) -> Any:
+    """Materialize an asset; return the context as the function loads it."""
     seen: list[Any] = []
 
-    @asset(key=["deep", "orders"])
-    def orders(context: AssetExecutionContext) -> MaterializeResult:
-        seen.append(loaded(context, {"number": 1.5, "nested": [{"a": None}], "name": "Zoë", "nan": float("inf")}))
+    @asset(**{"name": "orders", **arguments})
+    def calls(context: AssetExecutionContext) -> MaterializeResult:
+        seen.append(loaded(context, extras))
         return MaterializeResult()
 
-    result = materialize([orders], instance=instance)
-    assert seen[0]["asset_keys"] == ["deep/orders"]
-    assert seen[0]["code_version_by_asset_key"] == {"deep/orders": None}
-    assert seen[0]["partition_key_range"] is None
-    assert seen[0]["run_id"] == result.run_id
-    assert seen[0]["extras"]["name"] == "Zoë"
+    assert materialize([calls], instance=instance, **run).success
+    return seen[0]
 
 
-def test_asset_with_a_code_version_and_the_provenance_of_an_earlier_run(instance: DagsterInstance) -> None:
+def test_asset(instance: DagsterInstance) -> None:
+    extras = {"number": 1.5, "nested": [{"a": None}], "name": "Zoë", "nan": float("inf")}
+    context = context_of(instance, name="orders", key_prefix="deep", extras=extras, run={})
+    assert context["asset_keys"] == ["deep/orders"]
+    assert context["code_version_by_asset_key"] == {"deep/orders": None}
+    assert context["partition_key_range"] is None
+    assert context["run_id"] == instance.get_runs()[0].run_id
+    assert context["extras"]["name"] == "Zoë"
+
+
+def test_asset_with_a_code_version_and_provenance(instance: DagsterInstance) -> None:
     seen: list[Any] = []
 
     @asset(code_version="v0")
@@ -93,64 +102,36 @@ def test_asset_with_a_code_version_and_the_provenance_of_an_earlier_run(instance
 
 
 def test_partition_of_a_time_window(instance: DagsterInstance) -> None:
-    seen: list[Any] = []
-
-    @asset(partitions_def=DAYS)
-    def orders(context: AssetExecutionContext) -> MaterializeResult:
-        seen.append(loaded(context))
-        return MaterializeResult()
-
-    materialize([orders], instance=instance, partition_key="2024-01-03")
-    assert seen[0]["partition_key"] == "2024-01-03"
-    assert seen[0]["partition_key_range"] == {"start": "2024-01-03", "end": "2024-01-03"}
-    assert seen[0]["partition_time_window"] == {
+    context = context_of(instance, partitions_def=DAYS, run={"partition_key": "2024-01-03"})
+    assert context["partition_key"] == "2024-01-03"
+    assert context["partition_key_range"] == {"start": "2024-01-03", "end": "2024-01-03"}
+    assert context["partition_time_window"] == {
         "start": "2024-01-03T00:00:00+00:00",
         "end": "2024-01-04T00:00:00+00:00",
     }
 
 
 def test_range_of_partitions_in_one_run(instance: DagsterInstance) -> None:
-    seen: list[Any] = []
-
-    @asset(partitions_def=DAYS)
-    def orders(context: AssetExecutionContext) -> MaterializeResult:
-        seen.append(loaded(context))
-        return MaterializeResult()
-
     tags = {"dagster/asset_partition_range_start": "2024-01-03", "dagster/asset_partition_range_end": "2024-01-05"}
-    assert materialize([orders], instance=instance, tags=tags).success
-    assert seen[0]["asset_keys"] == ["orders"]
+    assert context_of(instance, partitions_def=DAYS, run={"tags": tags})["asset_keys"] == ["orders"]
 
 
 @pytest.mark.parametrize("partition", ["red", "blue/grün"])
 def test_static_partition(instance: DagsterInstance, partition: str) -> None:
-    seen: list[Any] = []
-
-    @asset(partitions_def=COLORS)
-    def orders(context: AssetExecutionContext) -> MaterializeResult:
-        seen.append(loaded(context))
-        return MaterializeResult()
-
-    materialize([orders], instance=instance, partition_key=partition)
-    assert seen[0]["partition_key_range"] == {"start": partition, "end": partition}
-    assert seen[0]["partition_time_window"] is None
+    context = context_of(instance, partitions_def=COLORS, run={"partition_key": partition})
+    assert context["partition_key_range"] == {"start": partition, "end": partition}
+    assert context["partition_time_window"] is None
 
 
 def test_partition_of_two_dimensions(instance: DagsterInstance) -> None:
-    seen: list[Any] = []
-
-    @asset(partitions_def=MultiPartitionsDefinition({"day": DAYS, "color": COLORS}))
-    def orders(context: AssetExecutionContext) -> MaterializeResult:
-        seen.append(loaded(context))
-        return MaterializeResult()
-
     key = MultiPartitionKey({"day": "2024-01-03", "color": "red"})
-    materialize([orders], instance=instance, partition_key=key)
-    assert seen[0]["partition_key"] == "red|2024-01-03"
-    assert seen[0]["partition_time_window"] is not None
+    partitions = MultiPartitionsDefinition({"day": DAYS, "color": COLORS})
+    context = context_of(instance, partitions_def=partitions, run={"partition_key": key})
+    assert context["partition_key"] == "red|2024-01-03"
+    assert context["partition_time_window"] is not None
 
 
-def test_multi_asset_of_which_some_are_selected(instance: DagsterInstance) -> None:
+def test_multi_asset_with_a_selection(instance: DagsterInstance) -> None:
     seen: list[Any] = []
 
     @multi_asset(

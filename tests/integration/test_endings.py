@@ -1,5 +1,6 @@
-"""A run that is ended from outside: Dagster terminates it, or the function's timeout comes close."""
+"""A call that is ended from outside: Dagster terminates the run, or the function reaches its timeout."""
 
+import math
 import signal
 import uuid
 from typing import Any
@@ -29,14 +30,14 @@ from tests.sessions import bootstrap, stored_sessions, summarize
 from tests.waiting import wait_until
 
 TERMINATED = """
-import os, sys
+import sys
 from dagster import materialize
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from tests.dagster_runs import calling_asset
 
 url, bucket, mode = sys.argv[1:]
-orders = calling_asset(url, {"mode": mode})
-materialize([orders], resources={"cloud_function": PipesCloudFunctionClient(bucket=bucket)})
+orders = calling_asset(url, {"mode": mode, "status": 200})
+materialize([orders], resources={"cloud_function": PipesCloudFunctionClient(bucket=bucket, drain_timeout=600)})
 """
 
 
@@ -47,7 +48,7 @@ materialize([orders], resources={"cloud_function": PipesCloudFunctionClient(buck
         ("loops_without_messages", "no more messages", "the loop has seen the cancellation"),
     ],
 )
-def test_a_run_that_dagster_terminates_ends_the_function(
+def test_a_terminated_run_ends_the_function(
     function: FunctionServer, bucket: str, storage_client: storage.Client, mode: str, seen: str, end: str
 ) -> None:
     command = python_command("-c", TERMINATED, function.url, bucket, mode)
@@ -59,34 +60,22 @@ def test_a_run_that_dagster_terminates_ends_the_function(
     function.child.wait_for_output(end)
 
 
-DRAINED = """
-import sys
-from dagster import materialize
-from dagster_gcf_pipes import PipesCloudFunctionClient
-from tests.dagster_runs import calling_asset
-
-url, bucket = sys.argv[1:]
-orders = calling_asset(url, {"mode": "writes_on", "status": 200})
-materialize([orders], resources={"cloud_function": PipesCloudFunctionClient(bucket=bucket, drain_timeout=600)})
-"""
-
-
-def test_a_run_that_is_interrupted_while_the_last_messages_are_read_ends_the_function(
+def test_a_run_terminated_while_it_drains_ends_the_function(
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
-    """Its call is answered at once, but without `closed` the function may still run."""
+    """The call returns at once, but without `closed` the function may still run."""
     with run_function(FUNCTIONS / "by_hand" / "main.py", emulator_url=emulator.url) as server:
-        command = python_command("-c", DRAINED, server.url, bucket)
+        command = python_command("-c", TERMINATED, server.url, bucket, "writes_on")
         with run_process(command, ready="(still here)", stop_signal=signal.SIGINT, stop_timeout=30) as dagster:
             pass
     assert "[pipes] the run is terminated: telling the function to stop" in dagster.output
     assert [blob.name for blob in storage_client.list_blobs(bucket) if blob.name.endswith("/cancel")]
 
 
-def test_a_run_that_is_terminated_before_its_function_has_started_keeps_it_from_starting(
+def test_a_run_terminated_early_keeps_the_function_from_starting(
     emulator: Emulator, function: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
-    """It would look for the marker some seconds after its start."""
+    """The call is held up on its way, and delivered after the run was terminated."""
     if not emulator.honours_preconditions:
         pytest.skip(f"{emulator.name} ignores `if_generation_match`, on which the claim rests")
     with FaultProxy(function.url) as link, link.planned(Fault(CALL, Delay(3600))) as plan:
@@ -97,9 +86,7 @@ def test_a_run_that_is_terminated_before_its_function_has_started_keeps_it_from_
     assert names == ["1.json", "cancel"]  # it is delivered when the plan ends
 
 
-def test_a_run_that_comes_close_to_its_timeout_says_that_it_ran_out_of_time(
-    function: FunctionServer, bucket: str
-) -> None:
+def test_a_function_at_its_timeout_says_that_it_ran_out_of_time(function: FunctionServer, bucket: str) -> None:
     client = PipesCloudFunctionClient(bucket=bucket, function_timeout=1)
     result, lines = run(calling_asset(function.url, {"mode": "loops_with_messages"}), client)
     assert not result.success
@@ -107,7 +94,7 @@ def test_a_run_that_comes_close_to_its_timeout_says_that_it_ran_out_of_time(
     assert "PipesDeadlineExceededError: The function ran out of time after 1 s" in step_error(result)
 
 
-def test_a_timeout_that_is_no_number_is_refused(function: FunctionServer, bucket: str) -> None:
+def test_a_malformed_timeout_is_refused(function: FunctionServer, bucket: str) -> None:
     body = {"mode": "ok", **bootstrap(bucket, uuid.uuid4().hex)}
     response = requests.post(function.url, json=body, headers={"Dagster-Pipes-Timeout": "soon"}, timeout=30)
     assert response.status_code == 400
@@ -115,7 +102,7 @@ def test_a_timeout_that_is_no_number_is_refused(function: FunctionServer, bucket
 
 
 class BrokenStore(ObjectStore):
-    """Stores the first chunk alone, for a reason that nobody has foreseen."""
+    """Stores only the first chunk, because of an unforeseen error."""
 
     def create(self, key: str, data: bytes, *, timeout: float) -> None:
         if not key.endswith("/1.json"):
@@ -123,7 +110,7 @@ class BrokenStore(ObjectStore):
         super().create(key, data, timeout=timeout)
 
 
-def test_a_writer_does_not_wait_for_an_uploader_that_has_died(bucket: str, storage_client: storage.Client) -> None:
+def test_a_writer_does_not_wait_for_a_failed_uploader(bucket: str, storage_client: storage.Client) -> None:
     buffer = ChunkBuffer(flush_interval=0, max_chunk_bytes=100, max_buffer_bytes=200)
     channel = PipesCloudStorageMessageWriterChannel(
         BrokenStore(bucket, storage_client),
@@ -144,24 +131,24 @@ def test_a_writer_does_not_wait_for_an_uploader_that_has_died(bucket: str, stora
         channel.close()
 
 
-@pytest.mark.parametrize("flush_interval", [-1, 5.1])
-def test_a_flush_interval_that_sigkill_would_overtake_is_refused(flush_interval: float) -> None:
-    with pytest.raises(ValueError, match="Expected `flush_interval` to be 0 to 5 s, got"):
-        PipesCloudStorageMessageWriter(flush_interval=flush_interval)
-
-
-@pytest.mark.parametrize("name", ["heartbeat_interval", "upload_timeout"])
-@pytest.mark.parametrize("seconds", [0, -1, 3601, float("inf"), float("nan")])
-def test_seconds_out_of_their_range_are_refused(name: str, seconds: float) -> None:
-    arguments: dict[str, Any] = {name: seconds}
-    with pytest.raises(ValueError, match=f"Expected `{name}` to be more than 0 s and at most 3600 s, got {seconds}"):
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        # a longer flush interval could be cut off by SIGKILL, which follows SIGTERM
+        *(("flush_interval", value, "0 to 5 s") for value in (-1, 5.1)),
+        *(
+            (name, value, f"more than 0 s and at most 3600 s, got {value}")
+            for name in ("heartbeat_interval", "upload_timeout")
+            for value in (0, -1, 3601, math.inf, math.nan)
+        ),
+        *(("max_buffer_bytes", value, f"1 or more, got {value}") for value in (0, -1, math.inf, math.nan)),
+        *(("max_chunk_bytes", value, "1 to 67,108,864") for value in (0, -1, 64 * 1024 * 1024 + 1)),
+    ],
+)
+def test_a_writer_refuses_arguments_out_of_range(name: str, value: float, expected: str) -> None:
+    arguments: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=f"Expected `{name}` to be {expected}"):
         PipesCloudStorageMessageWriter(**arguments)
-
-
-@pytest.mark.parametrize("size", [0, -1, float("inf"), float("nan")])
-def test_a_buffer_without_room_or_bound_is_refused(size: Any) -> None:
-    with pytest.raises(ValueError, match=f"Expected `max_buffer_bytes` to be 1 or more, got {size}"):
-        PipesCloudStorageMessageWriter(max_buffer_bytes=size)
 
 
 def test_a_writer_alone_writes_heartbeats_until_it_is_closed(bucket: str, storage_client: storage.Client) -> None:
@@ -176,9 +163,3 @@ def test_a_writer_alone_writes_heartbeats_until_it_is_closed(bucket: str, storag
     blobs = [storage_client.bucket(bucket).blob(f"session/{number}.json") for number in range(2, count)]
     assert {blob.download_as_bytes() for blob in blobs} == {b"\n"}
     assert summarize(stored_sessions(storage_client, bucket)["session"]) == ["opened", "closed"]
-
-
-@pytest.mark.parametrize("max_chunk_bytes", [0, -1, 64 * 1024 * 1024 + 1])
-def test_a_chunk_that_the_reader_would_not_take_is_refused(max_chunk_bytes: int) -> None:
-    with pytest.raises(ValueError, match="Expected `max_chunk_bytes` to be 1 to 67,108,864, got"):
-        PipesCloudStorageMessageWriter(max_chunk_bytes=max_chunk_bytes)

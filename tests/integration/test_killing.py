@@ -6,8 +6,6 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from threading import Thread
 
 import pytest
 import requests
@@ -28,9 +26,9 @@ from local_stack.processes import python_command, run_process
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, logged, step_error
 from tests.sessions import bootstrap, stored_sessions, summarize
-from tests.waiting import wait_until
+from tests.waiting import in_background, wait_until
 
-SEEDS = range(int(os.environ.get("KILL_SEEDS", "5")))
+SEEDS = range(int(os.environ.get("KILL_SEEDS", "4")))
 STEADY = FUNCTIONS / "steady" / "main.py"
 COUNT = 40
 OUTLIVING_COUNT = 120
@@ -38,8 +36,8 @@ EVENT = {"count": COUNT, "interval": 0.02}
 LINES = [f"line {number}" for number in range(COUNT)]
 CALLING = "[pipes] calling"
 FUNCTION_TIMEOUT, READ_TIMEOUT_MARGIN, DRAIN_TIMEOUT = 3, 0.5, 1
-RUN_BOUND = FUNCTION_TIMEOUT + READ_TIMEOUT_MARGIN + DRAIN_TIMEOUT + 5.0
-"""Seconds within which a run must end whose function has died; 5 of them for Dagster and a busy machine."""
+RUN_BOUND = FUNCTION_TIMEOUT + READ_TIMEOUT_MARGIN + DRAIN_TIMEOUT + 15.0
+"""Seconds within which a run must end after its function was killed, on a busy machine."""
 
 SIGKILL_FOLLOWS = 10.0
 """Seconds after SIGTERM. Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown."""
@@ -56,51 +54,52 @@ materialize([orders], resources={"cloud_function": PipesCloudFunctionClient(buck
 """
 
 
-class Striker(logging.Handler):
-    """Strikes once, when Dagster logs a line with a given start."""
+class Trigger(logging.Handler):
+    """Does something once, when Dagster logs a line with a given start."""
 
-    def __init__(self, moment: str, strike: Callable[[], None]) -> None:
+    def __init__(self, start: str, action: Callable[[], None]) -> None:
         super().__init__()
-        self.struck = False
-        self._moment = moment
-        self._strike = strike
+        self.triggered = False
+        self._start = start
+        self._action = action
 
     def emit(self, record: logging.LogRecord) -> None:
         message = str(getattr(record, "dagster_meta", {}).get("orig_message"))
-        if not self.struck and f"{message} ".startswith(f"{self._moment} "):
-            self.struck = True
-            self._strike()
+        if not self.triggered and f"{message} ".startswith(f"{self._start} "):
+            self.triggered = True
+            self._action()
 
 
-def run_struck(
-    function: FunctionServer, client: PipesCloudFunctionClient, striker: Striker
+def run_with_trigger(
+    function: FunctionServer, client: PipesCloudFunctionClient, trigger: Trigger
 ) -> tuple[ExecuteInProcessResult, list[str]]:
-    """Materialize an asset that calls `steady`, with a striker among Dagster's loggers; return what `run` returns."""
+    """Materialize an asset that calls the function, with the trigger as a logger of the run."""
 
     @logger
-    def striking(_: InitLoggerContext) -> logging.Logger:
-        strikes = logging.Logger("striker", level=logging.DEBUG)
-        strikes.addHandler(striker)
-        return strikes
+    def triggering(_: InitLoggerContext) -> logging.Logger:
+        triggers = logging.Logger("trigger", level=logging.DEBUG)
+        triggers.addHandler(trigger)
+        return triggers
 
     definitions = Definitions(
         assets=[calling_asset(function.url, EVENT)],
         resources={"cloud_function": client},
-        jobs=[define_asset_job("struck")],
-        loggers={"striker": striking},
+        jobs=[define_asset_job("killed")],
+        loggers={"trigger": triggering},
     )
     with DagsterInstance.ephemeral() as instance:
-        result = definitions.resolve_job_def("struck").execute_in_process(
-            instance=instance, run_config={"loggers": {"striker": {}}}, raise_on_error=False
+        result = definitions.resolve_job_def("killed").execute_in_process(
+            instance=instance, run_config={"loggers": {"trigger": {}}}, raise_on_error=False
         )
         return result, logged(instance, result.run_id)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_function_that_is_killed_loses_no_stored_line_and_is_green_only_if_it_closed(
+def test_a_killed_function_loses_no_stored_line(
     emulator: Emulator, bucket: str, storage_client: storage.Client, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    # no part is replaced: a margin of 30 s would only make each seed wait that much longer for the verdict
+    """The run succeeds only if the function closed its session."""
+    # a margin of 30 s would only make each seed wait that much longer
     monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", READ_TIMEOUT_MARGIN)
     chosen = random.Random(seed)
     client = PipesCloudFunctionClient(
@@ -113,12 +112,12 @@ def test_a_function_that_is_killed_loses_no_stored_line_and_is_green_only_if_it_
     )
     with run_function(STEADY, emulator_url=emulator.url) as server:
         group = server.child.process.pid  # gunicorn and its workers
-        striker = Striker(chosen.choice([CALLING, *LINES]), lambda: os.killpg(group, signal.SIGKILL))
+        trigger = Trigger(chosen.choice([CALLING, *LINES]), lambda: os.killpg(group, signal.SIGKILL))
         started = time.monotonic()
-        result, lines = run_struck(server, client, striker)
+        result, lines = run_with_trigger(server, client, trigger)
         duration = time.monotonic() - started
         assert server.child.process.wait(RUN_BOUND) == -signal.SIGKILL
-    assert striker.struck
+    assert trigger.triggered
     assert duration < RUN_BOUND
     assert lines == LINES[: len(lines)]
     sessions = stored_sessions(storage_client, bucket).values()
@@ -129,9 +128,7 @@ def test_a_function_that_is_killed_loses_no_stored_line_and_is_green_only_if_it_
         assert "PipesCloudFunctionCallError: The call got no response" in step_error(result)
 
 
-def test_a_function_outlives_the_step_that_is_killed_and_its_messages_stay_readable(
-    emulator: Emulator, bucket: str, storage_client: storage.Client
-) -> None:
+def test_a_function_outlives_a_killed_step(emulator: Emulator, bucket: str, storage_client: storage.Client) -> None:
     with run_function(STEADY, emulator_url=emulator.url) as server:
         command = python_command("-c", KILLED_STEP, server.url, bucket, str(OUTLIVING_COUNT))
         with run_process(command, ready="(line 5)", stop_signal=signal.SIGKILL) as dagster:
@@ -148,34 +145,27 @@ def test_a_function_outlives_the_step_that_is_killed_and_its_messages_stay_reada
     assert summarize(messages) == ["opened", *(f"line {number}" for number in range(OUTLIVING_COUNT)), "closed"]
 
 
-def test_a_function_that_is_told_to_stop_finishes_its_run(emulator: Emulator, bucket: str) -> None:
-    """The platform sends SIGTERM, and SIGKILL ten seconds later: a run that is shorter ends well."""
+def test_a_function_finishes_its_call_after_sigterm(emulator: Emulator, bucket: str) -> None:
+    """The platform sends SIGTERM, and SIGKILL ten seconds later."""
     client = PipesCloudFunctionClient(bucket=bucket, function_timeout=30)
     with run_function(STEADY, emulator_url=emulator.url) as server:
-        striker = Striker("line 5", server.child.process.terminate)
-        result, lines = run_struck(server, client, striker)
+        trigger = Trigger("line 5", server.child.process.terminate)
+        result, lines = run_with_trigger(server, client, trigger)
         assert server.child.process.wait(10) == 0
-    assert striker.struck
+    assert trigger.triggered
     assert result.success
     assert lines == LINES
 
 
-def test_what_was_written_before_sigterm_is_stored_before_sigkill_follows_ten_seconds_later(
+def test_messages_are_stored_between_sigterm_and_sigkill(
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
     with run_function(FUNCTIONS / "hanging" / "main.py", emulator_url=emulator.url) as server:
         body = bootstrap(bucket, "session")
-        call = Thread(target=post_until_the_end, args=(server.url, body))
-        call.start()
+        call = in_background(lambda: requests.post(server.url, json=body, timeout=60))
         server.child.wait_for_output("hanging")
         server.child.process.terminate()
         wait_until(lambda: len(list(storage_client.list_blobs(bucket))) == 2, timeout=SIGKILL_FOLLOWS)
         os.killpg(server.child.process.pid, signal.SIGKILL)
-        call.join()
+        assert isinstance(call.exception(60), requests.ConnectionError)
     assert summarize(stored_sessions(storage_client, bucket)["session"]) == ["opened", "the last words"]
-
-
-def post_until_the_end(url: str, body: dict[str, str]) -> None:
-    """Call a function that dies."""
-    with suppress(requests.ConnectionError):
-        requests.post(url, json=body, timeout=60)

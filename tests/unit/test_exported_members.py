@@ -74,15 +74,3 @@ def test_every_error_is_drawn_below_its_base(package: Any) -> None:
     assert dict(drawn_parents(inspect.getdoc(package._errors) or "")) == {  # noqa: SLF001 - it has the drawing
         error.__name__: error.__bases__[0].__name__ for error in errors
     }
-
-
-def test_drawing_is_read_by_its_columns() -> None:
-    tree = """The errors.
-
-    library.Base                (library)
-    └── One                     text
-        ├── Two                 more text
-        │   └── Three
-        └── Four                and more
-"""
-    assert dict(drawn_parents(tree)) == {"One": "Base", "Two": "One", "Three": "Two", "Four": "One"}
