@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import requests
-from gcf_pipes._storage import AUTH_ERROR_STATUS, TRANSIENT_STATUSES
+from gcf_pipes._storage import TRANSIENT_STATUSES, auth_error_status
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 
@@ -90,8 +90,8 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same question may be answered later."""
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415 - as in translated_errors
 
-    if status := AUTH_ERROR_STATUS.search(str(error)):
-        return int(status[1]) in TRANSIENT_STATUSES
+    if (status := auth_error_status(error)) is not None:
+        return status in TRANSIENT_STATUSES
     if isinstance(error, TransportError | requests.RequestException):
         return True
     return isinstance(error, GoogleAuthError) and bool(error.retryable)

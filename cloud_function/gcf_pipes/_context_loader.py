@@ -1,4 +1,4 @@
-"""Loads the Pipes context: from the request itself, or from the bucket when it was too large for the request."""
+"""Loads the Pipes context from the request, or from the bucket if it was too large for the request."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from google.cloud import storage
 
 READ_TIMEOUT: Final = 30.0
-"""Seconds for which reading the context object is retried."""
+"""Seconds for reading the context object, with retries."""
 _REQUIRED_FIELDS: Final = frozenset({"run_id", "retry_number", "extras"})
-"""The others may be missing, as in the JSON Schema of Pipes, and are None then.
+"""The other fields may be missing, as in the JSON Schema of Pipes, and become None.
 
 Source: https://github.com/dagster-io/community-integrations (PipesContext.schema.json in libraries/pipes).
 """
 
 
 class PipesCloudFunctionContextLoader(PipesContextLoader):
-    """Context loader that takes the context from the params themselves, or from a bucket if they name one.
+    """Context loader that takes the context from the params, or from the bucket that they name.
 
     It reads what `dagster_gcf_pipes.PipesCloudFunctionEventContextInjector` injects, and what the stock
     `PipesEnvContextInjector` and `PipesGCSContextInjector` inject. It never reads a local file.
 
     Args:
-        client: The Cloud Storage client to use when the context is in a bucket. Defaults to one with the
-            environment's own credentials, created when it is first needed.
-        allowed_locations: The buckets and the prefix that a call may name. Defaults to what the environment variables
-            `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
+        client: The Cloud Storage client to use when the context is in a bucket. Default: one with the environment's
+            credentials, created when it is first needed.
+        allowed_locations: The buckets and the prefix that a call may name. Default: those of the environment variables
+            `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX`.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
         """Load the context data.
 
         Raises:
-            PipesRequestError: The params hold no context, or one that is not a Pipes context.
-            PipesStorageError: The context object cannot be read; see `gcf_pipes` for the subclasses.
+            PipesRequestError: The params do not hold a valid Pipes context.
+            PipesStorageError: The context object cannot be read.
         """
         if PipesDefaultContextLoader.DIRECT_KEY in params:
             yield _validated(params[PipesDefaultContextLoader.DIRECT_KEY])
@@ -74,7 +74,7 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
 
 
 def _validated(data: Any) -> PipesContextData:
-    if isinstance(data, dict) and data.get("extras", {}) is None:  # as the JSON Schema has it, and `PipesContext` not
+    if isinstance(data, dict) and data.get("extras", {}) is None:  # the JSON Schema allows it, `PipesContext` does not
         data = {**data, "extras": {}}
     try:
         validate_json(data, PipesContextData, "the Pipes context", required=_REQUIRED_FIELDS)

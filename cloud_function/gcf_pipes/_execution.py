@@ -1,4 +1,4 @@
-"""What a function knows of its own execution, from the request and from the platform."""
+"""Facts about the current execution, from the request and from the platform."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ Source: https://cloud.google.com/run/docs/container-contract#env-vars
 PROJECT_VARIABLE: Final = "GOOGLE_CLOUD_PROJECT"
 
 EXECUTION_ID_HEADER: Final = "Function-Execution-Id"
-"""The request header by which functions-framework tells an execution's id; it makes one up if none came.
+"""The request header with the execution's id. functions-framework adds one if it is missing.
 
 Source: functions_framework/execution_id.py, `WsgiMiddleware`.
 """
@@ -36,6 +36,8 @@ class Platform:
         revision: Its revision.
         project_id: The project that has its logs and traces.
         instance_id: The container instance.
+
+    All are None outside Cloud Run.
     """
 
     service: str | None = None
@@ -44,10 +46,10 @@ class Platform:
     instance_id: str | None = None
 
     @classmethod
-    def current(cls) -> "Platform":
-        """Find out where this process runs; outside Cloud Run nothing is known, and no server is asked.
+    def load(cls) -> "Platform":
+        """Ask the environment and, on Cloud Run, the metadata server.
 
-        The project is the metadata server's: people set `GOOGLE_CLOUD_PROJECT` to the project of their data as well.
+        The server's project comes first: people also set `GOOGLE_CLOUD_PROJECT` to the project of their data.
         """
         service = os.environ.get(SERVICE_VARIABLE)
         if not service:
@@ -66,10 +68,10 @@ class Execution:
     """One request that this process serves.
 
     Attributes:
-        platform: Where it runs.
-        trace: The trace that it belongs to, if the request names one.
-        execution_id: Its id, if functions-framework runs the function.
-        cold_start: Whether it is the first request of its process.
+        platform: The Cloud Run instance.
+        trace: The request's trace, if it names one.
+        execution_id: The id from functions-framework, if that runs the function.
+        cold_start: Whether this is the first request of its process.
     """
 
     platform: Platform
@@ -79,7 +81,7 @@ class Execution:
 
     @property
     def opened_extras(self) -> OpenedExtras:
-        """What `opened` tells of it."""
+        """The known facts, for `opened`."""
         facts = {
             "project_id": self.platform.project_id,
             "service": self.platform.service,
@@ -93,18 +95,18 @@ class Execution:
 
 
 class Process:
-    """A process of the function: what is the same for all the requests that it serves."""
+    """A process of the function, which serves many requests."""
 
     def __init__(self) -> None:
         self._requests = itertools.count()
 
     @cached_property
     def platform(self) -> Platform:
-        """Where the process runs, found out when the first request comes: before, gunicorn may not have forked it."""
-        return Platform.current()
+        """Where the process runs. Loaded at the first request, because gunicorn may fork before it."""
+        return Platform.load()
 
     def describe_request(self, headers: Headers) -> Execution:
-        """Note that a request has come."""
+        """Return facts about a request that has come."""
         return Execution(
             platform=self.platform,
             trace=Trace.from_headers(headers),

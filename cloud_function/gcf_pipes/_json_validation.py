@@ -1,4 +1,4 @@
-"""Compares JSON with a type, so that what `dagster_pipes` says of a payload in its TypedDicts is said only there."""
+"""Validates JSON by the TypedDicts of `dagster_pipes`."""
 
 import functools
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 MAX_SHOWN: Final = 100
-"""Characters that are shown of a key: it is the caller's."""
+"""Characters that an error text shows of a caller's text."""
 _NOTHING: Final = object()
 _KINDS: Final[Mapping[Any, tuple[type, str]]] = {
     str: (str, "a string"),
@@ -16,27 +16,27 @@ _KINDS: Final[Mapping[Any, tuple[type, str]]] = {
     Sequence: (list, "an array"),
     Mapping: (dict, "an object"),
 }
-"""What a value of each type is in JSON. A type that is not here, from a later `dagster_pipes`, admits any value."""
+"""Each type's JSON type. Any other type, perhaps of a later `dagster_pipes`, accepts every value."""
 
 
 class JsonValidationError(ValueError):
-    """A JSON value is not of the type that it should be."""
+    """A JSON value does not have the expected type."""
 
 
 def validate_json(
     value: object, type_: Any, where: str, path: str = "", *, required: Container[str] | None = None
 ) -> None:
-    """Refuse a JSON value that is not of a type. A TypedDict may have more keys than it says: a later version's.
+    """Refuse a JSON value of a wrong type. Keys that a TypedDict does not declare may be a later version's and pass.
 
     Args:
         value: The value.
-        type_: A TypedDict, or one of the types that such a one may have inside.
-        where: What the value belongs to, for the error text.
-        path: The value's own place in there, such as `partition_time_window.start`.
-        required: The places of the fields that must be there. Default: what each TypedDict itself requires.
+        type_: A TypedDict, or a type that a TypedDict may contain.
+        where: What the value is a part of, for the error text.
+        path: The value's place in it, such as `partition_time_window.start`.
+        required: The paths of the required fields. Default: what each TypedDict requires.
 
     Raises:
-        JsonValidationError: It is not of that type; the text names the place, what was expected and what came.
+        JsonValidationError: The type is wrong. The text has the path, what was expected and what came.
     """
     member = _member(value, type_)
     if member is None:
@@ -48,7 +48,7 @@ def validate_json(
 
 
 def with_missing_fields(value: Any, type_: Any) -> Any:
-    """Return a value of a type with None for each field of a TypedDict that is missing, at any depth."""
+    """Return a valid value with None for each missing field of a TypedDict, at any depth."""
     member = _member(value, type_)
     if is_typeddict(member):
         return {**value, **{name: with_missing_fields(value.get(name), part) for name, part in _fields(member).items()}}
@@ -85,7 +85,7 @@ def _may_be(value: object, type_: Any) -> bool:
 
 
 def _parts(value: Any, type_: Any, path: str, required: Container[str] | None) -> Iterator[tuple[object, Any, str]]:
-    """Yield what is inside a value of that type: each part, its type and its place."""
+    """Yield each part of a value of that type, with the part's type and path."""
     if is_typeddict(type_):
         for name, part_type in _fields(type_).items():
             part_path = f"{path}.{name}" if path else name

@@ -1,4 +1,4 @@
-"""Loads the Pipes bootstrap params from an HTTP request, and says exactly what is wrong with a call that has none."""
+"""Loads the Pipes bootstrap params from an HTTP request."""
 
 import base64
 import binascii
@@ -28,33 +28,33 @@ from gcf_pipes._protocol import (
 
 MAX_NAMED_KEYS: Final = 20
 MAX_SHOWN: Final = 100
-"""Characters that an error text shows of a value: it is the caller's."""
+"""Characters that an error text shows of a caller's value."""
 
 
 class PipesCloudFunctionParamsLoader(PipesParamsLoader):
-    """Params loader that takes the bootstrap params from the JSON body of a request.
+    """Params loader that takes the bootstrap params from a request's JSON body.
 
     The body is the caller's event, a JSON object, with the two Pipes keys merged in at the top level.
 
     Args:
-        body: The body of the request, as it came.
+        body: The body of the request.
 
     Raises:
-        PipesRequestError: The body is not a JSON object, or has too many parts.
+        PipesRequestError: The body is not a JSON object, or it is too complex.
     """
 
     def __init__(self, body: bytes) -> None:
         self._event = _parse_object(body)
 
     def is_dagster_pipes_process(self) -> bool:
-        """Whether the body has both bootstrap keys, that is, whether Dagster made this call."""
+        """Whether Dagster made this call: the body has both bootstrap keys."""
         return all(key in self._event for key in BOOTSTRAP_KEYS)
 
     def load_context_params(self) -> PipesParams:
         """Load the params of the context loader.
 
         Raises:
-            PipesRequestError: The key is missing, or its value is not an encoded JSON object, or too large.
+            PipesRequestError: The key is missing, or its value is too large or not an encoded JSON object.
         """
         return self._load(DAGSTER_PIPES_CONTEXT_ENV_VAR, MAX_INLINE_CONTEXT_BYTES)
 
@@ -62,7 +62,7 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
         """Load the params of the message writer.
 
         Raises:
-            PipesRequestError: The key is missing, or its value is not an encoded JSON object, or too large.
+            PipesRequestError: The key is missing, or its value is too large or not an encoded JSON object.
         """
         return self._load(DAGSTER_PIPES_MESSAGES_ENV_VAR, MAX_MESSAGES_PARAMS_BYTES)
 
@@ -70,9 +70,9 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
         if key not in self._event:
             names = [name[:MAX_SHOWN] for name in sorted(self._event)[:MAX_NAMED_KEYS]]
             raise PipesRequestError(
-                f"Expected the request body to have the Dagster Pipes key {key!r}, but it has "
-                f"{names or 'no keys'}. This function is called by Dagster: use "
-                "`PipesCloudFunctionClient.run`, or merge `get_bootstrap_env_vars()` of a Pipes session into the body."
+                f"Expected the request body to have the Dagster Pipes key {key!r}, got "
+                f"{names or 'no keys'}.\nFix: Call this function from Dagster with `PipesCloudFunctionClient.run`, or "
+                "merge `get_bootstrap_env_vars()` of a Pipes session into the body."
             )
         encoded = self._event[key]
         if not isinstance(encoded, str):
@@ -92,10 +92,10 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
 
 
 def get_param(params: PipesParams, name: str, where: str) -> str:
-    """Get a param that must be a string and not empty.
+    """Return a param that must be a string and not empty.
 
     Raises:
-        PipesRequestError: It is missing, of another type, or empty.
+        PipesRequestError: The param is missing, empty, or not a string.
     """
     value = params.get(name)
     if not isinstance(value, str) or not value:
@@ -107,7 +107,7 @@ def get_param(params: PipesParams, name: str, where: str) -> str:
 
 
 def _check_version(params: PipesParams, key: str) -> None:
-    """Refuse params of another protocol version. Today's name none: only the messages do."""
+    """Refuse params of another protocol version. Params of today's version do not name it."""
     version = params.get(PIPES_PROTOCOL_VERSION_FIELD, PIPES_PROTOCOL_VERSION)
     if version != PIPES_PROTOCOL_VERSION:
         raise PipesRequestError(
@@ -134,7 +134,7 @@ def _parse_object(body: bytes) -> Mapping[str, Any]:
 
 
 def _decompress(data: bytes, max_bytes: int) -> bytes:
-    """Decompress no more than that: a thousandth of it may be enough to say so."""
+    """Decompress at most that many bytes. A thousandth of it may expand to more."""
     decompressor = zlib.decompressobj()
     decompressed = decompressor.decompress(data, max_bytes)
     if decompressor.unconsumed_tail:

@@ -1,4 +1,4 @@
-"""The trace that a request belongs to, from the headers that Google Cloud sends."""
+"""A request's trace, from the headers of Google Cloud."""
 
 import re
 import secrets
@@ -15,15 +15,15 @@ _SAMPLED: Final = 1
 
 
 class Headers(Protocol):
-    """The headers of a request, as Flask has them or as a dictionary."""
+    """The headers of a request: Flask's, or a dictionary."""
 
     def get(self, name: str, default: str, /) -> str:
-        """The value of a header, or the default if the request has no such header."""
+        """Return a header's value, or the default if it is missing."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Where a request stands in a distributed trace.
+    """The position of a request in a distributed trace.
 
     Attributes:
         trace_id: 32 lowercase hexadecimal digits.
@@ -37,9 +37,9 @@ class Trace:
 
     @classmethod
     def from_headers(cls, headers: Headers) -> "Trace | None":
-        """Read `traceparent` or, if there is none that is valid, `X-Cloud-Trace-Context`.
+        """Read `traceparent`, or else `X-Cloud-Trace-Context`.
 
-        A header that is not valid is as good as none: both are hints, never a reason to refuse a request.
+        An invalid header counts as missing: it is no reason to refuse a request.
 
         Sources: https://www.w3.org/TR/trace-context/ ("Versioning of traceparent"),
             https://cloud.google.com/trace/docs/trace-context
@@ -71,7 +71,7 @@ def _parse_cloud_trace(value: str) -> Trace | None:
     span = int(match[2] or 0)
     if span.bit_length() > 64:  # noqa: PLR2004 - a span id has 64 bits
         return None
-    # a header may name no span, and a `traceparent` must: then this request is one of its own
+    # unlike this header, a `traceparent` must name a span: then the request gets its own
     span_id = f"{span:016x}" if span else secrets.token_hex(8)
     return Trace(match[1].lower(), span_id, sampled=match[3] == "1")
 
