@@ -4,10 +4,10 @@ import itertools
 import os
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, cast
 
 from gcf_pipes._metadata_server import read_metadata
+from gcf_pipes._once import Once
 from gcf_pipes._protocol import OpenedExtras
 from gcf_pipes._trace import Headers, Trace
 
@@ -99,16 +99,12 @@ class Process:
 
     def __init__(self) -> None:
         self._requests = itertools.count()
-
-    @cached_property
-    def platform(self) -> Platform:
-        """Where the process runs. Loaded at the first request, because gunicorn may fork before it."""
-        return Platform.load()
+        self._platform = Once[Platform]()
 
     def describe_request(self, headers: Headers) -> Execution:
-        """Return facts about a request that has come."""
+        """Return facts about a new request. The first one loads the platform: gunicorn may fork before that."""
         return Execution(
-            platform=self.platform,
+            platform=self._platform.get(Platform.load),
             trace=Trace.from_headers(headers),
             execution_id=_execution_id(headers),
             cold_start=next(self._requests) == 0,

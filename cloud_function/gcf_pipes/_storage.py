@@ -26,6 +26,7 @@ from gcf_pipes._errors import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
+from gcf_pipes._once import Once
 from gcf_pipes._own_logs import own_logs
 
 if TYPE_CHECKING:
@@ -96,8 +97,9 @@ def _fetch_no_bucket_metadata(client: "storage.Client") -> None:
 
 
 def client_getter(client: "storage.Client | None") -> "Callable[[], storage.Client]":
-    """Return a getter of the client, or one that creates a client once."""
-    return (lambda: client) if client else functools.cache(create_client)
+    """Return a getter of the client, or one that creates a client once, for all threads."""
+    created: Once[storage.Client] = Once()
+    return lambda: client or created.get(create_client)
 
 
 class ObjectStore:
