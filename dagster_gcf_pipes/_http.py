@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import requests
 import urllib3.exceptions
-from gcf_pipes._bounded_json import has_more_marks
+from gcf_pipes._json_validation import has_more_marks
 from gcf_pipes._protocol import (
     BOOTSTRAP_KEYS,
     CHUNK_COUNT_HEADER,

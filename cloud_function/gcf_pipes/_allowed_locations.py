@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gcf_pipes._errors import PipesRequestError
+from gcf_pipes._json_validation import excerpt
 
 BUCKETS_VARIABLE: Final = "GCF_PIPES_BUCKETS"
 KEY_PREFIX_VARIABLE: Final = "GCF_PIPES_KEY_PREFIX"
@@ -74,7 +75,7 @@ class AllowedLocations:
         if key and not _is_plain(key):
             raise PipesRequestError(
                 f"Expected the key in the {where} params to be plain names with single slashes between them, "
-                f"got {key[:100]!r}."
+                f"got {excerpt(key)}."
             )
         if self.key_prefix is not None and not key.startswith(f"{self.key_prefix}/"):
             raise PipesRequestError(

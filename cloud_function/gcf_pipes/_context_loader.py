@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from dagster_pipes import PipesContextData, PipesContextLoader, PipesDefaultContextLoader, PipesParams
 
 from gcf_pipes._allowed_locations import AllowedLocations
-from gcf_pipes._bounded_json import parse_json
 from gcf_pipes._errors import PipesRequestError
-from gcf_pipes._json_validation import JsonValidationError, validate_json, with_missing_fields
+from gcf_pipes._json_validation import parse_json_object, validate_json, with_missing_fields
 from gcf_pipes._params_loader import get_param
 from gcf_pipes._protocol import BUCKET_PARAM, CONTEXT_KEY_PARAM, MAX_CONTEXT_BYTES, MAX_CONTEXT_MARKS
 from gcf_pipes._storage import ObjectStore, client_getter
@@ -58,26 +57,18 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
         else:
             yield _validated(self._read(params))
 
-    def _read(self, params: PipesParams) -> Any:
+    def _read(self, params: PipesParams) -> dict[str, Any]:
         bucket = get_param(params, BUCKET_PARAM, "context")
         key = get_param(params, CONTEXT_KEY_PARAM, "context")
         self._allowed_locations.check(bucket, key, "context")
         data = ObjectStore(bucket, self._get_client()).read(key, max_bytes=MAX_CONTEXT_BYTES, timeout=READ_TIMEOUT)
         if data is None:
             raise PipesRequestError(f"Expected the context at gs://{bucket}/{key}, but there is no such object.")
-        try:
-            return parse_json(data, max_marks=MAX_CONTEXT_MARKS)
-        except ValueError as error:
-            raise PipesRequestError(
-                f"Expected JSON in UTF-8 at gs://{bucket}/{key}, got something else: {error}"
-            ) from error
+        return parse_json_object(data, f"the context at gs://{bucket}/{key}", max_marks=MAX_CONTEXT_MARKS)
 
 
 def _validated(data: Any) -> PipesContextData:
     if isinstance(data, dict) and data.get("extras", {}) is None:  # the JSON Schema allows it, `PipesContext` does not
         data = {**data, "extras": {}}
-    try:
-        validate_json(data, PipesContextData, "the Pipes context", required=_REQUIRED_FIELDS)
-    except JsonValidationError as error:
-        raise PipesRequestError(str(error)) from error
+    validate_json(data, PipesContextData, "the Pipes context", required=_REQUIRED_FIELDS)
     return cast("PipesContextData", with_missing_fields(data, PipesContextData))

@@ -31,6 +31,7 @@ from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessa
 from gcf_pipes._exceptions import bound_exception, describe_exception, describe_status, format_exception, is_describable
 from gcf_pipes._execution import Execution, Process
 from gcf_pipes._forwarding import ForwardedOutput, remember_streams
+from gcf_pipes._json_validation import excerpt
 from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 from gcf_pipes._messages import make_message
 from gcf_pipes._own_logs import log
@@ -302,7 +303,7 @@ def _warn_if_any_bucket_may_be_named() -> None:
 
 def _check_method(request: "flask.Request") -> None:
     if request.method != "POST":
-        raise PipesRequestError(f"Expected the HTTP method POST, got {request.method[:100]!r}.")
+        raise PipesRequestError(f"Expected the HTTP method POST, got {excerpt(request.method)}.")
 
 
 def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
@@ -310,7 +311,7 @@ def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
     if header is None:
         return CallDeadline(None, arrived)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", header):
-        raise PipesRequestError(f"Expected the header {TIMEOUT_HEADER} to be whole seconds, got {header[:100]!r}.")
+        raise PipesRequestError(f"Expected the header {TIMEOUT_HEADER} to be whole seconds, got {excerpt(header)}.")
     return CallDeadline(int(header), arrived)
 
 

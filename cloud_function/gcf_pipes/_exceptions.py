@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from traceback import TracebackException
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from dagster_pipes import PipesException
 
@@ -18,6 +18,7 @@ MAX_COUNTED: Final = 10_000
 """Up to this number, exceptions that are left out are counted."""
 
 _Link = Literal["cause", "context"]
+_LINKS: Final[tuple[_Link, ...]] = get_args(_Link)
 _Node = TypeVar("_Node")
 
 
@@ -64,6 +65,11 @@ def bound_exception(exception: object) -> PipesException:
         return _exception(_indescribable(exception, failure), name=_class_name(exception))
 
 
+def limit_exception(exception: Mapping[str, Any]) -> PipesException:
+    """Return a description within the same bounds. Fields of a wrong type stay as they are."""
+    return _bounded(exception, _inner_descriptions, _without_inner_descriptions)
+
+
 def _traceback(error: BaseException) -> TracebackException:
     return TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
 
@@ -88,22 +94,20 @@ def _bounded(
     describe: Callable[[_Node], PipesException],
 ) -> PipesException:
     """Describe an exception and those nearest to it, breadth first, and count the rest."""
-    top = _exception("")
-    queue: deque[tuple[PipesException, _Link, _Node]] = deque([(top, "cause", root)])
+    top: dict[str, Any] = {}
+    queue: deque[tuple[Any, _Link, _Node]] = deque([(top, "cause", root)])
     for _ in range(MAX_EXCEPTION_CHAIN):
         if not queue:
             break
         later, link, node = queue.popleft()
-        full = describe(node)
-        message, stack = _shortened(full["message"]), _shortened_stack(full["stack"])
-        later[link] = kept = _exception(message, stack=stack, name=full["name"])
+        later[link] = kept = _shortened_texts(describe(node))
         queue.extend((kept, earlier_link, earlier) for earlier_link, earlier in links(node))
-    if queue:
-        last, *_ = queue[0]
+    if queue and isinstance((last := queue[0][0]).get("message"), str):
         others = _all([node for *_, node in queue], links)
         count = sum(1 for _ in islice(others, MAX_COUNTED))  # a handmade description may contain itself
         last["message"] += f"{count:,} earlier exceptions are left out. See the function's log.\n"
-    return top["cause"] or top
+    bounded: PipesException = top["cause"]
+    return bounded
 
 
 def _all(nodes: list[_Node], links: Callable[[_Node], Iterable[tuple[_Link, _Node]]]) -> Iterator[_Node]:
@@ -128,10 +132,21 @@ def _description(value: object) -> Mapping[str, Any]:
 
 
 def _links_of_description(exception: Mapping[str, Any]) -> Iterator[tuple[_Link, Mapping[str, Any]]]:
-    if (cause := exception.get("cause")) is not None:
-        yield "cause", _description(cause)
-    if (context := exception.get("context")) is not None:
-        yield "context", _description(context)
+    for link in _LINKS:
+        if (earlier := exception.get(link)) is not None:
+            yield link, _description(earlier)
+
+
+def _inner_descriptions(exception: Mapping[str, Any]) -> Iterator[tuple[_Link, Mapping[str, Any]]]:
+    for link in _LINKS:
+        if isinstance(inner := exception.get(link), dict):
+            yield link, inner
+
+
+def _without_inner_descriptions(exception: Mapping[str, Any]) -> PipesException:
+    fields: Any = {**exception, **{link: None for link, _ in _inner_descriptions(exception)}}
+    description: PipesException = fields
+    return description
 
 
 def _complete(exception: Mapping[str, Any]) -> PipesException:
@@ -177,9 +192,14 @@ def _exception(message: str, *, stack: Sequence[str] = (), name: str | None = No
     return {"message": message, "stack": stack, "name": name, "cause": None, "context": None}
 
 
-def _shortened_stack(stack: Sequence[str]) -> Sequence[str]:
-    text = "".join(stack)
-    return stack if len(text) <= MAX_EXCEPTION_CHARACTERS else [_shortened(text)]
+def _shortened_texts(description: PipesException) -> PipesException:
+    message, stack = description.get("message"), description.get("stack")
+    if isinstance(message, str):
+        description["message"] = _shortened(message)
+    if isinstance(stack, list) and all(isinstance(line, str) for line in stack):
+        text = "".join(stack)
+        description["stack"] = stack if len(text) <= MAX_EXCEPTION_CHARACTERS else [_shortened(text)]
+    return description
 
 
 def _shortened(text: str) -> str:

@@ -1,12 +1,24 @@
-"""Validates JSON by the TypedDicts of `dagster_pipes`."""
+"""Parses and validates JSON that another process sends."""
 
 import functools
+import json
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import islice
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD
+
+from gcf_pipes._errors import PipesRequestError
+
 MAX_SHOWN: Final = 100
-"""Characters that an error text shows of a caller's text."""
+"""Characters that an error text shows of another process's text."""
+SAME_VERSION_FIX: Final = (
+    "Fix: Install the same version of dagster-pipes for Dagster and in the function's requirements.txt, and deploy the "
+    "function again."
+)
+_MARK: Final = re.compile(rb'"[^"]*"?|[\[{,:]')
 _NOTHING: Final = object()
 _KINDS: Final[Mapping[Any, tuple[type, str]]] = {
     str: (str, "a string"),
@@ -19,8 +31,81 @@ _KINDS: Final[Mapping[Any, tuple[type, str]]] = {
 """Each type's JSON type. Any other type, perhaps of a later `dagster_pipes`, accepts every value."""
 
 
-class JsonValidationError(ValueError):
-    """A JSON value does not have the expected type."""
+class JsonValidationError(PipesRequestError):
+    """JSON cannot be parsed, or does not have the expected type."""
+
+
+def parse_json_object(data: bytes, where: str, *, max_marks: int | None = None) -> dict[str, Any]:
+    """Parse a JSON object in UTF-8.
+
+    Args:
+        data: The JSON.
+        where: What it is, for the error text.
+        max_marks: The limit of `has_more_marks`, if there is one.
+
+    Raises:
+        JsonValidationError: It is not a JSON object in UTF-8, is nested too deep, or has more marks.
+    """
+    try:
+        value = parse_json(data, max_marks=max_marks)
+    except ValueError as error:
+        raise JsonValidationError(
+            f"Expected {where} to be a JSON object in UTF-8, but it cannot be parsed: {error}"
+        ) from error
+    if not isinstance(value, dict):
+        raise JsonValidationError(f"Expected {where} to be a JSON object, got {json_type(value)}.")
+    return value
+
+
+def parse_json(data: bytes, *, max_marks: int | None = None) -> Any:
+    """Parse JSON in UTF-8.
+
+    Args:
+        data: The JSON.
+        max_marks: The limit of `has_more_marks`, if there is one.
+
+    Raises:
+        ValueError: It is not JSON in UTF-8, is nested too deep, or has more marks.
+    """
+    if max_marks is not None and has_more_marks(data, max_marks):
+        raise ValueError(f"it has more than {max_marks:,} opening brackets, commas, colons and strings")
+    try:
+        return json.loads(data.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def has_more_marks(data: bytes, max_marks: int) -> bool:
+    """Whether JSON has more opening brackets, commas, colons and strings than that. A long string counts once.
+
+    Each becomes a Python object when parsed, so hostile JSON can take forty times its size. This counts them without
+    parsing, up to the limit.
+    """
+    if b"\\" in data:
+        data = data.replace(rb"\\", b"").replace(rb"\"", b"")  # now each string ends at its next quote
+    return next(islice(_MARK.finditer(data), max_marks, None), None) is not None
+
+
+def has_more_levels(value: object, max_levels: int) -> bool:
+    """Whether a value has more levels of arrays and objects than that. It may contain itself."""
+    if not isinstance(value, (dict, list, tuple)):
+        return False
+    parts = list(value.values()) if isinstance(value, dict) else value  # a copy, as another thread may add a key
+    return max_levels == 0 or any(has_more_levels(part, max_levels - 1) for part in parts)
+
+
+def check_protocol_version(fields: Mapping[str, Any], where: str) -> None:
+    """Refuse params or a message of another protocol version. Params of today's version do not name it.
+
+    Raises:
+        JsonValidationError: The version is another one.
+    """
+    version = fields.get(PIPES_PROTOCOL_VERSION_FIELD, PIPES_PROTOCOL_VERSION)
+    if version != PIPES_PROTOCOL_VERSION:
+        raise JsonValidationError(
+            f"Expected version {PIPES_PROTOCOL_VERSION!r} of the Pipes protocol in {where}, got {excerpt(version)}.\n"
+            f"{SAME_VERSION_FIX}"
+        )
 
 
 def validate_json(
@@ -55,6 +140,11 @@ def with_missing_fields(value: Any, type_: Any) -> Any:
     if _origin(member) is Mapping:
         return {key: with_missing_fields(part, get_args(member)[1]) for key, part in value.items()}
     return value
+
+
+def excerpt(value: object) -> str:
+    """Return the start of a text, or the type of any other value, for an error text."""
+    return repr(value[:MAX_SHOWN]) if isinstance(value, (str, bytes)) else json_type(value)
 
 
 def json_type(value: object) -> str:

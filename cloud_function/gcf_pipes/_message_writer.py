@@ -29,10 +29,9 @@ from gcf_pipes._errors import (
     PipesDuplicateCallError,
     PipesMessagesNotStoredError,
     PipesObjectExistsError,
-    PipesRequestError,
     PipesStorageError,
 )
-from gcf_pipes._json_validation import JsonValidationError, validate_json
+from gcf_pipes._json_validation import validate_json
 from gcf_pipes._messages import encode_message, make_message
 from gcf_pipes._own_logs import log
 from gcf_pipes._params_loader import get_param
@@ -419,9 +418,6 @@ def _check_seconds(name: str, seconds: float) -> None:
 
 
 def _prefix(params: PipesParams) -> SessionPrefix:
-    try:
-        validate_json(params, _MessagesParams, "the messages params")
-    except JsonValidationError as error:
-        raise PipesRequestError(str(error)) from error
+    validate_json(params, _MessagesParams, "the messages params")
     bucket = get_param(params, BUCKET_PARAM, "messages")
     return SessionPrefix(bucket, path=params.get(KEY_PREFIX_PARAM) or "")

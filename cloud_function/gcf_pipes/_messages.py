@@ -7,6 +7,7 @@ from typing import Any, Final
 from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD, DagsterPipesError, PipesMessage
 
 from gcf_pipes._exceptions import bound_exception
+from gcf_pipes._json_validation import has_more_levels
 from gcf_pipes._log_levels import standard_level_of
 from gcf_pipes._protocol import MAX_CHUNK_BYTES, MAX_JSON_DEPTH
 
@@ -27,7 +28,7 @@ def encode_message(message: PipesMessage) -> bytes:
     method, params = message["method"], message["params"]
     if params and method in _ADAPTERS:
         params = _ADAPTERS[method](params)
-    if _is_deeper(params, MAX_JSON_DEPTH - 1):
+    if has_more_levels(params, MAX_JSON_DEPTH - 1):
         raise DagsterPipesError(
             f"Expected the params of the Pipes message `{method}` to be nested at most {MAX_JSON_DEPTH} levels deep.\n"
             "Fix: Flatten the value, or pass it as text: `json.dumps(value)`."
@@ -48,14 +49,6 @@ def _dump(message: Mapping[str, Any], method: str) -> bytes:
         raise DagsterPipesError(
             f"Expected the params of the Pipes message `{method}` to be JSON serializable: {error}"
         ) from error
-
-
-def _is_deeper(value: object, levels: int) -> bool:
-    """Whether a value has more levels of arrays and objects than that. It may contain itself."""
-    if not isinstance(value, (dict, list, tuple)):
-        return False
-    parts = list(value.values()) if isinstance(value, dict) else value  # a copy, as another thread may add a key
-    return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
 
 
 def _with_standard_level(params: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,21 +3,17 @@
 import base64
 import binascii
 import zlib
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from dagster_pipes import (
     DAGSTER_PIPES_CONTEXT_ENV_VAR,
     DAGSTER_PIPES_MESSAGES_ENV_VAR,
-    PIPES_PROTOCOL_VERSION,
-    PIPES_PROTOCOL_VERSION_FIELD,
     PipesParams,
     PipesParamsLoader,
 )
 
-from gcf_pipes._bounded_json import parse_json
 from gcf_pipes._errors import PipesRequestError
-from gcf_pipes._json_validation import json_type
+from gcf_pipes._json_validation import MAX_SHOWN, check_protocol_version, json_type, parse_json_object
 from gcf_pipes._protocol import (
     BOOTSTRAP_KEYS,
     MAX_CONTEXT_MARKS,
@@ -27,8 +23,6 @@ from gcf_pipes._protocol import (
 )
 
 MAX_NAMED_KEYS: Final = 20
-MAX_SHOWN: Final = 100
-"""Characters that an error text shows of a caller's value."""
 
 
 class PipesCloudFunctionParamsLoader(PipesParamsLoader):
@@ -44,7 +38,7 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
     """
 
     def __init__(self, body: bytes) -> None:
-        self._event = _parse_object(body)
+        self._event = parse_json_object(body, "the request body", max_marks=MAX_EVENT_MARKS)
 
     def is_dagster_pipes_process(self) -> bool:
         """Whether Dagster made this call: the body has both bootstrap keys."""
@@ -79,15 +73,13 @@ class PipesCloudFunctionParamsLoader(PipesParamsLoader):
             raise PipesRequestError(f"Expected {key!r} to be a string, got {json_type(encoded)}.")
         try:
             data = _decompress(base64.b64decode(encoded, validate=True), max_bytes)
-            params = parse_json(data, max_marks=MAX_CONTEXT_MARKS)
         except (binascii.Error, zlib.error, ValueError) as error:
             raise PipesRequestError(
                 f"Expected {key!r} to be JSON in UTF-8, compressed with zlib and encoded with base64, "
                 f"as `get_bootstrap_env_vars()` encodes it, but it cannot be decoded: {error}"
             ) from error
-        if not isinstance(params, dict):
-            raise PipesRequestError(f"Expected {key!r} to hold a JSON object, got {json_type(params)}.")
-        _check_version(params, key)
+        params = parse_json_object(data, repr(key), max_marks=MAX_CONTEXT_MARKS)
+        check_protocol_version(params, repr(key))
         return params
 
 
@@ -104,33 +96,6 @@ def get_param(params: PipesParams, name: str, where: str) -> str:
             f"got {json_type(value) if name in params else 'nothing'}."
         )
     return value
-
-
-def _check_version(params: PipesParams, key: str) -> None:
-    """Refuse params of another protocol version. Params of today's version do not name it."""
-    version = params.get(PIPES_PROTOCOL_VERSION_FIELD, PIPES_PROTOCOL_VERSION)
-    if version != PIPES_PROTOCOL_VERSION:
-        raise PipesRequestError(
-            f"Expected {PIPES_PROTOCOL_VERSION_FIELD!r} in {key!r} to be {PIPES_PROTOCOL_VERSION!r}, the version "
-            f"of the Pipes protocol that is installed here, got {_excerpt(version)}. Deploy the function with the "
-            "version of dagster-pipes that Dagster has."
-        )
-
-
-def _excerpt(value: object) -> str:
-    return repr(value[:MAX_SHOWN]) if isinstance(value, str) else json_type(value)
-
-
-def _parse_object(body: bytes) -> Mapping[str, Any]:
-    try:
-        event = parse_json(body, max_marks=MAX_EVENT_MARKS)
-    except ValueError as error:
-        raise PipesRequestError(
-            f"Expected the request body to be a JSON object in UTF-8, got {len(body)} bytes that are not: {error}"
-        ) from error
-    if not isinstance(event, dict):
-        raise PipesRequestError(f"Expected the request body to be a JSON object, got {json_type(event)}.")
-    return event
 
 
 def _decompress(data: bytes, max_bytes: int) -> bytes:
