@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from gcf_pipes._execution import Execution
-from gcf_pipes._message_writer import PipesCloudStorageMessageWriterChannel
+from gcf_pipes._writer import PipesCloudStorageMessageWriterChannel
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ import socket
 import time
 
 import pytest
-from gcf_pipes._execution import Platform, Process
-from gcf_pipes._metadata_server import read_metadata
+from gcf_pipes._execution import Platform, Process, read_metadata
 
 from tests.metadata_server import run_metadata_server
 

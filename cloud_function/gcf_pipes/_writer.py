@@ -25,6 +25,7 @@ from dagster_pipes import (
 from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._cancellation import CallDeadline, Cancellation
 from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
+from gcf_pipes._encoding import encode_message, make_message
 from gcf_pipes._errors import (
     PipesDuplicateCallError,
     PipesMessagesNotStoredError,
@@ -32,9 +33,8 @@ from gcf_pipes._errors import (
     PipesStorageError,
 )
 from gcf_pipes._json_validation import validate_json
-from gcf_pipes._messages import encode_message, make_message
+from gcf_pipes._loaders import get_param
 from gcf_pipes._own_logs import log
-from gcf_pipes._params_loader import get_param
 from gcf_pipes._protocol import (
     BUCKET_PARAM,
     HEARTBEAT,
