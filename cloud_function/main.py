@@ -1,9 +1,9 @@
-"""The deployed function: one entry point, several tasks, and the event says which of them runs.
+"""The deployed function: one entry point with several tasks. The event names the task.
 
     {"task": "customers", "table_uri": "gs://lake/customers", "rows": 2000}
     {"task": "monthly_weather", "table_uri": "gs://lake/monthly_weather", "source_uri": "gs://lake/weather.csv"}
 
-Off Cloud Run a table or a source can be at a local path as well.
+Outside Cloud Run, a table or a source can also be at a local path.
 """
 
 import logging
@@ -24,7 +24,7 @@ TASKS: Final[Mapping[str, Task]] = {"customers": customers.run, "monthly_weather
 
 @pipes_function
 def main(request: flask.Request, pipes: PipesContext) -> dict[str, Any]:
-    """Run the task that the event names; what it returns is the response."""
+    """Run the task that the event names. Its result is the response."""
     pipes.log.addFilter(CreationTimeFilter())
     event = request.get_json()
     task = get_choice(event, "task", TASKS)
@@ -32,14 +32,14 @@ def main(request: flask.Request, pipes: PipesContext) -> dict[str, Any]:
 
 
 class CreationTimeFilter(logging.Filter):
-    """Starts each log line with the time at which it was created: `2026-11-21T07:00:00.123Z generated 500 people`.
+    """Starts each log line with its time of creation: `2026-11-21T07:00:00.123Z generated 500 people`.
 
-    The timestamp that Dagster shows is the time of arrival.
+    The timestamp in Dagster is the time of arrival.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Put the time in front of the message; every record passes."""
+        """Put the time in front of the message. Every record passes."""
         created = datetime.fromtimestamp(record.created, timezone.utc).replace(tzinfo=None)
         record.msg = f"{created.isoformat(timespec='milliseconds')}Z {record.getMessage()}"
-        record.args = None  # they are in the message now
+        record.args = None  # the message has them now
         return True

@@ -117,7 +117,7 @@ class Identity:
             return IdToken(token, _email(token))
 
     def _load(self) -> _Loaded:
-        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - keep Google imports lazy
+        from google.auth.exceptions import DefaultCredentialsError
 
         try:
             with translated_errors("the identity of this environment", unless=DefaultCredentialsError):
@@ -143,7 +143,7 @@ class Identity:
 
 
 def _email(token: str) -> str | None:
-    from google.auth import jwt  # noqa: PLC0415 - as above
+    from google.auth import jwt
 
     try:
         claims = jwt.decode(token, verify=False)
@@ -155,7 +155,7 @@ def _email(token: str) -> str | None:
 
 def create_request() -> "Request":
     """Create google-auth's transport, with `REQUEST_TIMEOUT`."""
-    from google.auth.transport.requests import Request  # noqa: PLC0415 - as above
+    from google.auth.transport.requests import Request
 
     class BoundedRequest(Request):
         def __call__(self, url: str, *arguments: Any, **options: Any) -> Any:
@@ -172,7 +172,7 @@ def find_default_credentials() -> "Credentials":
     account attached to the machine.
     Source: https://cloud.google.com/docs/authentication/application-default-credentials.
     """
-    import google.auth  # noqa: PLC0415 - as above
+    import google.auth
 
     credentials: Credentials = google.auth.default(scopes=SCOPES, request=create_request())[0]
     return credentials
@@ -184,7 +184,7 @@ def impersonate(source: "Credentials", service_account: str, delegates: Sequence
     google-auth passes the delegates on unchanged, and the API accepts only resource names.
     Source: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateIdToken.
     """
-    from google.auth import impersonated_credentials  # noqa: PLC0415 - as above
+    from google.auth import impersonated_credentials
 
     return impersonated_credentials.Credentials(
         source_credentials=source,
@@ -202,8 +202,8 @@ def create_id_token_credentials(credentials: "Credentials", audience: str, reque
         audience: The audience of the tokens.
         request: Asks the metadata server for the email of the attached service account.
     """
-    from google.auth import compute_engine, external_account, impersonated_credentials  # noqa: PLC0415 - as above
-    from google.oauth2 import service_account  # noqa: PLC0415
+    from google.auth import compute_engine, external_account, impersonated_credentials
+    from google.oauth2 import service_account
 
     if hasattr(credentials, "with_target_audience"):
         ready: Credentials = credentials.with_target_audience(audience)
@@ -237,9 +237,9 @@ def _without_impersonation(credentials: "ExternalCredentials") -> "ExternalCrede
 
 def describe(credentials: "Credentials") -> str:
     """Describe whose credentials these are, and of which kind."""
-    from google.auth import compute_engine, external_account, impersonated_credentials  # noqa: PLC0415 - as above
-    from google.oauth2 import credentials as user  # noqa: PLC0415
-    from google.oauth2 import service_account  # noqa: PLC0415
+    from google.auth import compute_engine, external_account, impersonated_credentials
+    from google.oauth2 import credentials as user
+    from google.oauth2 import service_account
 
     email = getattr(credentials, "service_account_email", None)
     if isinstance(credentials, impersonated_credentials.Credentials):

@@ -122,8 +122,8 @@ class FunctionLookup:
         return client.get_function(name=name, retry=_retry(self._timeout), timeout=ATTEMPT_TIMEOUT)
 
     def _create_client(self) -> "functions_v2.FunctionServiceClient":
-        from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - keep Google imports lazy
-        from google.cloud import functions_v2  # noqa: PLC0415
+        from google.auth.credentials import with_scopes_if_required
+        from google.cloud import functions_v2
 
         credentials = with_scopes_if_required(self._get_credentials(), [_SCOPE])
         return functions_v2.FunctionServiceClient(credentials=credentials, transport="rest")
@@ -151,9 +151,9 @@ def _name_of(value: Any) -> str:
 
 def _retry(timeout: float) -> "Retry":
     """Return the policy that retries transient errors. A lookup is idempotent."""
-    import requests  # noqa: PLC0415 - as in _create_client
-    from google.api_core import exceptions, retry  # noqa: PLC0415
-    from google.auth.exceptions import TransportError  # noqa: PLC0415
+    import requests
+    from google.api_core import exceptions, retry
+    from google.auth.exceptions import TransportError
 
     transient = (
         exceptions.TooManyRequests,
@@ -169,10 +169,10 @@ def _retry(timeout: float) -> "Retry":
 
 @contextmanager
 def _translated_errors(name: FunctionName) -> Iterator[None]:
-    import requests  # noqa: PLC0415 - as in _create_client
-    from google.api_core import exceptions  # noqa: PLC0415
-    from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
-    from google.protobuf.json_format import ParseError  # noqa: PLC0415
+    import requests
+    from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.protobuf.json_format import ParseError
 
     try:
         yield

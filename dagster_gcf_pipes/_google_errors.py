@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 from gcf_pipes import PipesStorageError
-from gcf_pipes._storage import AUTH_ERROR_STATUS, TRANSIENT_STATUSES
+from gcf_pipes._storage import TRANSIENT_STATUSES, auth_error_status
 
 from dagster_gcf_pipes._connection_errors import error_chain
 from dagster_gcf_pipes._errors import (
@@ -34,7 +34,7 @@ def only_our_errors() -> Iterator[None]:
 
 
 def _translate(error: Exception) -> PipesCloudFunctionError | None:
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - keep Google imports lazy
+    from google.auth.exceptions import GoogleAuthError
 
     if isinstance(error, PipesStorageError):
         return PipesCloudFunctionBucketError(str(error), allow_retries=error.transient)
@@ -70,8 +70,8 @@ def translated_errors(identity: str, *, unless: type[Exception] | tuple[type[Exc
     Raises:
         PipesCloudFunctionIdentityError: google-auth failed, or `requests`, whose errors google-auth lets through.
     """
-    from google.api_core.exceptions import RetryError  # noqa: PLC0415 - keep Google imports lazy
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+    from google.api_core.exceptions import RetryError
+    from google.auth.exceptions import GoogleAuthError
 
     try:
         yield
@@ -91,7 +91,7 @@ def with_retries(function: Callable[..., Any], *, timeout: float) -> Callable[..
     google-auth itself retries errors of the token endpoint and the metadata server, but neither lost connections nor
     errors of the IAM Credentials API.
     """
-    from google.api_core.retry import Retry  # noqa: PLC0415 - as in translated_errors
+    from google.api_core.retry import Retry
 
     retry = Retry(predicate=is_transient, initial=0.25, maximum=4.0, multiplier=2.0, timeout=timeout)
     retrying: Callable[..., Any] = retry(function)
@@ -100,10 +100,10 @@ def with_retries(function: Callable[..., Any], *, timeout: float) -> Callable[..
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request to Google may succeed later."""
-    from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415 - as in translated_errors
+    from google.auth.exceptions import GoogleAuthError, TransportError
 
-    if status := AUTH_ERROR_STATUS.search(str(error)):
-        return int(status[1]) in TRANSIENT_STATUSES
+    if (status := auth_error_status(error)) is not None:
+        return status in TRANSIENT_STATUSES
     if isinstance(error, TransportError | requests.RequestException):
         return True
     return isinstance(error, GoogleAuthError) and bool(error.retryable)

@@ -32,7 +32,7 @@ def trace_of_call() -> CallTrace:
 def _current_headers() -> dict[str, str]:
     """Return `traceparent` and `tracestate` of the current OpenTelemetry context, or an empty dict."""
     try:
-        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - optional
+        from opentelemetry.trace.propagation.tracecontext import (
             TraceContextTextMapPropagator,
         )
     except ImportError:

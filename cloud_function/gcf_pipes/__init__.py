@@ -11,7 +11,6 @@
 Importing this package imports neither Dagster nor a Google library nor Flask.
 """
 
-from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
 from gcf_pipes._current_request import pipes_cancelled, pipes_traceparent
 from gcf_pipes._entrypoint import pipes_function
 from gcf_pipes._errors import (
@@ -29,8 +28,8 @@ from gcf_pipes._errors import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
-from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
-from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
+from gcf_pipes._loaders import PipesCloudFunctionContextLoader, PipesCloudFunctionParamsLoader
+from gcf_pipes._writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 
 __all__ = [
     "GcfPipesError",

@@ -1,4 +1,4 @@
-"""Ends a run from inside: when Dagster has cancelled it, or when the function's timeout comes close."""
+"""Stops a call from inside: after Dagster has terminated its run, or shortly before the function's timeout."""
 
 import logging
 import math
@@ -12,19 +12,19 @@ from gcf_pipes._protocol import SessionPrefix
 from gcf_pipes._storage import ObjectStore
 
 POLL_INTERVAL: Final = 10.0
-"""Seconds between two polls for the cancel marker; with the reader's own, an idle minute stays under 60 reads."""
+"""Seconds between two polls for the cancel marker. With the reader's polls, an idle minute has fewer than 60 reads."""
 POLL_TIMEOUT: Final = 10.0
 """Seconds that one poll may take, with its retries. Nobody waits for it."""
 MAX_MARKER_BYTES: Final = 1024
 
 FLUSH_RESERVE: Final = 10.0
-"""Seconds before its timeout at which a run must end so that its last messages can be stored, or a tenth."""
+"""Seconds of the timeout that are kept for storing the last messages; at most a tenth of it."""
 RESPONSE_RESERVE: Final = 1.0
-"""Seconds before its timeout at which a run answers whatever is stored by then, or a hundredth."""
+"""Seconds of the timeout that are kept for the response; at most a hundredth of it."""
 
 
 class Cancellation:
-    """Polls for the cancel marker, in a thread that nobody waits for: a read that stalls delays nothing else.
+    """Polls for the cancel marker in a thread that nobody waits for, so that a stalled read delays nothing else.
 
     Args:
         store: The bucket.
@@ -41,22 +41,22 @@ class Cancellation:
 
     @property
     def cancelled(self) -> bool:
-        """Whether Dagster has cancelled the run."""
+        """Whether Dagster has terminated the run."""
         return self._cancelled
 
     def start(self) -> None:
-        """Start to poll."""
+        """Start polling."""
         self._poller.start()
 
     def stop(self) -> None:
-        """Stop to poll, without waiting for a poll that is under way."""
+        """Stop polling, without waiting for a poll under way."""
         self._stopped.set()
 
     def check(self) -> None:
-        """Raise if Dagster has cancelled the run.
+        """Raise if Dagster has terminated the run.
 
         Raises:
-            PipesCancelledError: It has.
+            PipesCancelledError: Dagster has terminated the run.
         """
         if self._cancelled:
             raise PipesCancelledError("Dagster has terminated the run.")
@@ -68,24 +68,24 @@ class Cancellation:
     def _poll(self) -> None:
         try:
             marker = self._store.read(self._key, max_bytes=MAX_MARKER_BYTES, timeout=POLL_TIMEOUT)
-        except Exception as error:  # noqa: BLE001 - no error may end the polling: the next poll may find the marker
+        except Exception as error:  # noqa: BLE001 - the next poll may find the marker
             if not self._warned:
                 self._warned = True
-                text = "[pipes] cannot tell whether Dagster has terminated the run, polling on: %s"
+                text = "[pipes] cannot tell whether Dagster has terminated the run, will try again: %s"
                 log(logging.WARNING, text, error)
         else:
             self._cancelled = marker is not None
 
 
 class CallDeadline:
-    """When a run must end. It counts from the arrival of its request.
+    """When a call must end, counted from the arrival of its request.
 
     Args:
-        timeout: Seconds that the request may take, or None for any time.
-        arrived: When the request arrived, as `time.monotonic()` tells it. Default: now.
+        timeout: Seconds that the request may take, or None if it is not limited.
+        arrived: When the request arrived (`time.monotonic`). Default: now.
 
     Attributes:
-        flush_until: When the last messages must be stored, as `time.monotonic()` tells it.
+        flush_until: When the last messages must be stored (`time.monotonic`).
     """
 
     def __init__(self, timeout: float | None = None, arrived: float | None = None) -> None:
@@ -95,15 +95,15 @@ class CallDeadline:
         self.flush_until = ends_at - min(RESPONSE_RESERVE, (timeout or 0) / 100)
 
     def check(self) -> None:
-        """Raise if only the time that the last flush needs is left.
+        """Raise if only the time for the last flush is left.
 
         Raises:
-            PipesDeadlineExceededError: It is so.
+            PipesDeadlineExceededError: No time is left for the function's code.
         """
         now = time.monotonic()
         if now > self._work_until:
             raise PipesDeadlineExceededError(
-                f"The function ran out of time after {now - self._arrived:.0f} s. Give it less work at once, or a "
-                "longer timeout: deploy it with `--timeout`, and set `function_timeout` of the Dagster resource if "
-                "that gives its URL."
+                f"The function ran out of time after {now - self._arrived:.0f} s.\nFix: Give it less work per call, "
+                "or deploy it with `--timeout` set higher. If you call it by URL, raise `function_timeout` of the "
+                "Dagster resource too."
             )

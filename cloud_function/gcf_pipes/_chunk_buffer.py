@@ -1,4 +1,4 @@
-"""Gathers messages into chunks: the pacing of the writer, without threads or storage of its own."""
+"""Gathers messages into chunks and decides when to upload them. It has no threads and no storage of its own."""
 
 import time
 from collections import deque
@@ -8,7 +8,7 @@ from threading import Condition
 from typing import Final
 
 CHECK_INTERVAL: Final = 0.5
-"""Seconds between two checks whether a message may wait on for room."""
+"""Seconds between two calls of `may_wait`."""
 
 
 class SealedError(Exception):
@@ -21,7 +21,7 @@ class Chunk:
 
     Attributes:
         data: Newline-delimited JSON.
-        message_count: How many messages that is.
+        message_count: How many messages it holds.
     """
 
     data: bytes
@@ -29,13 +29,13 @@ class Chunk:
 
 
 class ChunkBuffer:
-    """A bounded buffer between the threads that write messages and the one that uploads them.
+    """A bounded buffer between the threads that write messages and the thread that uploads them.
 
     A chunk is due when it is full, or when the flush interval since its first message has passed. While the buffer is
-    full, `put` waits and `offer` drops, and a chunk is due as well; that is what bounds the memory of the function.
+    full, `put` waits, `offer` drops, and a chunk is due. This bounds the function's memory.
 
-    Messages are taken until the buffer is sealed. What is in it by then, and the last messages with which it is
-    finished, can still be taken out. A buffer that has failed keeps nothing.
+    A sealed buffer accepts no more messages, except the last ones from `end_writing`. Chunks can still be taken from
+    it. A failed buffer keeps nothing.
 
     Args:
         flush_interval: Seconds from the first message of a chunk until the chunk is due.
@@ -47,31 +47,31 @@ class ChunkBuffer:
         self._flush_interval = flush_interval
         self._max_chunk_bytes = max_chunk_bytes
         self._max_buffer_bytes = max_buffer_bytes
-        self._lines: deque[tuple[float, bytes]] = deque()  # with the time at which a chunk that starts there is due
+        self._lines: deque[tuple[float, bytes]] = deque()  # with the time at which each is due
         self._bytes = 0
         self._waiting_writers = 0
         self._dropped = 0
         self._sealed = False
-        self._finished = False
+        self._writing_ended = False
         self._failed = False
         self._changed = Condition()
 
     @property
     def dropped(self) -> int:
-        """How many messages did not fit, or were in the buffer when it failed or came later."""
+        """How many messages were dropped because the buffer was full or has failed."""
         return self._dropped
 
     @property
     def drained(self) -> bool:
-        """Whether nothing will ever be due again."""
-        return self._failed or (self._finished and not self._lines)
+        """Whether no chunk will be due any more."""
+        return self._failed or (self._writing_ended and not self._lines)
 
     def put(self, line: bytes, may_wait: Callable[[], None]) -> None:
-        """Add a message; wait while the buffer is full.
+        """Add a message. Wait while the buffer is full.
 
         Args:
             line: The message.
-            may_wait: Called twice a second while this waits; an error that it raises ends the waiting.
+            may_wait: Called twice a second while this waits. It raises to stop the waiting.
 
         Raises:
             SealedError: The buffer is sealed.
@@ -93,7 +93,7 @@ class ChunkBuffer:
                 self._add(line)
 
     def seal(self) -> int:
-        """Take no more messages, those that are waiting included. Return how many were dropped.
+        """Accept no more messages, not even those that wait for room. Return how many were dropped.
 
         Raises:
             SealedError: The buffer is sealed already.
@@ -105,16 +105,16 @@ class ChunkBuffer:
             self._changed.notify_all()
             return self._dropped
 
-    def finish(self, *last_lines: bytes) -> None:
-        """Seal the buffer, and add its last messages whether they fit or not. All that is in it is due."""
+    def end_writing(self, *last_lines: bytes) -> None:
+        """Seal the buffer and add its last messages, even if they do not fit. All its messages are due now."""
         with self._changed:
             for line in last_lines:
                 self._append(line)
-            self._sealed = self._finished = True
+            self._sealed = self._writing_ended = True
             self._changed.notify_all()
 
     def fail(self) -> None:
-        """Drop what is in the buffer and all that comes later: nothing will be taken out any more."""
+        """Drop all messages, now and later."""
         with self._changed:
             self._failed = True
             self._dropped += len(self._lines)
@@ -123,7 +123,7 @@ class ChunkBuffer:
             self._changed.notify_all()
 
     def take(self, timeout: float) -> Chunk | None:
-        """Wait until a chunk is due and take it; None after `timeout` seconds, or when the buffer is drained."""
+        """Wait until a chunk is due and take it. None after `timeout` seconds, or if the buffer is drained."""
         give_up_at = time.monotonic() + timeout
         with self._changed:
             while not self._is_due() and not self.drained:
@@ -167,7 +167,7 @@ class ChunkBuffer:
         if not self._lines:
             return False
         full = self._bytes >= self._max_chunk_bytes or self._waiting_writers > 0
-        return self._finished or full or time.monotonic() >= self._lines[0][0]
+        return self._writing_ended or full or time.monotonic() >= self._lines[0][0]
 
     def _take(self) -> Chunk:
         lines = [self._lines.popleft()[1]]

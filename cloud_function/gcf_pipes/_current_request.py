@@ -1,4 +1,4 @@
-"""The request that the calling code serves, for what a function may ask at any place in its code."""
+"""The request that the calling code serves, for use anywhere in the function's code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from gcf_pipes._execution import Execution
-from gcf_pipes._message_writer import PipesCloudStorageMessageWriterChannel
+from gcf_pipes._writer import PipesCloudStorageMessageWriterChannel
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class CurrentRequest:
     """A request while the function's code runs.
 
     Attributes:
-        execution: What is known of it.
+        execution: Facts about it.
         channel: Where its messages go.
     """
 
@@ -36,23 +36,23 @@ def current_request(request: CurrentRequest) -> Iterator[None]:
 
 
 def pipes_cancelled() -> bool:
-    """Whether Dagster has terminated the run of the current request; for a long loop that makes no Pipes calls.
+    """Whether Dagster has terminated the run of the current request. Use it in long loops without Pipes calls.
 
-    A thread that the function starts sees it if it runs in a copy of the context (`contextvars.copy_context`); a forked
-    child process sees what was known when it was forked.
+    A thread that the function starts must run in a copy of the context (`contextvars.copy_context`). A forked child
+    process sees the value at the time of the fork.
     """
     request = _current.get(None)
     return request is not None and request.channel.cancelled
 
 
 def pipes_traceparent() -> str | None:
-    """The `traceparent` header for the calls that the current request makes, so that they belong to its trace.
+    """The `traceparent` header for calls that the current request makes, so that they join its trace.
 
         requests.post(url, headers={"traceparent": pipes_traceparent()})
 
-    It names the caller's span as the parent, as a service does that records no spans of its own. Cloud Run gives every
-    request a trace; None where the request names none, and outside a request. A thread that the function starts sees
-    it if it runs in a copy of the context (`contextvars.copy_context`).
+    The parent is the caller's span, because the function records no spans of its own. Cloud Run gives every request a
+    trace. None if the request has no trace, and outside a request. A thread that the function starts must run in a
+    copy of the context (`contextvars.copy_context`).
     """
     request = _current.get(None)
     trace = request.execution.trace if request else None

@@ -1,4 +1,4 @@
-"""Gives operations an end that no connection, name look-up or slow sender can put off."""
+"""Bounds the time of operations, however slow a connection, name look-up or sender is."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +12,11 @@ from gcf_pipes._own_logs import own_logs
 _Result = TypeVar("_Result")
 
 GRACE: Final = 0.5
-"""Seconds beyond the deadline in which an operation may say itself why it failed."""
+"""Seconds beyond the deadline in which an operation can still raise its own error."""
 
 
 class Deadline:
-    """The time by which operations end.
+    """The time by which operations must return.
 
     Args:
         timeout: Seconds from now on.
@@ -32,7 +32,7 @@ class Deadline:
         """Seconds that are left.
 
         Raises:
-            TimeoutError: None are.
+            TimeoutError: No time is left.
         """
         remaining = self._end - time.monotonic()
         if remaining <= 0 or self._expired.is_set():
@@ -40,22 +40,22 @@ class Deadline:
         return remaining
 
     def sleep(self, delays: Iterator[float]) -> bool:
-        """Sleep for the next delay, and return whether there is still time. If there will be none, return at once."""
-        if self._expired.is_set():  # a thread that is left behind does nothing more, not even throw the dice of a delay
+        """Sleep for the next delay and return True; return False at once if too little time is left."""
+        if self._expired.is_set():  # an abandoned thread does nothing more, not even draw a random delay
             return False
         delay = next(delays)
         return time.monotonic() + delay < self._end and not self._expired.wait(delay)
 
     def run(self, operations: Sequence[Callable[[], _Result]]) -> list[_Result]:
-        """Run operations, each in a thread of its own, and return their results.
+        """Run each operation in a thread of its own and return the results.
 
-        Only a thread can be left behind: a socket's timeout bounds the time between two bytes, and nothing bounds a
-        name look-up. The process does not wait for such a thread at its end, and the thread starts nothing more: when
-        this returns or raises, for whatever reason, the deadline has passed.
+        A socket's timeout bounds only the time between two bytes, and nothing bounds a name look-up. So an operation
+        that takes too long is abandoned in its thread. The process does not wait for that thread when it exits. The
+        thread starts nothing more: when this returns or raises, the deadline counts as passed.
 
         Raises:
-            TimeoutError: An operation did not end by the deadline.
-            Exception: The first that an operation raised.
+            TimeoutError: An operation did not return by the deadline.
+            Exception: The first error that an operation raised.
         """
         futures = [_start(operation) for operation in operations]
         try:
@@ -64,18 +64,18 @@ class Deadline:
             self._expired.set()
         failed = [future for future in done if future.exception()]
         if late and not failed:
-            raise TimeoutError(f"there was no answer within {self.timeout:g} s")
+            raise TimeoutError(f"there was no response within {self.timeout:g} s")
         return [future.result() for future in failed or futures]
 
 
 def _start(operation: Callable[[], _Result]) -> "Future[_Result]":
     future: Future[_Result] = Future()
-    context = copy_context()  # a trace goes on in the thread
+    context = copy_context()  # the thread continues the trace
 
     def work() -> None:
         try:
             future.set_result(context.run(_run_with_own_logs, operation))
-        except BaseException as error:  # noqa: BLE001 - it is raised in the thread that waits
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
             future.set_exception(error)
 
     Thread(target=work, name="gcf_pipes storage", daemon=True).start()

@@ -25,19 +25,19 @@ from dagster_pipes import (
 
 from gcf_pipes._allowed_locations import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, AllowedLocations
 from gcf_pipes._cancellation import CallDeadline
-from gcf_pipes._context_loader import PipesCloudFunctionContextLoader
 from gcf_pipes._current_request import CurrentRequest, current_request
+from gcf_pipes._encoding import make_message
 from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
 from gcf_pipes._exceptions import bound_exception, describe_exception, describe_status, format_exception, is_describable
 from gcf_pipes._execution import Execution, Process
-from gcf_pipes._forwarding import ForwardedOutput, know_streams
-from gcf_pipes._message_writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
-from gcf_pipes._messages import make_message
+from gcf_pipes._json_validation import excerpt
+from gcf_pipes._loaders import PipesCloudFunctionContextLoader, PipesCloudFunctionParamsLoader
 from gcf_pipes._own_logs import log
-from gcf_pipes._params_loader import PipesCloudFunctionParamsLoader
 from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER, OpenedExtras
+from gcf_pipes._stdio import ForwardedOutput, remember_streams
 from gcf_pipes._storage import import_library
-from gcf_pipes._structured_logs import begin_request_logs, begin_run_logs
+from gcf_pipes._structured_logs import label_request_logs, label_run_logs
+from gcf_pipes._writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 
 if TYPE_CHECKING:
     import flask
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     HttpFunction = Callable[[flask.Request], ResponseReturnValue]
 
 MAX_BODY_SHOWN: Final = 1000
-"""Characters of a response that are shown if its status is not 2xx."""
+"""Characters that Dagster shows of a response that is not 2xx."""
 
 
 @overload
@@ -70,31 +70,31 @@ def pipes_function(
 ) -> Any:
     """Make a function with a Pipes context the HTTP entry point of a cloud function.
 
-    The decorated function takes a `flask.Request` and a `dagster_pipes.PipesContext` and returns what a Flask view may
-    return; None becomes an empty 204. It is called once a request, after the session has been claimed; its messages
-    are stored before the response leaves.
+    The decorated function takes a `flask.Request` and a `dagster_pipes.PipesContext`. It returns any value that a Flask
+    view may return; None becomes an empty 204. It is called once per request, after the call has claimed its session.
+    Its messages are stored before the response is sent.
 
-    Dagster is told how the function ended when it has ended, also if it closes its context itself. What it raises is
-    reported and raised again, so that functions-framework logs it and answers as it always does. What is no `Exception`
-    (`KeyboardInterrupt`, `asyncio.CancelledError`, ...) is answered with a 500 too, and does not end the server. A
-    response that is not 2xx is reported as an exception, and reaches the caller unchanged. Threads that go on after the
-    function has ended can send nothing more: their Pipes calls raise `DagsterPipesError`.
+    Dagster learns the outcome after the function has returned or raised, even if the function closes its context
+    itself. An exception is reported to Dagster and raised again, so functions-framework logs it and returns a 500. A
+    `BaseException` (`KeyboardInterrupt`, `asyncio.CancelledError`, ...) also becomes a 500 and does not stop the
+    server. A response that is not 2xx is reported as an exception and reaches the caller unchanged. Threads that
+    outlive the function cannot send messages: their Pipes calls raise `DagsterPipesError`.
 
-    A forked child process cannot make Pipes calls: they raise `DagsterPipesError`. What it prints stays with the
-    function, and a child that leaves the function's code ends.
+    Pipes calls in a forked child process raise `DagsterPipesError`. Its output is not forwarded, and it exits when it
+    leaves the function's code.
 
-    A call that is refused before the function runs gets the status and code of the error, see `gcf_pipes`, as
-    `{"error": {"code": ..., "message": ...}}`, and the same text in the function's log.
+    A call that is refused before the function runs gets the error's status, and `{"error": {"code": ...,
+    "message": ...}}` as its body. The function's log has the same text.
 
-    On Cloud Run, stdlib logging prints structured lines: with severity, the request's trace, the execution id and
-    Dagster's run, job, asset and partition as labels. `pipes.log` prints such lines too, beside what it sends to
-    Dagster.
+    On Cloud Run, stdlib logging prints structured lines. Each has the severity, the request's trace, and as labels the
+    execution id and Dagster's run, job, asset and partition. `pipes.log` prints such lines in addition to what it sends
+    to Dagster.
 
-    If Dagster asks for it (`forward_logs` of the resource), what the function prints also reaches Dagster: `print`,
-    stdlib logging, warnings, and the traceback of what it raises. That is the output of the request's own thread and of
-    what runs in a copy of its context: asyncio tasks do, threads do by `contextvars.copy_context().run`. Child
-    processes and what writes to the file descriptors is not seen. `print` never waits and never fails: what is printed
-    faster than it can be stored is dropped, and a warning says how much that was.
+    If Dagster asks for it (`forward_logs` of the resource), the function's output also reaches Dagster: `print`, stdlib
+    logging, warnings, and the traceback of an exception. This covers the request's thread and all code in a copy of its
+    context, for example asyncio tasks, or threads that use `contextvars.copy_context().run`. It does not cover child
+    processes and direct writes to file descriptors. `print` never waits and never fails: output that cannot be stored
+    fast enough is dropped, and a warning says how much.
 
     Usable bare or with arguments:
 
@@ -114,10 +114,10 @@ def pipes_function(
     """
     _warn_if_any_bucket_may_be_named()
     process = Process()
-    know_streams()
+    remember_streams()
     loader = context_loader or PipesCloudFunctionContextLoader()
     writer = message_writer or PipesCloudStorageMessageWriter()
-    import_library()  # when the instance starts: it takes half a second, which the first request would have to wait
+    import_library()  # it takes half a second, which the first request would have to wait
 
     def decorate(function: "PipesFunction") -> "HttpFunction":
         _check_signature(function)
@@ -127,25 +127,25 @@ def pipes_function(
             arrived = time.monotonic()
             with _exceptions_only():
                 execution = process.describe_request(request.headers)
-                begin_request_logs(execution)
+                label_request_logs(execution)
                 try:
                     _check_method(request)
                     request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived))
                     params = PipesCloudFunctionParamsLoader(request.get_data())
-                    writer.locate(params.load_messages_params())  # small: what names a wrong place is parsed no further
+                    writer.session_prefix(params.load_messages_params())  # refuse before the large context is parsed
                     pipes = PipesContext(params, loader, request_writer)
                 except GcfPipesError as error:
                     return _refusal(error)
                 _send_chunk_count_with_response(request_writer)
                 with current_request(CurrentRequest(execution, request_writer.channel)):
-                    return _run(function, request, pipes, request_writer)
+                    return _serve(function, request, pipes, request_writer)
 
         return handle
 
     return decorate(function) if function else decorate
 
 
-def _run(
+def _serve(
     function: "PipesFunction",
     request: "flask.Request",
     pipes: PipesContext,
@@ -160,13 +160,13 @@ def _run(
             raise
         writer.close(_status_exception(response))
     except PipesMessagesNotStoredError as error:
-        log(logging.ERROR, "[pipes] messages of run %s are lost", pipes.run_id, cause=error)
+        log(logging.ERROR, "[pipes] messages of run %s could not be stored", pipes.run_id, cause=error)
         return _error_body(error), error.status
     return response
 
 
 class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
-    """Opens a channel of the process's writer for one request, and closes it with the outcome of the function."""
+    """Opens a channel of the process's writer for one request, and closes it with the function's outcome."""
 
     channel: PipesCloudStorageMessageWriterChannel
 
@@ -187,12 +187,12 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
         return {**self._writer.get_opened_extras(), **self._execution.opened_extras, **request}
 
     def forwarding(self, pipes: PipesContext) -> AbstractContextManager[None]:
-        """Label what is logged with the run, and forward the function's output if Dagster asks for it."""
-        labels = begin_run_logs(pipes, self._execution)
+        """Label log lines with the run, and forward the function's output if Dagster asks for it."""
+        labels = label_run_logs(pipes, self._execution)
         return ForwardedOutput(pipes.log_external_stream, labels) if self._forwards_output else nullcontext()
 
     def close(self, exception: PipesException | None) -> None:
-        """Tell Dagster the outcome, and store what is left.
+        """Report the outcome to Dagster, and store the last messages.
 
         Raises:
             PipesMessagesNotStoredError: Messages could not be stored.
@@ -205,10 +205,10 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
 
 
 class _UserChannel(PipesMessageWriterChannel):
-    """The channel as the function's context sees it, which may be closed before the outcome is known.
+    """The channel of the function's context, which may be closed before the outcome is known.
 
     Attributes:
-        exception: The exception with which the function's code has closed its context.
+        exception: The exception with which the function's code closed its context.
     """
 
     def __init__(self, channel: PipesMessageWriterChannel) -> None:
@@ -225,9 +225,10 @@ class _UserChannel(PipesMessageWriterChannel):
 
 @contextmanager
 def _exceptions_only() -> Iterator[None]:
-    """Let nothing out that is no `Exception`, or that the server cannot log.
+    """Replace what the server cannot handle by a `RuntimeError`.
 
-    The one would end the server's process, and hurt its other requests; the other would leave its request unanswered.
+    A `BaseException` would stop the server's process and break its other requests. The server would not respond to a
+    request whose exception it cannot log.
     """
     try:
         yield
@@ -238,12 +239,12 @@ def _exceptions_only() -> Iterator[None]:
     except SystemExit as error:
         raise RuntimeError(f"The function called sys.exit({error.code!r}).") from error
     except BaseException as error:
-        raise RuntimeError(f"The function raised {type(error).__name__}, which is no Exception.") from error
+        raise RuntimeError(f"The function raised {type(error).__name__}, which is not an Exception.") from error
 
 
 @contextmanager
 def _parent_only() -> Iterator[None]:
-    """End a forked child that leaves the function's code: to answer the request is up to its parent."""
+    """Exit from a forked child that leaves the function's code: only its parent responds to the request."""
     process_id = os.getpid()
     try:
         yield
@@ -256,7 +257,7 @@ def _parent_only() -> Iterator[None]:
 
 
 def _exit(error: BaseException | None) -> NoReturn:
-    """End this process as Python ends one with that error, but without the handlers that its parent has set up."""
+    """Exit as Python would with that error, but without the exit handlers of the parent."""
     status = 1 if error else 0
     try:
         if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
@@ -270,17 +271,17 @@ def _exit(error: BaseException | None) -> NoReturn:
 
 
 def _check_signature(function: object) -> None:
-    """Refuse when the instance starts what would fail at every call."""
+    """Refuse, when the instance starts, a function that would fail at every call."""
     name = getattr(function, "__name__", type(function).__name__)
     expected = f"Expected a function with two parameters, `def {name}(request, pipes)`"
     if not callable(function):
         raise TypeError(f"{expected}, got {function!r:.100}.")
     for code in (function, type(function).__call__):
         if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
-            raise TypeError(f"{expected}, got an `async def`. Call `asyncio.run` in a function that is not async.")
+            raise TypeError(f"{expected}, got an `async def`.\nFix: Call `asyncio.run` in a plain function.")
     try:
         signature = inspect.signature(function)
-    except ValueError:  # some that are written in C tell of none
+    except ValueError:  # some functions in C have none
         return
     try:
         signature.bind(object(), object())
@@ -292,8 +293,8 @@ def _warn_if_any_bucket_may_be_named() -> None:
     if AllowedLocations.from_environment().buckets is None:
         log(
             logging.WARNING,
-            "[pipes] %s is not set: calls may name any bucket that this function can reach. Set it to the bucket of "
-            "your Dagster resource, and %s to its key prefix.",
+            "[pipes] %s is not set: calls may name any bucket that this function can reach.\nFix: Set it to the "
+            "bucket of your Dagster resource, and %s to its key prefix.",
             BUCKETS_VARIABLE,
             KEY_PREFIX_VARIABLE,
         )
@@ -301,7 +302,7 @@ def _warn_if_any_bucket_may_be_named() -> None:
 
 def _check_method(request: "flask.Request") -> None:
     if request.method != "POST":
-        raise PipesRequestError(f"Expected the HTTP method POST, got {request.method[:100]!r}.")
+        raise PipesRequestError(f"Expected the HTTP method POST, got {excerpt(request.method)}.")
 
 
 def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
@@ -309,16 +310,14 @@ def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
     if header is None:
         return CallDeadline(None, arrived)
     if not re.fullmatch(r"[1-9][0-9]{0,5}", header):
-        raise PipesRequestError(f"Expected the header {TIMEOUT_HEADER} to be whole seconds, got {header[:100]!r}.")
+        raise PipesRequestError(f"Expected the header {TIMEOUT_HEADER} to be whole seconds, got {excerpt(header)}.")
     return CallDeadline(int(header), arrived)
 
 
 def _refusal(error: GcfPipesError) -> "ResponseReturnValue":
     log(logging.ERROR, "[pipes] call refused: %s: %s", error.code, error, cause=error.__cause__)
     headers = {ERROR_HEADER: error.code}
-    if not isinstance(
-        error, PipesDuplicateCallError
-    ):  # of a session that another call has claimed, nothing is known here
+    if not isinstance(error, PipesDuplicateCallError):  # the chunks of its session belong to another delivery
         headers[CHUNK_COUNT_HEADER] = "0"
     return _error_body(error), error.status, headers
 
@@ -328,11 +327,11 @@ def _error_body(error: GcfPipesError) -> "dict[str, Any]":
 
 
 def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
-    """Add the header to whatever response ends this request, an error's as well: it says that the user's code has run.
+    """Add the header to any response of this request, errors too: it says that the user's code has run.
 
-    A function that passes on the answer of another one may have that one's refusal in its headers.
+    Remove the error header, which the function may have copied from another function's response.
     """
-    import flask  # noqa: PLC0415 - only a deployed function has Flask
+    import flask
 
     @flask.after_this_request
     def add_header(response: "flask.Response") -> "flask.Response":
@@ -342,8 +341,8 @@ def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
 
 
 def _complete_response(result: "ResponseReturnValue | None") -> "flask.Response":
-    """Build the response while the session is open, so that one that cannot be built fails the session too."""
-    import flask  # noqa: PLC0415 - only a deployed function has Flask
+    """Build the response while the session is open, so that an invalid response fails the session too."""
+    import flask
 
     response = flask.make_response(("", 204) if result is None else result)
     response.make_sequence()
@@ -353,5 +352,5 @@ def _complete_response(result: "ResponseReturnValue | None") -> "flask.Response"
 def _status_exception(response: "flask.Response") -> PipesException | None:
     if response.status_code in range(200, 300):
         return None
-    body = response.get_data()[: 4 * MAX_BODY_SHOWN].decode("utf-8", errors="replace")  # 4 bytes a character at most
+    body = response.get_data()[: 4 * MAX_BODY_SHOWN].decode("utf-8", errors="replace")  # at most 4 bytes per character
     return describe_status(response.status_code, body[:MAX_BODY_SHOWN])

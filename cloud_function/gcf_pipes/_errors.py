@@ -2,21 +2,21 @@
 
     DagsterPipesError                         (dagster_pipes)
     └── GcfPipesError
-        ├── PipesRequestError                 400 bad_request: the call is not one that Dagster makes
+        ├── PipesRequestError                 400 bad_request: the request is not a valid call from Dagster
         ├── PipesDuplicateCallError           409 duplicate_call: another delivery of this call has claimed the session
         ├── PipesCancelledError               raised by the next Pipes call after Dagster has terminated the run
         ├── PipesDeadlineExceededError        raised by the next Pipes call shortly before the function's timeout
-        └── PipesStorageError                 503 storage_unavailable: Cloud Storage cannot be reached, or fails
+        └── PipesStorageError                 503 storage_unavailable: Cloud Storage cannot be reached or fails
             ├── PipesBucketNotFoundError      400 bucket_not_found
             ├── PipesStorageForbiddenError    500 storage_forbidden: the function's identity lacks a permission
             ├── PipesCredentialsError         500 storage_credentials: there are no credentials, or Google refuses them
-            ├── PipesStorageRejectedError     500 storage_rejected: a request is rejected for another reason
-            ├── PipesObjectExistsError        500 object_exists: what is created once exists already
-            ├── PipesObjectTooLargeError      400 object_too_large: an object is larger than what is read of it
-            └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session were not uploaded
+            ├── PipesStorageRejectedError     500 storage_rejected: Cloud Storage rejects the request
+            ├── PipesObjectExistsError        500 object_exists: an object that is created once exists already
+            ├── PipesObjectTooLargeError      400 object_too_large: an object is larger than its limit
+            └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session are missing
 
-When the runtime refuses a call before the user's code runs, it answers with the error's HTTP status, puts its
-code into the `Dagster-Pipes-Error` header and both code and text into the JSON body.
+A call that the runtime refuses before the user's code runs gets the error's HTTP status, its code in the
+`Dagster-Pipes-Error` header, and both code and text in a JSON body.
 """
 
 from typing import ClassVar
@@ -28,7 +28,7 @@ class GcfPipesError(DagsterPipesError):
     """Base of all errors that the function side raises.
 
     Attributes:
-        status: The HTTP status with which the runtime answers.
+        status: The HTTP status of the runtime's response.
         code: A stable, machine-readable name of the error.
     """
 
@@ -37,36 +37,36 @@ class GcfPipesError(DagsterPipesError):
 
 
 class PipesRequestError(GcfPipesError):
-    """The request is not a call that Dagster makes: no JSON, no Pipes keys, or a parameter of the wrong type."""
+    """The request is not a valid call from Dagster: not JSON, no Pipes keys, or a param of the wrong type."""
 
     status = 400
     code = "bad_request"
 
 
 class PipesDuplicateCallError(GcfPipesError):
-    """The session was claimed by another delivery of the same call, which runs or has run the user's code."""
+    """Another delivery of the same call has claimed the session and runs, or has run, the user's code."""
 
     status = 409
     code = "duplicate_call"
 
 
 class PipesCancelledError(GcfPipesError):
-    """Dagster has terminated the run: let it end the function, after undoing what must be undone."""
+    """Dagster has terminated the run. Clean up and let this error end the function."""
 
     code = "cancelled"
 
 
 class PipesDeadlineExceededError(GcfPipesError):
-    """The function's timeout has come close: let it end the function, before the platform does so without a word."""
+    """The function is close to its timeout. Clean up and let this error end the function, before the platform does."""
 
     code = "deadline_exceeded"
 
 
 class PipesStorageError(GcfPipesError):
-    """Cloud Storage could not be reached, or answered with an error that is not one of the subclasses.
+    """Cloud Storage could not be reached, or returned an error that has no subclass here.
 
     Attributes:
-        transient: Whether the same operation may succeed later. It may here, and cannot in the subclasses.
+        transient: Whether the same operation may succeed later. True in this class, False in its subclasses.
     """
 
     status = 503
@@ -91,7 +91,7 @@ class PipesStorageForbiddenError(PipesStorageError):
 
 
 class PipesCredentialsError(PipesStorageError):
-    """There are no credentials for Cloud Storage, or Google gives no access token for them."""
+    """No credentials for Cloud Storage were found, or Google refuses them."""
 
     status = 500
     code = "storage_credentials"
@@ -99,7 +99,7 @@ class PipesCredentialsError(PipesStorageError):
 
 
 class PipesStorageRejectedError(PipesStorageError):
-    """The request will not succeed later either: Cloud Storage rejects it, or it is not Cloud Storage that answers."""
+    """Cloud Storage rejects the request, or another server responds in its place. A retry cannot help."""
 
     status = 500
     code = "storage_rejected"
@@ -107,7 +107,7 @@ class PipesStorageRejectedError(PipesStorageError):
 
 
 class PipesObjectExistsError(PipesStorageError):
-    """An object that may be created only once exists already, with other content or with content that is unknown."""
+    """An object that may be created only once exists already, with different or unknown content."""
 
     status = 500
     code = "object_exists"
@@ -115,7 +115,7 @@ class PipesObjectExistsError(PipesStorageError):
 
 
 class PipesObjectTooLargeError(PipesStorageError):
-    """An object is larger than what is read of it: it is not what it should be."""
+    """An object is larger than its limit."""
 
     status = 400
     code = "object_too_large"
@@ -123,7 +123,7 @@ class PipesObjectTooLargeError(PipesStorageError):
 
 
 class PipesMessagesNotStoredError(PipesStorageError):
-    """Messages of this session could not be uploaded in the end; the text says how many, and why."""
+    """Messages of this session could not be stored. The text says how many, and why."""
 
     status = 500
     code = "messages_not_stored"

@@ -1,6 +1,6 @@
-"""Describes the exception that ended the function to Dagster: always, and within bounds.
+"""Describes exceptions to Dagster: any exception, and within bounds.
 
-`dagster_pipes` describes one by recursion, with all its text: that of 900 chained exceptions is never sent.
+`dagster_pipes` describes exceptions by recursion and in full. So it fails to send a chain of 900 exceptions.
 """
 
 import sys
@@ -8,21 +8,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from traceback import TracebackException
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from dagster_pipes import PipesException
 
 from gcf_pipes._protocol import MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, RESPONSE_STATUS_EXCEPTION
 
 MAX_COUNTED: Final = 10_000
-"""How many exceptions that are left out are counted."""
+"""Up to this number, exceptions that are left out are counted."""
 
 _Link = Literal["cause", "context"]
+_LINKS: Final[tuple[_Link, ...]] = get_args(_Link)
 _Node = TypeVar("_Node")
 
 
 def describe_exception(error: BaseException) -> PipesException:
-    """Return what Dagster is told of an exception: its message, stack and the exceptions that led to it."""
+    """Return an exception's message and stack, and those of the exceptions that led to it."""
     try:
         return _bounded(_traceback(error), _links, _describe)
     except BaseException as failure:  # noqa: BLE001 - see _indescribable
@@ -30,7 +31,7 @@ def describe_exception(error: BaseException) -> PipesException:
 
 
 def format_exception(error: BaseException) -> str:
-    """Return what Python prints of an exception."""
+    """Return what Python prints for an exception."""
     try:
         return "".join(_traceback(error).format())
     except BaseException as failure:  # noqa: BLE001 - see _indescribable
@@ -47,16 +48,16 @@ def is_describable(error: BaseException) -> bool:
 
 
 def describe_status(status: int, body: str) -> PipesException:
-    """Return what Dagster is told of a response of the function's own that is not 2xx."""
+    """Describe as an exception a function's response that is not 2xx."""
     shown = f"Its body: {body}" if body else "Its body is empty."
     message = f"{RESPONSE_STATUS_EXCEPTION}: The function returned HTTP {status}, expected 2xx. {shown}\n"
     return _exception(message, name=RESPONSE_STATUS_EXCEPTION)
 
 
 def bound_exception(exception: object) -> PipesException:
-    """Return a description within bounds of what others have made: a description or not.
+    """Return a bounded description of what other code describes an exception with.
 
-    An exception is described, a text is the message, and a field that is missing is empty.
+    That can be a description, an exception or just a message. Missing fields become empty.
     """
     try:
         return _bounded(_description(exception), _links_of_description, _complete)
@@ -64,20 +65,25 @@ def bound_exception(exception: object) -> PipesException:
         return _exception(_indescribable(exception, failure), name=_class_name(exception))
 
 
+def limit_exception(exception: Mapping[str, Any]) -> PipesException:
+    """Return a description within the same bounds. Fields of a wrong type stay as they are."""
+    return _bounded(exception, _inner_descriptions, _without_inner_descriptions)
+
+
 def _traceback(error: BaseException) -> TracebackException:
     return TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
 
 
 def _indescribable(error: object, failure: BaseException) -> str:
-    """Python has no description of exception groups that are nested too deep, nor of one whose class is broken.
+    """Describe an exception that Python cannot describe: a very deep exception group, or one of a broken class.
 
-    A broken class may raise anything. Nothing of it may end what tells Dagster the outcome.
+    A broken class may raise anything. That must not keep Dagster from learning the outcome.
     """
     return f"{_class_name(error)}, which Python cannot describe because of {_class_name(failure)}\n"
 
 
 def _class_name(value: object) -> str:
-    """Return the name of a value's class, whatever that class and its metaclass say."""
+    """Return the name of a value's class, even if the class or its metaclass is broken."""
     name: str = type.__dict__["__name__"].__get__(type(value))
     return name
 
@@ -87,22 +93,21 @@ def _bounded(
     links: Callable[[_Node], Iterable[tuple[_Link, _Node]]],
     describe: Callable[[_Node], PipesException],
 ) -> PipesException:
-    """Describe an exception and those nearest to it, breadth first; say how many others there are."""
-    top = _exception("")
-    queue: deque[tuple[PipesException, _Link, _Node]] = deque([(top, "cause", root)])
+    """Describe an exception and those nearest to it, breadth first, and count the rest."""
+    top: dict[str, Any] = {}
+    queue: deque[tuple[Any, _Link, _Node]] = deque([(top, "cause", root)])
     for _ in range(MAX_EXCEPTION_CHAIN):
         if not queue:
             break
         later, link, node = queue.popleft()
-        full = describe(node)
-        later[link] = kept = _exception(_cut(full["message"]), stack=_cut_stack(full["stack"]), name=full["name"])
+        later[link] = kept = _shortened_texts(describe(node))
         queue.extend((kept, earlier_link, earlier) for earlier_link, earlier in links(node))
-    if queue:
-        last, *_ = queue[0]
+    if queue and isinstance((last := queue[0][0]).get("message"), str):
         others = _all([node for *_, node in queue], links)
-        count = sum(1 for _ in islice(others, MAX_COUNTED))  # a description by hand may contain itself
+        count = sum(1 for _ in islice(others, MAX_COUNTED))  # a handmade description may contain itself
         last["message"] += f"{count:,} earlier exceptions are left out. See the function's log.\n"
-    return top["cause"] or top
+    bounded: PipesException = top["cause"]
+    return bounded
 
 
 def _all(nodes: list[_Node], links: Callable[[_Node], Iterable[tuple[_Link, _Node]]]) -> Iterator[_Node]:
@@ -120,17 +125,28 @@ def _links(error: TracebackException) -> Iterator[tuple[_Link, TracebackExceptio
 
 
 def _description(value: object) -> Mapping[str, Any]:
-    """Return a value as a description, of which each field may still be anything."""
+    """Return a value as a description, whose fields may still have any type."""
     if isinstance(value, BaseException):
         return describe_exception(value)
     return value if isinstance(value, Mapping) else {"message": value}
 
 
 def _links_of_description(exception: Mapping[str, Any]) -> Iterator[tuple[_Link, Mapping[str, Any]]]:
-    if (cause := exception.get("cause")) is not None:
-        yield "cause", _description(cause)
-    if (context := exception.get("context")) is not None:
-        yield "context", _description(context)
+    for link in _LINKS:
+        if (earlier := exception.get(link)) is not None:
+            yield link, _description(earlier)
+
+
+def _inner_descriptions(exception: Mapping[str, Any]) -> Iterator[tuple[_Link, Mapping[str, Any]]]:
+    for link in _LINKS:
+        if isinstance(inner := exception.get(link), dict):
+            yield link, inner
+
+
+def _without_inner_descriptions(exception: Mapping[str, Any]) -> PipesException:
+    fields: Any = {**exception, **{link: None for link, _ in _inner_descriptions(exception)}}
+    description: PipesException = fields
+    return description
 
 
 def _complete(exception: Mapping[str, Any]) -> PipesException:
@@ -139,12 +155,12 @@ def _complete(exception: Mapping[str, Any]) -> PipesException:
     return _exception(
         _text(exception.get("message")),
         stack=[_text(line) for line in lines],
-        name=None if name is None else _cut(_text(name)),
+        name=None if name is None else _shortened(_text(name)),
     )
 
 
 def _text(value: object) -> str:
-    """Return a text as it is, nothing as an empty one, and what else there is as Python shows it."""
+    """Return a string as it is, None as an empty one, and any other value as its `repr`."""
     if value is None:
         return ""
     return value if isinstance(value, str) else repr(value)
@@ -159,7 +175,7 @@ def _describe(error: TracebackException) -> PipesException:
 
 def _all_in_group(error: TracebackException) -> Iterator[TracebackException]:
     """Yield the exceptions in an exception group, and in the groups inside."""
-    inside: list[Any] = list(getattr(error, "exceptions", None) or ())  # Python 3.10 has none
+    inside: list[Any] = list(getattr(error, "exceptions", None) or ())  # not in Python 3.10
     while inside:
         part = inside.pop(0)
         yield part
@@ -176,14 +192,19 @@ def _exception(message: str, *, stack: Sequence[str] = (), name: str | None = No
     return {"message": message, "stack": stack, "name": name, "cause": None, "context": None}
 
 
-def _cut_stack(stack: Sequence[str]) -> Sequence[str]:
-    text = "".join(stack)
-    return stack if len(text) <= MAX_EXCEPTION_CHARACTERS else [_cut(text)]
+def _shortened_texts(description: PipesException) -> PipesException:
+    message, stack = description.get("message"), description.get("stack")
+    if isinstance(message, str):
+        description["message"] = _shortened(message)
+    if isinstance(stack, list) and all(isinstance(line, str) for line in stack):
+        text = "".join(stack)
+        description["stack"] = stack if len(text) <= MAX_EXCEPTION_CHARACTERS else [_shortened(text)]
+    return description
 
 
-def _cut(text: str) -> str:
-    """Keep the start and the end of a text that is too long."""
+def _shortened(text: str) -> str:
+    """Return a text, or its start and end if it is too long."""
     if len(text) <= MAX_EXCEPTION_CHARACTERS:
         return text
     half = MAX_EXCEPTION_CHARACTERS // 2 - 50
-    return f"{text[:half]}\n[{len(text) - 2 * half:,} characters are left out]\n{text[-half:]}"
+    return f"{text[:half]}\n[{len(text) - 2 * half:,} characters left out]\n{text[-half:]}"

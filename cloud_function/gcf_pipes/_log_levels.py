@@ -1,4 +1,4 @@
-"""The log levels that Dagster and Cloud Logging know by name."""
+"""The standard log levels, which both Dagster and Cloud Logging know."""
 
 import logging
 import re
@@ -13,16 +13,16 @@ _LEVELS: Final = {
 
 
 def standard_level(level: int) -> str:
-    """Return the name of the standard level that is at or next below a level; DEBUG is the lowest."""
+    """Return the name of the nearest standard level at or below a level. DEBUG is the lowest."""
     return next((name for threshold, name in _LEVELS.items() if level >= threshold), "DEBUG")
 
 
 def standard_level_of(name: str) -> str:
-    """Return the same for the name by which logging calls a level: its own, one of `addLevelName`, or `Level 25`.
+    """Return the same for a level's name: a standard one, one of `addLevelName`, or `Level 25`.
 
-    A name that logging does not know is taken for INFO.
+    An unknown name becomes INFO.
     """
-    number = logging.getLevelName(name)  # of a name, it is the number
+    number = logging.getLevelName(name)  # given a name, it returns the number
     if isinstance(number, int):
         return standard_level(number)
     match = re.fullmatch(r"Level (-?[0-9]{1,9})", name)

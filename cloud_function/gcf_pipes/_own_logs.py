@@ -1,7 +1,7 @@
-"""Tells what the runtime itself logs from what the function logs.
+"""Separates the runtime's own logs from the function's.
 
-What the runtime and the libraries beneath it log on their way to Cloud Storage never becomes a Pipes message: an upload
-would wait for room for a message about itself, and a handler left behind by an earlier run would fail it.
+Logs of the runtime and of the libraries that it uses never become Pipes messages. Otherwise an upload could wait for
+room for a message about itself, or fail in a handler that an earlier call left behind.
 """
 
 import logging
@@ -16,7 +16,7 @@ _own: ContextVar[bool] = ContextVar("gcf_pipes_own_logs", default=False)
 
 @contextmanager
 def own_logs() -> Iterator[None]:
-    """What is logged while the block runs is the runtime's own."""
+    """Mark logs of the block as the runtime's own."""
     token = _own.set(True)
     try:
         yield
@@ -25,18 +25,18 @@ def own_logs() -> Iterator[None]:
 
 
 def are_own_logs() -> bool:
-    """Whether the calling code is the runtime's own."""
+    """Whether logs of the calling code are the runtime's own."""
     return _own.get()
 
 
 def log(level: int, text: str, *args: object, cause: BaseException | None = None) -> None:
-    """Log a line of the runtime's. It never raises, whatever the user's handlers and filters do.
+    """Log a line of the runtime. It never raises, whatever the user's handlers and filters do.
 
     Args:
-        level: Of `logging`.
+        level: A level of `logging`.
         text: The text, with `%` formats for the arguments.
         args: The arguments.
-        cause: An error whose traceback is printed too.
+        cause: An error whose traceback is logged too.
     """
     with own_logs(), suppress(Exception):
         _logger.log(level, text, *args, exc_info=cause, stacklevel=2)

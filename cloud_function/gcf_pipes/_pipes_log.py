@@ -1,4 +1,4 @@
-"""The handler of `pipes.log`, which people also add to the root logger, to send all that is logged to Dagster."""
+"""The handler of `pipes.log`. Users can also add it to the root logger to send all logs to Dagster."""
 
 import logging
 
@@ -16,16 +16,15 @@ def use_our_handler(pipes: PipesContext) -> None:
 
 
 class PipesLogHandler(logging.Handler):
-    """Sends what is logged to Dagster.
+    """Sends log records to Dagster, except the runtime's own.
 
-    It holds no lock while it waits for room: other threads, and the upload that makes room, may log meanwhile. What the
-    runtime itself logs is left out.
+    It holds no lock while it waits for room, because other threads and the upload that makes room may log meanwhile.
 
-    After the end of the run, `pipes.log` raises as every Pipes call does. On another logger the handler does nothing
-    then: whoever logs there knows nothing of Pipes.
+    After the context is closed, `pipes.log` raises like every Pipes call. On any other logger the handler then does
+    nothing, because code that logs there does not expect Pipes errors.
 
     Args:
-        pipes: The context of the run.
+        pipes: The context of the call.
     """
 
     def __init__(self, pipes: PipesContext) -> None:
@@ -33,7 +32,7 @@ class PipesLogHandler(logging.Handler):
         self._pipes = pipes
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Send a record that the filters let through, without the lock that other handlers hold."""
+        """Send a record that passes the filters, without the lock of other handlers."""
         result = self.filter(record)
         if result:
             self.emit(result if isinstance(result, logging.LogRecord) else record)  # since 3.12 a filter may replace it
@@ -42,15 +41,15 @@ class PipesLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record.
 
-        Its level is that of its number: a filter of the user's may have coloured its name.
+        The level comes from its number, because a user's filter may have changed its name.
 
         Raises:
-            DagsterPipesError: As every Pipes call.
+            DagsterPipesError: As in every Pipes call.
         """
         if are_own_logs():
             return
         try:
-            self._pipes._write_message(  # noqa: SLF001 - as the handler of dagster_pipes does
+            self._pipes._write_message(  # noqa: SLF001 - as in dagster_pipes' own handler
                 "log", {"message": record.getMessage(), "level": standard_level(record.levelno)}
             )
         except DagsterPipesError:

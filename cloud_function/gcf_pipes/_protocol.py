@@ -4,13 +4,13 @@ One call of the function is one Pipes session. The session owns a *prefix* in a 
 
     gs://{bucket}/{key_prefix}/{run_id}/{step_key}/{session_id}/
         context.json      the Pipes context, only when it is too large for the request body
-        cancel            a marker that Dagster leaves when it terminates the run
-        1.json            the first chunk; it holds `opened`, and creating it claims the session. Nobody deletes it but
-                          the bucket's lifecycle rule: a delivery of the call that comes late must find it
+        cancel            a marker that Dagster writes when it terminates the run
+        1.json            the first chunk; it holds `opened`, and creating it claims the session. Only the bucket's
+                          lifecycle rule deletes it, so that a late delivery of the call finds it
         2.json            ... further chunks, numbered without gaps, each created once and never changed
         n.json            the last chunk; its last line is `closed`
 
-A chunk is newline-delimited JSON, one Pipes message a line, or a heartbeat: a single newline. The states of a session:
+A chunk is newline-delimited JSON, one Pipes message per line, or a heartbeat: a single newline. States of a session:
 
     opened, closed    the two Pipes messages, and nothing else
     responded         the HTTP call returned
@@ -18,6 +18,8 @@ A chunk is newline-delimited JSON, one Pipes message a line, or a heartbeat: a s
     stopped           we gave up
     failed            an exception is kept
     done              none of these will change any more
+
+All size limits are in one section below.
 """
 
 import re
@@ -36,31 +38,34 @@ KEY_PREFIX_PARAM: Final = "key_prefix"
 """Key of the session's prefix in the messages params."""
 
 CONTEXT_KEY_PARAM: Final = "key"
-"""Key of the context object's name in the context params, as `dagster_pipes.PipesGCSContextLoader` has it."""
+"""Key of the context object's name in the context params, as in `dagster_pipes.PipesGCSContextLoader`."""
 
 DEFAULT_KEY_PREFIX: Final = "dagster-pipes"
-"""The base prefix of all sessions: what bucket lifecycle rules and IAM conditions refer to."""
+"""The base prefix of all sessions. Bucket lifecycle rules and IAM conditions refer to it."""
 
 CHUNK_COUNT_HEADER: Final = "Dagster-Pipes-Chunk-Count"
-"""Response header: the number of chunks that the function wrote, so that the reader knows what to expect."""
+"""Response header: the number of chunks that the function wrote."""
 
 ERROR_HEADER: Final = "Dagster-Pipes-Error"
-"""Response header: the code of the error for which the runtime refused the call before the user's code ran."""
+"""Response header: the code of the error with which the runtime refused the call before the user's code ran."""
 
 DUPLICATE_CODE: Final = "duplicate_call"
-"""The code of the refusal that says that another delivery of the call has claimed the session."""
+"""The error code if another delivery of the call has claimed the session."""
 
 TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
-"""Request header: how long the run may take from the request's arrival on, in seconds."""
+"""Request header: how long the call may take from the request's arrival, in seconds."""
 
 HEARTBEAT: Final = b"\n"
-"""The content of a chunk that is written only to show that the function lives. The stock reader skips it."""
+"""The content of a chunk that only shows that the function is alive. The stock reader skips it."""
 
 HEARTBEAT_INTERVAL: Final = 10.0
 """Seconds without a chunk after which the writer writes a heartbeat."""
 
 RESPONSE_STATUS_EXCEPTION: Final = "PipesResponseStatusError"
-"""Name of the exception in `closed` of a function whose own response is not 2xx."""
+"""Name of the exception in `closed` if the function's own response is not 2xx."""
+
+
+# ------------------------------------------------------------------------------------------------------- size limits
 
 MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 """The largest HTTP request that the platform accepts, in bytes.
@@ -71,17 +76,17 @@ Source: https://cloud.google.com/functions/quotas ("Max uncompressed HTTP reques
 MAX_CHUNK_BYTES: Final = 64 * 1024 * 1024
 """The largest chunk that is read, and the largest message that is written, in bytes.
 
-A writer fills chunks of 1 MiB; a larger message is a chunk by itself.
+The default writer fills chunks of 1 MiB. A larger message is a chunk by itself.
 """
 
 MAX_JSON_DEPTH: Final = 100
-"""How deep a message's JSON may be nested: Dagster stores metadata by recursion, several calls a level."""
+"""Levels of a message's JSON. Dagster stores metadata by recursion, with several calls per level."""
 
 MAX_EXCEPTION_CHAIN: Final = 20
-"""Exceptions that `closed` carries: the one that ended the function, and those nearest before it."""
+"""Exceptions in `closed`: the one with which the function failed, and those nearest to it."""
 
 MAX_EXCEPTION_CHARACTERS: Final = 32 * 1024
-"""Characters of each exception's message, and of its stack, in `closed`."""
+"""Characters of each exception's message and of its stack in `closed`. Dagster shows and stores them several times."""
 
 MAX_MESSAGES_PARAMS_BYTES: Final = 8 * 1024
 """The largest decompressed messages params, in bytes: a bucket, a prefix of at most 1,000 bytes, and a few flags."""
@@ -89,43 +94,45 @@ MAX_MESSAGES_PARAMS_BYTES: Final = 8 * 1024
 MAX_INLINE_CONTEXT_BYTES: Final = 2 * 1024 * 1024
 """The largest decompressed context params of a request, in bytes. A larger context goes through the bucket.
 
-Compression makes such a context of 2 kB, and whoever may call the function may send one, so it must fit the smallest
-instance, which has 128 MiB. The runtime with its libraries takes 70 to 85 MiB of them; the worst JSON of this size
-takes 40 MiB while it is parsed: eight times its size if it is one long text with an emoji (Python then takes four bytes
-for each character, in the JSON and in its value), and 22 MiB for its structure (`MAX_CONTEXT_MARKS`).
+Any caller can send a compressed context of 2 kB that expands to this size, so it must fit the smallest instance, which
+has 128 MiB. The runtime with its libraries takes 70 to 85 MiB. Parsing the worst JSON of this size takes 40 MiB: eight
+times its size if it is one long text with an emoji (Python then takes four bytes per character, in the JSON and in its
+value), and 22 MiB for its structure (`MAX_CONTEXT_MARKS`).
 """
 
 MAX_CONTEXT_BYTES: Final = 32 * 1024 * 1024
 """The largest context that is read from the bucket, in bytes.
 
-Only a place that `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` admit is read, so that this is mostly the user's own
-choice: a plain text of this size takes 64 MiB while it is parsed, which the platform's default of 256 MiB holds.
+It is read only from where `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` allow, so its size is usually the user's own
+choice. Parsing a plain text of this size takes 64 MiB, which fits the platform's default of 256 MiB.
 """
 
 MAX_CONTEXT_MARKS: Final = 250_000
-"""The most structure of a context: opening brackets, commas, colons and strings together.
+"""Opening brackets, commas, colons and strings of a context, together.
 
-Parsed, each takes at most 90 bytes, so that all take 22 MiB: as much as an asset step of 5,000 assets has.
+Each takes at most 90 bytes when parsed, so all take 22 MiB. An asset step of 5,000 assets has that many.
 """
 
 MAX_EVENT_MARKS: Final = 1_000_000
-"""The most structure of a request body, counted as in a context. Parsed, it takes 90 MiB, where 32 MiB took 1.3 GiB."""
+"""The same of a request body. Parsed, they take 90 MiB. Without this limit, a body of 32 MiB could take 1.3 GiB."""
+
+# --------------------------------------------------------------------------------------------------------------------
 
 
 class OpenedExtras(TypedDict, total=False):
-    """What `opened` tells of the execution. A fact that is not known is left out: locally, most are not.
+    """Facts about the execution in `opened`. Unknown facts are left out; most are unknown locally.
 
     Attributes:
-        delivery_id: Unlike that of any other delivery of the same call.
+        delivery_id: Unique among the deliveries of the call.
         project_id: The Google Cloud project in which the function runs.
-        service: The Cloud Run service beneath the function. Its name can differ from the function's.
+        service: The function's Cloud Run service. Its name can differ from the function's.
         revision: The revision of that service.
         instance_id: The container instance; `labels.instanceId` of its log entries.
-        execution_id: What functions-framework calls this execution; `labels.execution_id` of its log entries.
-        trace_id: The trace that the request belongs to, 32 hexadecimal digits; the end of `trace` of its log entries.
+        execution_id: functions-framework's id of this execution; `labels.execution_id` of its log entries.
+        trace_id: The request's trace, 32 hexadecimal digits; the end of `trace` of its log entries.
         cold_start: Whether this is the first request of its process.
-        closes_with_request: Whether `closed` is the last thing that the function does before it answers, and tells its
-            outcome. So it is in sessions of `pipes_function`.
+        closes_with_request: Whether `closed` has the outcome of the request and is written just before the response, as
+            `pipes_function` does.
         heartbeat_interval: Seconds without a chunk after which the writer writes a heartbeat.
     """
 
@@ -143,44 +150,44 @@ class OpenedExtras(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class SessionPrefix:
-    """The prefix below which one session keeps its objects.
+    """The prefix of one session's objects in the bucket.
 
     Attributes:
         bucket: The name of the bucket.
-        path: The prefix, without a slash at its end. Empty means the bucket's root.
+        path: The prefix without a trailing slash. Empty means the bucket's root.
     """
 
     bucket: str
     path: str
 
     def chunk_key(self, index: int) -> str:
-        """The name of the object that holds chunk `index`; the first chunk is 1."""
+        """The name of chunk `index`. The first chunk is 1."""
         return self._key(f"{index}.json")
 
     def chunk_index(self, key: str) -> int | None:
-        """The number of the chunk that an object of that name holds, or None if it holds none."""
+        """The number of the chunk with that object name, or None if it is not a chunk."""
         name = key.removeprefix(self._key(""))
         match = re.fullmatch(r"([1-9][0-9]{0,8})\.json", name)
         return int(match[1]) if match and key == self._key(name) else None
 
     @property
     def object_prefix(self) -> str:
-        """What the names of all the session's objects start with."""
+        """The start of all of the session's object names."""
         return self._key("")
 
     @property
     def context_key(self) -> str:
-        """The name of the object that holds the context when it does not travel in the request body."""
+        """The name of the context object, which exists only if the context is too large for the request body."""
         return self._key("context.json")
 
     @property
     def cancel_key(self) -> str:
-        """The name of the object that says that Dagster has terminated the run."""
+        """The name of the cancel marker: Dagster has terminated the run."""
         return self._key("cancel")
 
     @property
     def uri(self) -> str:
-        """The session's prefix as a `gs://` URI, with a slash at its end."""
+        """The session's prefix as a `gs://` URI with a trailing slash."""
         return f"gs://{self.bucket}/{self._key('')}"
 
     def _key(self, name: str) -> str:

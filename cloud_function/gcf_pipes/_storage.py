@@ -1,7 +1,7 @@
-"""The one place that talks to Cloud Storage, for both halves, and the one place that translates its errors.
+"""Accesses Cloud Storage for both halves, and translates its errors. No other module does.
 
-Every call passes `retry=None` and a timeout explicitly: google-cloud-storage has several layers of retries, which
-differ between uploads, downloads and versions, and none of them bounds an operation as a whole. `ObjectStore` does.
+Every call passes `retry=None` and a timeout. google-cloud-storage has several layers of retries, which differ between
+uploads, downloads and versions, and none of them bounds a whole operation. `ObjectStore` does.
 """
 
 import base64
@@ -26,6 +26,7 @@ from gcf_pipes._errors import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
+from gcf_pipes._once import Once
 from gcf_pipes._own_logs import own_logs
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 CONTENT_TYPE: Final = "application/json"
-AUTH_ERROR_STATUS: Final = re.compile(r"""(?:["']code["']|[Ss]tatus): ?(\d{3})""")
-"""The status of Google's answer in the text of a google-auth error, as of a token that is had by impersonation."""
+_AUTH_ERROR_STATUS: Final = re.compile(r"""(?:["']code["']|[Ss]tatus): ?(\d{3})""")
 TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 """Source: https://cloud.google.com/storage/docs/retry-strategy#retryable."""
 _PERMISSIONS: Final = {
@@ -49,35 +49,35 @@ _PERMISSIONS: Final = {
 }
 """The permission that each action needs, and the narrowest predefined role that has it.
 
-Without `storage.objects.list` a read of an object that is not there yet is forbidden, and not a 404.
+Without `storage.objects.list`, reading an object that does not exist yet returns 403 instead of 404.
 Source: https://cloud.google.com/storage/docs/access-control/iam-roles.
 """
 _EMAIL: Final = re.compile(r"[\w.+-]+@[\w.-]+\w")
-"""In what Cloud Storage says of a caller who lacks a permission."""
+"""Finds the caller in the message of a permission error."""
 PARALLEL_DELETES: Final = 8
 
 
 def import_library() -> None:
-    """Import google-cloud-storage now, and not when it is first needed."""
-    from google.cloud import storage  # noqa: F401, PLC0415 - importing the package must not import a Google library
+    """Import google-cloud-storage now instead of at its first use."""
+    from google.cloud import storage  # noqa: F401
 
 
 def uses_emulator() -> bool:
-    """Whether `STORAGE_EMULATOR_HOST` names an emulator, which takes no credentials. Empty is as unset."""
+    """Whether `STORAGE_EMULATOR_HOST` names an emulator, which needs no credentials. Empty means unset."""
     return bool(os.environ.get("STORAGE_EMULATOR_HOST"))
 
 
 def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
-    """Create a Cloud Storage client with credentials, or the environment's own, or for `STORAGE_EMULATOR_HOST`.
+    """Create a Cloud Storage client with these credentials, or the environment's, or for `STORAGE_EMULATOR_HOST`.
 
     Raises:
-        PipesCredentialsError: There are no credentials, or they cannot be used.
+        PipesCredentialsError: No usable credentials were found.
     """
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
-    from google.cloud import storage  # noqa: PLC0415
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud import storage
 
     try:
-        # a project is needed only to create and to list buckets
+        # a project is only needed to create and to list buckets
         with own_logs():
             return storage.Client(project=None, credentials=credentials)
     except (GoogleAuthError, ValueError, OSError) as error:
@@ -86,20 +86,20 @@ def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
 
 
 def _fetch_no_bucket_metadata(client: "storage.Client") -> None:
-    """Keep google-cloud-storage 3.x from asking for the bucket in the background.
+    """Keep google-cloud-storage 3.x from fetching the bucket's metadata in the background.
 
-    It does so at first and after every 404, to decorate its OpenTelemetry spans. Where those are off, that is twice the
-    requests for nothing, and it asks for `storage.buckets.get`. The library's own switch is a variable of the whole
-    process's environment. This is the client's cache of what was fetched, and wherever the library uses it, it first
-    asks whether there is one.
+    It does that first and after every 404, to annotate its OpenTelemetry spans. Without OpenTelemetry this doubles the
+    requests for nothing, and it needs `storage.buckets.get`. The library's own switch is an environment variable of the
+    whole process. Instead, this removes the client's cache of the metadata; the library works without it.
     """
     if "ENABLE_GCS_PYTHON_CLIENT_OTEL_TRACES" not in os.environ and hasattr(client, "_bucket_metadata_cache"):
         client._bucket_metadata_cache = None  # noqa: SLF001
 
 
 def client_getter(client: "storage.Client | None") -> "Callable[[], storage.Client]":
-    """Return a function that gives the client, or creates one at its first call and gives the same ever after."""
-    return (lambda: client) if client else functools.cache(create_client)
+    """Return a getter of the client, or one that creates a client once, for all threads."""
+    created: Once[storage.Client] = Once()
+    return lambda: client or created.get(create_client)
 
 
 class ObjectStore:
@@ -107,7 +107,7 @@ class ObjectStore:
 
     Args:
         bucket: The name of the bucket. It is not looked up: that would need `storage.buckets.get`.
-        client: The client to use, ours or a user's; it fetches no bucket's metadata any more.
+        client: The client to use. From now on it fetches no bucket metadata.
 
     Raises:
         PipesStorageRejectedError: No bucket can have that name.
@@ -123,10 +123,10 @@ class ObjectStore:
             raise PipesStorageRejectedError(f"Expected the name of a bucket, got {bucket!r}.") from error
 
     def create(self, key: str, data: bytes, *, timeout: float) -> None:
-        """Create an object that must not exist yet, and retry transient errors for at most `timeout` seconds.
+        """Create an object that must not exist yet. Retry after transient errors for at most `timeout` seconds.
 
-        The retry is safe: the precondition lets only one attempt create the object, and an attempt whose
-        acknowledgement was lost is recognised by the content it left behind.
+        The retry is safe: the precondition lets only one attempt create the object. If the response to that attempt
+        was lost, the next one recognizes its content.
 
         Raises:
             PipesObjectExistsError: The object exists with other content, or with content that cannot be compared.
@@ -134,7 +134,7 @@ class ObjectStore:
             PipesStorageForbiddenError: `storage.objects.create` is missing.
             PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
-        from google.api_core.exceptions import PreconditionFailed  # noqa: PLC0415 - as in import_library
+        from google.api_core.exceptions import PreconditionFailed
 
         def attempt(remaining: float) -> None:
             blob = self._bucket.blob(key)
@@ -159,7 +159,7 @@ class ObjectStore:
             PipesStorageForbiddenError: `storage.objects.get` is missing.
             PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in import_library
+        from google.api_core.exceptions import NotFound
 
         def attempt(remaining: float) -> bytes | None:
             content = _BoundedBuffer(max_bytes, self._uri(key))
@@ -186,9 +186,9 @@ class ObjectStore:
         return self._operate("list", prefix, timeout, attempt)
 
     def delete(self, keys: Sequence[str], *, timeout: float) -> None:
-        """Delete objects, several at a time, within `timeout` seconds. One that does not exist is none to delete.
+        """Delete objects in parallel within `timeout` seconds. Objects that do not exist are skipped.
 
-        The first error ends it: what befalls one object mostly befalls all.
+        Stop at the first error: it usually concerns all objects.
 
         Raises:
             PipesStorageForbiddenError: `storage.objects.delete` is missing.
@@ -200,7 +200,7 @@ class ObjectStore:
             deadline.run([functools.partial(self._delete, share, deadline) for share in shares])
 
     def _delete(self, keys: Sequence[str], deadline: Deadline) -> None:
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in import_library
+        from google.api_core.exceptions import NotFound
 
         def attempt(blob: "storage.Blob", remaining: float) -> None:
             with suppress(NotFound):
@@ -210,8 +210,8 @@ class ObjectStore:
             self._retried("delete", key, deadline, functools.partial(attempt, self._bucket.blob(key)))
 
     def _stored_md5(self, blob: "storage.Blob", timeout: float) -> str:
-        """Return the hash of an object that was there a moment ago."""
-        from google.api_core.exceptions import Forbidden, NotFound, Unauthorized  # noqa: PLC0415 - as in import_library
+        """Return the hash of an object that has just been found to exist."""
+        from google.api_core.exceptions import Forbidden, NotFound, Unauthorized
 
         try:
             blob.reload(retry=None, timeout=timeout)
@@ -223,8 +223,8 @@ class ObjectStore:
         except (Forbidden, Unauthorized) as error:
             raise PipesObjectExistsError(
                 f"Expected to create {self._uri(blob.name)}, but it exists. Whether another call has written to this "
-                f"session is unknown, because this identity may not read it. Cloud Storage says: {_answer(error)} "
-                f"{self._grant('read', _answer(error))}"
+                "session is unknown, because this identity may not read the object. "
+                f"Cloud Storage says: {_error_message(error)}\n{self._fix('read', _error_message(error))}"
             ) from error
         return str(blob.md5_hash)
 
@@ -235,7 +235,7 @@ class ObjectStore:
             return deadline.run([lambda: self._retried(action, key, deadline, attempt)])[0]
 
     def _retried(self, action: str, key: str, deadline: Deadline, attempt: Callable[[float], _Result]) -> _Result:
-        from google.api_core.retry import exponential_sleep_generator  # noqa: PLC0415 - as in import_library
+        from google.api_core.retry import exponential_sleep_generator
 
         delays = exponential_sleep_generator(initial=0.2, maximum=5.0, multiplier=2.0)
         while True:
@@ -248,36 +248,36 @@ class ObjectStore:
 
     @contextmanager
     def _translated_errors(self, action: str, key: str, timeout: float) -> Iterator[None]:
-        from google.api_core import exceptions  # noqa: PLC0415 - as in import_library
-        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+        from google.api_core import exceptions
+        from google.auth.exceptions import GoogleAuthError
 
         try:
             yield
         except exceptions.NotFound as error:
             raise PipesBucketNotFoundError(
-                f"Cannot {action} {self._uri(key)}: the bucket {self.bucket!r} does not exist. "
-                "Check the bucket's name in the Dagster resource, and that it was created: "
+                f"Cannot {action} {self._uri(key)}: the bucket {self.bucket!r} does not exist.\n"
+                "Fix: Check the bucket's name in the Dagster resource, and that it was created: "
                 f"`gcloud storage buckets create gs://{self.bucket} --location=REGION`."
             ) from error
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
             raise PipesStorageForbiddenError(
-                f"Cannot {action} {self._uri(key)}: permission denied. Cloud Storage says: {_answer(error)} "
-                f"{self._grant(action, _answer(error))}"
+                f"Cannot {action} {self._uri(key)}: permission denied. Cloud Storage says: {_error_message(error)}\n"
+                f"{self._fix(action, _error_message(error))}"
             ) from error
         except _library_errors() as error:
             cannot = f"Cannot {action} {self._uri(key)}"
             transient = _is_transient(error)
             _keep_only_texts(error)
             if transient:
-                raise PipesStorageError(f"{cannot} within {timeout:g} s: {_text(error)}") from error
+                raise PipesStorageError(f"{cannot} within {timeout:g} s: {_error_text(error)}") from error
             if isinstance(error, GoogleAuthError):
                 raise PipesCredentialsError(f"{cannot}: {_no_credentials(error)}") from error
-            raise PipesStorageRejectedError(f"{cannot}: {_text(error)}") from error
+            raise PipesStorageRejectedError(f"{cannot}: {_error_text(error)}") from error
 
-    def _grant(self, action: str, text: str) -> str:
+    def _fix(self, action: str, text: str) -> str:
         permission, role = _PERMISSIONS[action]
         return (
-            f"Grant this identity `{permission}` on the bucket {self.bucket!r}, for instance with `{role}`: "
+            f"Fix: Grant this identity `{permission}` on the bucket {self.bucket!r}, for example with `{role}`: "
             f"`gcloud storage buckets add-iam-policy-binding gs://{self.bucket} "
             f"--member={_member(text)} --role={role}`."
         )
@@ -287,7 +287,7 @@ class ObjectStore:
 
 
 class _BoundedBuffer(io.BytesIO):
-    """Takes no more than so many bytes of an object."""
+    """Accepts at most `max_bytes` bytes of an object."""
 
     def __init__(self, max_bytes: int, uri: str) -> None:
         super().__init__()
@@ -302,23 +302,23 @@ class _BoundedBuffer(io.BytesIO):
 
 @functools.cache
 def _media_errors() -> tuple[Any, Any]:
-    """What uploads and downloads raise of their own: a wrong answer, and a content that is not what was sent."""
+    """The errors of uploads and downloads: an unexpected response, and corrupt content."""
     try:
-        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # noqa: PLC0415 - since 3.0
+        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # since 3.0
     except ImportError:
-        from google.resumable_media import DataCorruption, InvalidResponse  # noqa: PLC0415
+        from google.resumable_media import DataCorruption, InvalidResponse
     return InvalidResponse, DataCorruption
 
 
 @functools.cache
 def _library_errors() -> tuple[type[Exception], ...]:
-    """All that google-cloud-storage and the libraries beneath it raise. Those of requests are `OSError`s.
+    """All errors of google-cloud-storage and of the libraries that it uses.
 
-    What is no URL, no name or no JSON is a `ValueError` in all of them.
+    Those of requests are `OSError`s. An invalid URL, name or JSON raises a `ValueError` in all of them.
     """
-    import urllib3  # noqa: PLC0415 - as in import_library
-    from google.api_core.exceptions import GoogleAPIError  # noqa: PLC0415
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+    import urllib3
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
 
     others = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
     return (GoogleAPIError, GoogleAuthError, *_media_errors(), *others)
@@ -326,10 +326,10 @@ def _library_errors() -> tuple[type[Exception], ...]:
 
 @functools.cache
 def _transient_errors() -> tuple[type[Exception], ...]:
-    """Those errors after which the same request may succeed, whatever they say."""
-    import requests  # noqa: PLC0415 - as in import_library
-    import urllib3  # noqa: PLC0415
-    from google.auth.exceptions import TransportError  # noqa: PLC0415
+    """The errors after which the same request may succeed, whatever their text."""
+    import requests
+    import urllib3
+    from google.auth.exceptions import TransportError
 
     _, data_corruption = _media_errors()
     of_requests = (
@@ -356,81 +356,85 @@ def _transient_errors() -> tuple[type[Exception], ...]:
 
 
 def _is_transient(error: Exception) -> bool:
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+    from google.auth.exceptions import GoogleAuthError
 
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return False
     if (status := _status(error)) is not None:
         return status in TRANSIENT_STATUSES
-    if isinstance(error, GoogleAuthError) and error.retryable:  # so it marks answers, not that none came
+    if isinstance(error, GoogleAuthError) and error.retryable:  # set for responses, not for connection errors
         return True
     return isinstance(error, _transient_errors()) or isinstance(error.__cause__, _transient_errors())
 
 
 def _status(error: Any) -> int | None:
-    """Return the HTTP status that an error stands for."""
-    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415 - as in import_library
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+    """Return an error's HTTP status, if it has one."""
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
 
     invalid_response, _ = _media_errors()
     if isinstance(error, invalid_response):
         return int(error.response.status_code)
     if isinstance(error, GoogleAuthError):
-        status = AUTH_ERROR_STATUS.search(str(error))
-        return int(status[1]) if status else None
+        return auth_error_status(error)
     return error.code if isinstance(error, GoogleAPICallError) else None
 
 
+def auth_error_status(error: BaseException) -> int | None:
+    """Return the HTTP status in the text of a google-auth error, for example of one from impersonation."""
+    status = _AUTH_ERROR_STATUS.search(str(error))
+    return int(status[1]) if status else None
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, the one that it was raised from, and so on."""
+    """Yield an error, its cause or context, and so on."""
     while error:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def _answer(error: "GoogleAPICallError") -> str:
-    """Return what Cloud Storage says in an error; an upload's or download's has the whole response as its message."""
+def _error_message(error: "GoogleAPICallError") -> str:
+    """Return Cloud Storage's own message. The error of an upload or download has the whole response as its message."""
     try:
         return str(error.response.json()["error"]["message"])
-    except (AttributeError, ValueError, LookupError, TypeError):  # there is no response, or it is no JSON
+    except (AttributeError, ValueError, LookupError, TypeError):  # no response, or not the JSON of an error
         return str(error.message).strip()
 
 
-def _text(error: BaseException) -> str:
-    """Return an error's text. Of google-auth's only the strings: the responses among them may hold a token."""
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+def _error_text(error: BaseException) -> str:
+    """Return an error's text. For google-auth's errors only their strings: a response in them may contain a token."""
+    from google.auth.exceptions import GoogleAuthError
 
     if not isinstance(error, GoogleAuthError):
         return str(error) or type(error).__name__
-    texts = [_text(arg) if isinstance(arg, Exception) else arg for arg in error.args]
+    texts = [_error_text(arg) if isinstance(arg, Exception) else arg for arg in error.args]
     return " ".join(text for text in texts if isinstance(text, str)) or type(error).__name__
 
 
 def _keep_only_texts(error: BaseException) -> None:
-    """Leave only the text of google-auth's errors: whoever prints an error prints those that led to it too.
+    """Reduce google-auth's errors in the chain to their text, because a traceback prints the whole chain.
 
-    It changes the errors themselves: Python links an error to the one that was being handled, whatever it is raised
-    from, so that a copy as the cause would leave the original in the context.
+    This changes the errors themselves. With a copy as the cause, the original would stay in the context.
     """
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+    from google.auth.exceptions import GoogleAuthError
 
     for each in [*_causes(error)]:
         if isinstance(each, GoogleAuthError):
-            each.args = (_text(each),)
+            each.args = (_error_text(each),)
             each.__cause__ = each.__context__ = None
 
 
 def _no_credentials(error: BaseException) -> str:
     return (
-        f"there are no credentials that Google accepts. google-auth says: {_text(error).strip().rstrip('.')}. "
-        "Deploy the function with a service account that exists and is enabled. On another machine log in with "
-        "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the path of a key file; for "
-        "an emulator set STORAGE_EMULATOR_HOST."
+        f"there are no credentials that Google accepts. google-auth says: {_error_text(error).strip().rstrip('.')}.\n"
+        "Fix: Deploy the function with a service account that exists and is enabled. On another machine, log in with "
+        "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the path of a key file. For "
+        "an emulator, set STORAGE_EMULATOR_HOST."
     )
 
 
 def _member(message: str) -> str:
-    """Return the IAM member whom an error of Cloud Storage names; not every one does."""
+    """Return the IAM member in an error message of Cloud Storage, or a placeholder."""
     email = _EMAIL.search(message)
     if email is None:
         return "MEMBER"

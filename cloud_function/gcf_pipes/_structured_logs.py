@@ -1,8 +1,8 @@
 """Structured log lines, so that Cloud Logging finds a line by trace, execution, Dagster run, job, asset and partition.
 
-On Cloud Run, what stdlib logging prints becomes one JSON object a line, with what the handler would have printed as
-its `message`: a traceback in it is what Error Reporting looks for. `print` is left alone; functions-framework labels it
-with the execution id where `LOG_EXECUTION_ID` is set. Elsewhere nothing changes.
+On Cloud Run, stdlib logging prints one JSON object per line. Its `message` is the handler's usual text with the
+traceback, which Error Reporting looks for. `print` does not change; functions-framework labels its lines with the
+execution id if `LOG_EXECUTION_ID` is set. Outside Cloud Run nothing changes.
 
 Sources: https://cloud.google.com/logging/docs/structured-logging (the special fields),
     https://cloud.google.com/error-reporting/docs/formatting-error-messages (`message` with a stack trace)
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from dagster_pipes import PipesContext
 
 from gcf_pipes._execution import Execution, Platform
-from gcf_pipes._forwarding import LABELS_FIELD, not_forwarded
 from gcf_pipes._log_levels import standard_level
 from gcf_pipes._pipes_log import use_our_handler
+from gcf_pipes._stdio import LABELS_FIELD, not_forwarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,23 +28,23 @@ SPECIAL_PREFIX: Final = "logging.googleapis.com/"
 _TIME_FIELDS: Final = frozenset({"time", "timestamp", "timestampSeconds", "timestampNanos"})
 _HARMLESS_SPECIAL_FIELDS: Final = frozenset({LABELS_FIELD, "logging.googleapis.com/sourceLocation"})
 MAX_LABEL: Final = 1024
-"""Characters of a label: it is on every line, and a step may have hundreds of assets."""
+"""Characters of a label. It is on every line, and a step may have hundreds of assets."""
 
 _OUR_LABELS: Final = frozenset({"execution_id", "dagster_run_id", "dagster_job", "dagster_asset", "dagster_partition"})
 _FIELDS: Final = "gcf_pipes_log_fields"
 
 
-def begin_request_logs(execution: Execution) -> None:
-    """Label what is logged from now on until the end of the request, when Flask has logged an exception."""
-    import flask  # noqa: PLC0415 - only a deployed function has Flask
+def label_request_logs(execution: Execution) -> None:
+    """Label log lines from now until the end of the request, including Flask's log of an exception."""
+    import flask
 
     setattr(flask.g, _FIELDS, {**_trace_field(execution), LABELS_FIELD: _execution_labels(execution)})
     if _is_structured(execution.platform):
         _structure_log_lines()
 
 
-def begin_run_logs(pipes: PipesContext, execution: Execution) -> dict[str, str]:
-    """Label what is logged from now on with the run too; send to Dagster what `pipes.log` is given, and print it.
+def label_run_logs(pipes: PipesContext, execution: Execution) -> dict[str, str]:
+    """Add labels of Dagster's run to log lines from now on, and let `pipes.log` print too.
 
     Returns:
         All the labels.
@@ -58,15 +58,15 @@ def begin_run_logs(pipes: PipesContext, execution: Execution) -> dict[str, str]:
 
 
 class StructuredFormatter(logging.Formatter):
-    """Formats what another formatter gives as a structured log line of the current request.
+    """Turns the output of another formatter into a structured log line of the current request.
 
     Args:
-        inner: Formats the message, with its traceback. If it gives a JSON object, that keeps its fields, except those
-            by which Cloud Logging finds, dates, groups and drops lines: whoever can make the function log a text must
-            not choose them. Of the special fields these are kept: `message`, `httpRequest`,
-            `logging.googleapis.com/sourceLocation`, and `logging.googleapis.com/labels` that are not ours. These are
-            not: `severity`, which is the record's, `time`, `timestamp`, `timestampSeconds`, `timestampNanos`, and all
-            others that start with `logging.googleapis.com/`.
+        inner: Formats the message with its traceback. A JSON object keeps its fields, except those by which Cloud
+            Logging finds, dates, groups and drops lines: callers who can make the function log a text must not choose
+            them. Special fields that are kept: `message`, `httpRequest`, `logging.googleapis.com/sourceLocation`, and
+            labels in `logging.googleapis.com/labels` except ours. Replaced: `severity`, by the record's. Dropped:
+            `time`, `timestamp`, `timestampSeconds`, `timestampNanos`, and all others that start with
+            `logging.googleapis.com/`.
     """
 
     def __init__(self, inner: logging.Formatter | None = None) -> None:
@@ -83,7 +83,7 @@ class StructuredFormatter(logging.Formatter):
 
 
 class _PipesLogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it takes none in Python 3.10
-    """Prints what `pipes.log` has sent to Dagster already, so that it is not forwarded there a second time."""
+    """Prints records of `pipes.log` without forwarding them: Dagster has them already."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with not_forwarded():
@@ -97,25 +97,25 @@ def _pipes_log_handler() -> logging.Handler:
 
 
 def _structure_log_lines() -> None:
-    """Give the handlers that print, as they are now, a formatter that keeps theirs."""
-    from werkzeug.local import LocalProxy  # noqa: PLC0415 - only a deployed function has Flask, and Werkzeug with it
+    """Give each current handler that prints a formatter that wraps its own."""
+    from werkzeug.local import LocalProxy
 
     for handler in _printing_handlers():
         if not isinstance(handler.formatter, StructuredFormatter):
             handler.setFormatter(StructuredFormatter(handler.formatter))
             if type(handler.stream) is LocalProxy:
-                # functions-framework's or Flask's, which stands for stderr by way of the request's `wsgi.errors`: there
-                # functions-framework writes a line and its end apart, and requests at once write lines into one another
+                # a proxy of the request's `wsgi.errors`, where functions-framework writes a line and its end apart,
+                # so that the lines of concurrent requests mix
                 handler.setStream(sys.__stderr__)
 
 
 def _printing_handlers() -> "Iterator[logging.StreamHandler[Any]]":
-    from flask.logging import default_handler  # noqa: PLC0415 - as above
+    from flask.logging import default_handler
 
     for handler in (*logging.getLogger().handlers, logging.lastResort, default_handler):
         if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
             continue
-        # one that formats without its formatter has a structure of its own, as google-cloud-logging's has
+        # a handler with its own `format`, such as google-cloud-logging's, prints a structure of its own
         if type(handler).format is logging.Handler.format:
             yield handler
 
@@ -125,7 +125,7 @@ def _is_structured(platform: Platform) -> bool:
 
 
 def _request_fields() -> dict[str, Any]:
-    import flask  # noqa: PLC0415 - only a deployed function has Flask
+    import flask
 
     fields: dict[str, Any] = flask.g.get(_FIELDS, {}) if flask.has_app_context() else {}
     return fields

@@ -29,12 +29,12 @@ def run(event: Mapping[str, Any], pipes: PipesContext) -> dict[str, Any]:
     """Append people to the table, and report the table's new version.
 
     Args:
-        event: `table_uri`: the Delta table; `rows`: how many people, 2,000 by default; `seed`: makes the people the
-            same at each run, none by default.
+        event: `table_uri`: the Delta table; `rows`: how many people, 2,000 by default; `seed`: the same seed
+            generates the same people, none by default.
         pipes: The Pipes context of the call.
 
     Raises:
-        EventError: A field of the event is missing or of the wrong type.
+        EventError: A field of the event is missing or has the wrong type.
     """
     table_uri = get_uri(event, "table_uri", example="gs://lake/customers")
     row_count = get_integer(event, "rows", default=DEFAULT_ROWS, minimum=1)
@@ -44,7 +44,7 @@ def run(event: Mapping[str, Any], pipes: PipesContext) -> dict[str, Any]:
     pipes.report_custom_message(table.message)
     pipes.report_asset_materialization(
         metadata={"rows": people.height, **table.metadata, "preview": to_markdown(people.head(PREVIEW_ROWS))},
-        # An append changes the table at each run, and the version names what is in it.
+        # Each append changes the table, and the version identifies its content.
         data_version=f"{table.id}@{table.version}",
     )
     return {"rows": people.height, "table_version": table.version}
@@ -53,7 +53,7 @@ def run(event: Mapping[str, Any], pipes: PipesContext) -> dict[str, Any]:
 def generate_people(row_count: int, seed: int | None, pipes: PipesContext) -> pl.DataFrame:
     """Generate people, and log the progress."""
     faker = Faker()
-    faker.seed_instance(seed)  # without it, requests that run at the same time share one random generator
+    faker.seed_instance(seed)  # otherwise concurrent requests would share one random generator
     people: list[tuple[Any, ...]] = []
     while len(people) < row_count:
         people += [generate_person(faker) for _ in range(min(BATCH_ROWS, row_count - len(people)))]
@@ -66,7 +66,7 @@ def generate_person(faker: Faker) -> tuple[Any, ...]:
     return (
         str(faker.uuid4()),
         faker.name(),
-        faker.ascii_safe_email(),  # at example.com and its like, so that it is nobody's
+        faker.ascii_safe_email(),  # at example.com and the like, so that it belongs to nobody
         faker.city(),
         faker.country_code(),
         faker.date_between_dates(FIRST_DAY, LAST_DAY),

@@ -10,14 +10,14 @@ Default = TypeVar("Default", bound=int | None)
 
 
 class EventError(ValueError):
-    """The event lacks a field, or a field holds what the task cannot use."""
+    """A field of the event is missing, or its value is invalid."""
 
 
 def get_text(event: Mapping[str, Any], field: str, *, example: str) -> str:
-    """Return a field that must be there and hold a string that is not empty.
+    """Return a required field with a string that is not empty.
 
     Raises:
-        EventError: It is missing, or holds something else.
+        EventError: The field is missing or something else.
     """
     value = event.get(field, _MISSING)
     if isinstance(value, str) and value:
@@ -26,26 +26,26 @@ def get_text(event: Mapping[str, Any], field: str, *, example: str) -> str:
 
 
 def get_uri(event: Mapping[str, Any], field: str, *, example: str) -> str:
-    """Return a field that must be there and hold a `gs://` URI, or off Cloud Run a local path.
+    """Return a required field with a `gs://` URI, or outside Cloud Run a local path.
 
-    On Cloud Run a local path is in the container: what is written there is lost, and what can be read there, such as
-    `/proc/self/environ`, is not the caller's to see.
+    On Cloud Run a local path is in the container. Files written there are lost, and callers must not see files there,
+    for example `/proc/self/environ`.
     Source of `K_SERVICE`: https://cloud.google.com/run/docs/container-contract#services-env-vars.
 
     Raises:
-        EventError: It is missing, or holds something else.
+        EventError: The field is missing or something else.
     """
     uri = get_text(event, field, example=example)
     if uri.startswith("gs://") or "K_SERVICE" not in os.environ:
         return uri
-    raise _error(field, "a `gs://` URI", uri, "A function in the cloud neither reads nor writes local paths.")
+    raise _error(field, "a `gs://` URI", uri, "A function on Cloud Run uses no local paths.")
 
 
 def get_integer(event: Mapping[str, Any], field: str, *, default: Default, minimum: int) -> int | Default:
-    """Return a field that may be left out or null, and else holds an integer of at least `minimum`.
+    """Return an optional field with an integer of at least `minimum`.
 
     Raises:
-        EventError: It holds something else.
+        EventError: The field is something else.
     """
     value = event.get(field)
     if value is None:
@@ -56,10 +56,10 @@ def get_integer(event: Mapping[str, Any], field: str, *, default: Default, minim
 
 
 def get_choice(event: Mapping[str, Any], field: str, choices: Collection[str]) -> str:
-    """Return a field that must be there and hold one of `choices`.
+    """Return a required field with one of `choices`.
 
     Raises:
-        EventError: It is missing, or holds something else.
+        EventError: The field is missing or something else.
     """
     value = event.get(field, _MISSING)
     if isinstance(value, str) and value in choices:

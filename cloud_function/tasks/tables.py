@@ -1,4 +1,4 @@
-"""Delta tables: on `gs://` in the cloud, at a local path elsewhere. The code is the same, the URI decides."""
+"""Delta tables: at a `gs://` URI in the cloud, at a local path elsewhere. The code is the same."""
 
 import random
 import time
@@ -14,20 +14,20 @@ from deltalake.exceptions import CommitFailedError
 Metadata = Mapping[str, PipesMetadataRawValue | PipesMetadataValue]
 
 COMMIT_ATTEMPTS: Final = 8
-"""deltalake retries by itself, but only so often, and not at all if another writer has just created the table."""
+"""deltalake itself retries only a few times, and never if another writer has just created the table."""
 
 _CONSOLE_URL: Final = "https://console.cloud.google.com/storage/browser"
 
 
 @dataclass(frozen=True)
 class TableState:
-    """A Delta table as it was found right after a write, that of another writer included.
+    """The state of a Delta table right after a write, perhaps with later writes of others.
 
     Attributes:
         uri: Where the table is.
-        id: The table's own id; a table that is deleted and made anew gets another.
+        id: The table's id. A table that is deleted and created again gets another one.
         version: The number of commits since the table's first.
-        row_count: The rows of the whole table.
+        row_count: The number of rows of the whole table.
     """
 
     uri: str
@@ -37,7 +37,7 @@ class TableState:
 
     @property
     def metadata(self) -> Metadata:
-        """What Dagster shows of the table; it knows `dagster/row_count` and shows it by itself."""
+        """Metadata for Dagster, which shows `dagster/row_count` specially."""
         metadata: dict[str, PipesMetadataRawValue | PipesMetadataValue] = {
             "dagster/row_count": self.row_count,
             "table_version": self.version,
@@ -55,19 +55,19 @@ class TableState:
 
 
 def append_rows(uri: str, rows: pl.DataFrame) -> TableState:
-    """Append rows in one commit, and create the table if there is none."""
+    """Append rows in one commit. Create the table if it does not exist."""
     _commit(uri, rows, mode="append")
     return _read_state(uri)
 
 
 def replace_rows(uri: str, rows: pl.DataFrame, *, partition: str, value: str) -> TableState:
-    """Replace all rows of one partition in one commit, and create the table if there is none.
+    """Replace all rows of one partition in one commit. Create the table if it does not exist.
 
     Args:
         uri: Where the table is.
-        rows: The rows that are to be there; all of them have `value` in the column `partition`.
-        partition: The column by which the table is partitioned.
-        value: The value whose rows are replaced.
+        rows: The new rows. All of them have `value` in the column `partition`.
+        partition: The partition column.
+        value: The partition to replace.
     """
     _commit(uri, rows, mode="overwrite", predicate=f"{partition} = '{value}'", partition_by=[partition])
     return _read_state(uri)
@@ -84,14 +84,14 @@ def _cell(value: object) -> str:
 
 
 def _commit(uri: str, rows: pl.DataFrame, **options: Any) -> None:
-    """Write, and write again after a conflict with another writer: a commit that failed has changed nothing."""
+    """Write, and retry after a conflict with another writer: a failed commit changes nothing."""
     for attempt in range(COMMIT_ATTEMPTS):
         try:
             write_deltalake(uri, rows, **options)
         except CommitFailedError:
             if attempt == COMMIT_ATTEMPTS - 1:
                 raise
-            time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311 - it parts the writers, it hides no secret
+            time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311 - it only spreads the retries
         else:
             return
 

@@ -1,4 +1,4 @@
-"""The task `monthly_weather`: aggregates one month of daily weather per location into a Delta table."""
+"""The task `monthly_weather`: aggregates a month of daily weather by location into a Delta table."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ SOURCE_SCHEMA: Final = {
 """Units: mm, degrees Celsius, m/s."""
 
 DECIMALS: Final = 3
-"""More than the data have, fewer than the noise of floating-point sums, which would change the data version."""
+"""More than in the data, and few enough to hide the noise of sums, which would change the data version."""
 
 
 class SourceError(ValueError):
-    """The source does not hold daily weather."""
+    """The source is not daily weather."""
 
 
 class PartitionError(ValueError):
@@ -39,14 +39,14 @@ class PartitionError(ValueError):
 
 
 def run(event: Mapping[str, Any], pipes: PipesContext) -> dict[str, Any]:
-    """Replace one month in the table, and report the month's checks and the table's new version.
+    """Replace one month in the table. Report the month's checks and the table's new version.
 
     Args:
         event: `source_uri`: the CSV file with the daily weather; `table_uri`: the Delta table.
         pipes: The Pipes context of the call; its partition is the month.
 
     Raises:
-        EventError: A field of the event is missing or of the wrong type.
+        EventError: A field of the event is missing or has the wrong type.
         PartitionError: The call is not for one month.
         SourceError: The source is not a CSV file with the columns of `SOURCE_SCHEMA`.
     """
@@ -68,7 +68,7 @@ def get_month(pipes: PipesContext) -> date:
     """Return the first day of the month that the call is for.
 
     Raises:
-        PartitionError: The step has no partition, one without a time, or one that is not a month.
+        PartitionError: The step has no partition, or its partition is not a month.
     """
     window = pipes.partition_time_window if pipes.is_partition_step else None
     if window:
@@ -92,12 +92,12 @@ def read_source(uri: str) -> pl.DataFrame:
         return pl.read_csv(BytesIO(data), columns=list(SOURCE_SCHEMA), schema_overrides=SOURCE_SCHEMA)
     except pl.exceptions.PolarsError as error:
         reason = type(error).__name__
-    # outside of `except`: the text of polars quotes the file, and would go to Dagster with the chain
+    # outside of `except`, because Dagster would show the chained error, and the text of polars quotes the file
     raise SourceError(f"Expected {uri} to be a CSV file with the columns {', '.join(SOURCE_SCHEMA)}, got a {reason}.")
 
 
 def aggregate(days: pl.DataFrame, month: date) -> pl.DataFrame:
-    """Aggregate the days of one month: one row per location, sorted."""
+    """Aggregate the days of one month: one row for each location, sorted."""
     return (
         days.sort("location", "date")
         .group_by("location", maintain_order=True)
@@ -114,7 +114,7 @@ def aggregate(days: pl.DataFrame, month: date) -> pl.DataFrame:
 
 
 def report_checks(days: pl.DataFrame, month: date, locations: list[str], pipes: PipesContext) -> None:
-    """Run the checks on one month's days, log those that fail, and report all."""
+    """Check one month's days. Report all checks, and log those that fail."""
     for check in (check_every_day_once(days, month, locations), check_plausible_values(days)):
         if not check.passed:
             pipes.log.warning(f"check {check.name} failed for {month:%Y-%m}: {check.summary}")
@@ -122,7 +122,7 @@ def report_checks(days: pl.DataFrame, month: date, locations: list[str], pipes: 
 
 
 def report_month(rows: pl.DataFrame, table: TableState, pipes: PipesContext) -> None:
-    """Report the month's rows and the table that holds them now."""
+    """Report the month's rows and the table's state."""
     pipes.report_custom_message(table.message)
     pipes.report_asset_materialization(
         metadata={
@@ -133,14 +133,14 @@ def report_month(rows: pl.DataFrame, table: TableState, pipes: PipesContext) -> 
             "mean_temperature_celsius": rows.select(pl.col("temp_mean").mean().round(DECIMALS)).item(),
             "mean_precipitation_mm": rows.select(pl.col("precipitation").mean().round(DECIMALS)).item(),
         },
-        # The rows' own hash, so that Dagster sees no change where a month came out the same.
+        # A hash of the rows: if a month does not change, its data version does not either.
         data_version=hashlib.sha256(rows.write_csv().encode()).hexdigest(),
     )
 
 
 def _download(uri: str) -> bytes:
     bucket, _, name = uri.removeprefix("gs://").partition("/")
-    client = storage.Client(project=None)  # a project is needed only to create and to list buckets
+    client = storage.Client(project=None)  # a project is only needed to create and to list buckets
     with closing(client):
         data: bytes = client.bucket(bucket).blob(name).download_as_bytes()
         return data

@@ -20,7 +20,7 @@ _RULES: Final = {
     "0 <= precipitation <= 2000": pl.col("precipitation").is_between(0, 2000),
     "0 <= wind <= 120": pl.col("wind").is_between(0, 120),
 }
-"""What holds for each day. The bounds lie beyond the world's records: -89.2 and 56.7 degrees Celsius, 1825 mm, 113 m/s.
+"""Rules for each day. The bounds are beyond the world's records: -89.2 and 56.7 degrees Celsius, 1825 mm, 113 m/s.
 
 Source: the World Weather and Climate Extremes Archive of the WMO, https://wmo.asu.edu
 """
@@ -32,9 +32,9 @@ class CheckResult:
 
     Attributes:
         name: The name that the asset declares in its `AssetCheckSpec`.
-        passed: Whether the data are as they should be.
-        summary: What is wrong, in words.
-        metadata: What is wrong, in detail.
+        passed: Whether the check passed.
+        summary: The result in words.
+        metadata: The result in detail.
     """
 
     name: str
@@ -70,14 +70,14 @@ def check_every_day_once(days: pl.DataFrame, month: date, locations: Sequence[st
 
 
 def check_plausible_values(days: pl.DataFrame) -> CheckResult:
-    """Check that the values of each day can be true; a value that is missing cannot."""
+    """Check that the values of each day are possible. A missing value is not."""
     broken = {name: ~rule.fill_null(value=False) for name, rule in _RULES.items()}
     implausible = days.filter(pl.any_horizontal(broken.values())).sort("location", "date")
     counts = {name: implausible.filter(rule).height for name, rule in broken.items()}
     return CheckResult(
         "plausible_values",
         passed=implausible.is_empty(),
-        summary=f"{implausible.height} of {days.height} days have values that cannot be",
+        summary=f"{implausible.height} of {days.height} days have impossible values",
         metadata={
             "implausible_days": implausible.height,
             "days_by_broken_rule": {

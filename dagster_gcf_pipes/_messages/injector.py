@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import PipesContextInjector
 from dagster_pipes import PipesContextData, PipesDefaultContextLoader, PipesParams, encode_param
-from gcf_pipes._bounded_json import has_more_marks
+from gcf_pipes._json_validation import has_more_marks
 from gcf_pipes._protocol import (
     BUCKET_PARAM,
     CONTEXT_KEY_PARAM,

@@ -17,7 +17,7 @@ from gcf_pipes import (
     PipesStorageError,
 )
 from gcf_pipes._cancellation import CallDeadline
-from gcf_pipes._messages import make_message
+from gcf_pipes._encoding import make_message
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient

@@ -14,7 +14,7 @@ from gcf_pipes import (
 )
 from gcf_pipes._cancellation import CallDeadline
 from gcf_pipes._chunk_buffer import ChunkBuffer
-from gcf_pipes._messages import make_message
+from gcf_pipes._encoding import make_message
 from gcf_pipes._protocol import SessionPrefix
 from gcf_pipes._storage import ObjectStore
 from google.cloud import storage

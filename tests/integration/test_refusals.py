@@ -22,7 +22,7 @@ BODIES: list[tuple[str, bytes, str]] = [
     ("no body", b"", "got 0 bytes that are not: "),
     ("not JSON", b"table=orders", "got 12 bytes that are not: "),
     ("an array", b"[1, 2]", "got an array"),
-    ("no keys of Pipes", b'{"mode": "ok"}', "key 'DAGSTER_PIPES_MESSAGES', but it has ['mode']"),
+    ("no keys of Pipes", b'{"mode": "ok"}', "key 'DAGSTER_PIPES_MESSAGES', got ['mode']"),
     (
         "a key of a wrong type",
         b'{"DAGSTER_PIPES_MESSAGES": 1}',

@@ -77,5 +77,5 @@ def test_variable_that_names_nothing_is_refused_and_does_not_admit_all(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ValueError, match=f"Expected {variable} to be .* or unset it"):
+    with pytest.raises(ValueError, match=rf"(?s)Expected {variable} to be .*\nFix: .* or unset it"):
         AllowedLocations.from_environment()

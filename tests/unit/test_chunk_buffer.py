@@ -27,7 +27,7 @@ def put(buffer: ChunkBuffer, line: bytes) -> None:
 
 def taken(buffer: ChunkBuffer) -> list[Chunk]:
     """All that is left, when nobody writes any more."""
-    buffer.finish()
+    buffer.end_writing()
     return list(iter(lambda: buffer.take(FOREVER), None))
 
 
@@ -156,7 +156,7 @@ def test_fast_writer_never_has_more_in_the_buffer_than_fits() -> None:
             put(buffer, line)
             if number == 10:
                 filled.set()
-        buffer.finish()
+        buffer.end_writing()
 
     writer = Thread(target=write, daemon=True)
     writer.start()
@@ -189,7 +189,7 @@ def test_several_writers_lose_nothing_and_keep_each_ones_order() -> None:
 def test_the_end_ends_the_waiting_of_the_uploader() -> None:
     buffer = new_buffer()
     uploader = InThread(lambda: buffer.take(FOREVER))
-    buffer.finish()
+    buffer.end_writing()
     assert uploader.result() is None
     assert buffer.drained
 
@@ -197,7 +197,7 @@ def test_the_end_ends_the_waiting_of_the_uploader() -> None:
 def test_the_last_messages_are_due_with_what_is_left_whether_they_fit_or_not() -> None:
     buffer = new_buffer(max_buffer=5)
     put(buffer, b"left ")
-    buffer.finish(b"warning ", b"closed")
+    buffer.end_writing(b"warning ", b"closed")
     assert not buffer.drained
     assert buffer.take(FOREVER) == Chunk(b"left warning closed", message_count=3)
     assert buffer.drained
@@ -209,7 +209,7 @@ def test_a_sealed_buffer_refuses_messages_but_not_the_last_ones() -> None:
     for add in (lambda: put(buffer, b"late"), lambda: buffer.offer(b"late"), buffer.seal):
         with pytest.raises(SealedError):
             add()
-    buffer.finish(b"closed")
+    buffer.end_writing(b"closed")
     assert taken(buffer) == [Chunk(b"closed", message_count=1)]
 
 
@@ -258,7 +258,7 @@ def test_a_buffer_that_has_failed_keeps_nothing_and_counts_everything() -> None:
         buffer.fail()
     put(buffer, b"later")
     buffer.offer(b"later")
-    buffer.finish(b"closed")
+    buffer.end_writing(b"closed")
     assert buffer.dropped == 5
     assert buffer.drained
     assert taken(buffer) == []

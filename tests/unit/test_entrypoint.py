@@ -56,7 +56,7 @@ def of_two_by_position(request: Any, pipes: Any, /) -> None: ...
         (of_a_keyword, "got `def of_a_keyword(request: Any, *, pipes: Any) -> None`."),
         (functools.partial(of_two, None, None), "got `def partial() -> None`."),
         (CallableOfOne(), "`def CallableOfOne(request, pipes)`, got `def CallableOfOne(request: Any) -> None`."),
-        (asynchronous, "`def asynchronous(request, pipes)`, got an `async def`. Call `asyncio.run`"),
+        (asynchronous, "`def asynchronous(request, pipes)`, got an `async def`.\nFix: Call `asyncio.run`"),
         (functools.partial(asynchronous), "got an `async def`."),
         (generates_asynchronously, "got an `async def`."),
         (AsynchronousCallable(), "got an `async def`."),

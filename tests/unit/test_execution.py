@@ -4,8 +4,7 @@ import socket
 import time
 
 import pytest
-from gcf_pipes._execution import Platform, Process
-from gcf_pipes._metadata_server import read_metadata
+from gcf_pipes._execution import Platform, Process, read_metadata
 
 from tests.metadata_server import run_metadata_server
 
@@ -30,21 +29,21 @@ def on_cloud_run(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_outside_cloud_run_nothing_is_known_and_no_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with run_metadata_server(FACTS) as host:
         monkeypatch.setenv("GCE_METADATA_HOST", host)
-        assert Platform.current() == Platform()
+        assert Platform.load() == Platform()
 
 
 def test_cloud_run_tells_by_variables_and_by_its_metadata_server(on_cloud_run: pytest.MonkeyPatch) -> None:
     on_cloud_run.setenv("GOOGLE_CLOUD_PROJECT", "data-project")
     with run_metadata_server(FACTS) as host:
         on_cloud_run.setenv("GCE_METADATA_HOST", host)
-        assert Platform.current() == Platform("orders", "orders-00007-abc", "functions-project", "00f8b34f")
+        assert Platform.load() == Platform("orders", "orders-00007-abc", "functions-project", "00f8b34f")
 
 
 def test_the_variable_tells_the_project_when_the_server_does_not(on_cloud_run: pytest.MonkeyPatch) -> None:
     on_cloud_run.setenv("GOOGLE_CLOUD_PROJECT", "data-project")
     with run_metadata_server({}) as host:
         on_cloud_run.setenv("GCE_METADATA_HOST", host)
-        assert Platform.current() == Platform("orders", "orders-00007-abc", "data-project", None)
+        assert Platform.load() == Platform("orders", "orders-00007-abc", "data-project", None)
 
 
 def test_a_server_that_does_not_answer_is_waited_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What the writer encodes is what the reader parses, and a line that is no message is named."""
+"""The reader parses what the writer encodes, and names a line that is not a message."""
 
 import json
 from contextlib import suppress
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesMessage
-from gcf_pipes._messages import encode_message as _encode
+from gcf_pipes._encoding import encode_message as _encode
 from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -210,7 +210,9 @@ def test_name_that_no_database_takes_is_refused(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32-le", "utf-8-sig"])
 def test_line_in_another_encoding_is_refused(encoding: str) -> None:
-    assert "as JSON in UTF-8 in line 1" in error_of(line("log", {}).decode().encode(encoding))
+    assert f"Expected line 1 of {URI} to be a JSON object in UTF-8" in error_of(
+        line("log", {}).decode().encode(encoding)
+    )
 
 
 @given(st.binary())

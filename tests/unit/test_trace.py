@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from gcf_pipes._trace import Trace
+from gcf_pipes._execution import Trace
 from hypothesis import given
 from hypothesis import strategies as st
 

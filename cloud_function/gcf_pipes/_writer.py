@@ -25,17 +25,16 @@ from dagster_pipes import (
 from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._cancellation import CallDeadline, Cancellation
 from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
+from gcf_pipes._encoding import encode_message, make_message
 from gcf_pipes._errors import (
     PipesDuplicateCallError,
     PipesMessagesNotStoredError,
     PipesObjectExistsError,
-    PipesRequestError,
     PipesStorageError,
 )
-from gcf_pipes._json_validation import JsonValidationError, validate_json
-from gcf_pipes._messages import encode_message, make_message
+from gcf_pipes._json_validation import validate_json
+from gcf_pipes._loaders import get_param
 from gcf_pipes._own_logs import log
-from gcf_pipes._params_loader import get_param
 from gcf_pipes._protocol import (
     BUCKET_PARAM,
     HEARTBEAT,
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FLUSH_INTERVAL: Final = 0.2
 MAX_FLUSH_INTERVAL: Final = 5.0
-"""Half of the time from SIGTERM to SIGKILL: what was written before an instance is shut down can be stored by then.
+"""Half of the time from SIGTERM to SIGKILL, so that messages can be stored before an instance is shut down.
 
 Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown (10 seconds).
 """
@@ -60,30 +59,30 @@ DEFAULT_MAX_CHUNK_BYTES: Final = 1024 * 1024
 DEFAULT_MAX_BUFFER_BYTES: Final = 8 * 1024 * 1024
 DEFAULT_UPLOAD_TIMEOUT: Final = 30.0
 MAX_SECONDS: Final = 3600.0
-"""The longest timeout and interval: a function can run for an hour at most.
+"""The longest timeout and interval: a function's own limit is an hour.
 
 Source: https://cloud.google.com/run/docs/configuring/request-timeout (60 minutes).
 """
 
 MIN_FLUSH_TIMEOUT: Final = 2.0
-"""Seconds that an upload has in any case, also when the run's deadline has passed."""
+"""Seconds that an upload always has, even after the call's deadline."""
 MIN_ATTEMPT_TIMEOUT: Final = 0.5
 MAX_ATTEMPT_TIMEOUT: Final = 5.0
-"""Seconds after which an upload that hangs is started again, beside those that its bytes need.
+"""Seconds after which a stalled upload is started again, in addition to the time that its bytes need.
 
-Half of the default heartbeat interval: Dagster takes a function for dead when no chunk came for three intervals, and
-the first upload after an outage may have started just before its end.
+Half of the default heartbeat interval. Dagster gives a function up after three intervals without a chunk, and an upload
+that started just before the end of an outage may stall.
 """
 MIN_UPLOAD_RATE: Final = 256 * 1024
-"""Bytes a second that any connection is expected to take."""
+"""Bytes per second that every connection should reach."""
 JOIN_RESERVE: Final = 1.0
-"""Seconds for which the last flush is awaited after its end, so that it can say itself why it failed."""
+"""Seconds to wait for the last flush after its time is up, so that it can raise its own error."""
 
 HEARTBEAT_CHUNK: Final = Chunk(HEARTBEAT, message_count=0)
 
 
 class _MessagesParams(TypedDict, total=False):
-    """What our reader and the stock `PipesGCSMessageReader` send."""
+    """The params that our reader and the stock `PipesGCSMessageReader` send."""
 
     bucket: str
     key_prefix: str | None
@@ -91,24 +90,24 @@ class _MessagesParams(TypedDict, total=False):
 
 
 class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
-    """The channel of one session: it numbers the chunks and uploads them in order, each once.
+    """The channel of one session. It numbers the chunks and uploads them in order, each once.
 
     The first message is uploaded before `write_message` returns. It claims the session: of several deliveries of one
-    call only one can create chunk 1. Later messages are gathered into chunks, and uploaded by a thread of the channel.
-    When there is nothing to upload for `heartbeat_interval` seconds, it uploads a heartbeat.
+    call, only one can create chunk 1. Later messages are gathered into chunks, which a thread of the channel uploads.
+    After `heartbeat_interval` seconds without a chunk, the thread uploads a heartbeat.
 
-    `closed` seals the channel: it is the last line of the last chunk, and what another thread writes later is refused.
+    `closed` seals the channel: it is the last line of the last chunk. Later messages from other threads are refused.
 
-    Uploads are retried after transient errors until the run's deadline, and for ever while it is not known.
+    Uploads are retried after transient errors until the call's deadline, or without limit if it has none.
 
-    The channel belongs to the process that made it: a forked child cannot write messages.
+    The channel belongs to the process that created it. A forked child cannot write messages.
 
     Args:
         store: The bucket.
         prefix: The session's prefix in the bucket.
         buffer: Gathers the messages into chunks.
-        deadline: When the run must end.
-        upload_timeout: Seconds that the claim may take with its retries, and the last flush if no deadline is known.
+        deadline: When the call must end.
+        upload_timeout: Seconds that the claim may take with its retries, and the last flush of a call without deadline.
         heartbeat_interval: Seconds without a chunk after which a heartbeat is uploaded.
     """
 
@@ -126,14 +125,14 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         self._prefix = prefix
         self._buffer = buffer
         self._deadline = deadline
-        self._give_up_at = -math.inf  # until then an upload is retried: the claim, those of the run, the last ones
+        self._give_up_at = -math.inf  # uploads are retried until then
         self._upload_timeout = upload_timeout
         self._heartbeat_interval = heartbeat_interval
         self._cancellation = Cancellation(store, prefix)
         self._uploader = Thread(target=self._upload_chunks, name=f"pipes {prefix.uri}", daemon=True)
         self._process_id = os.getpid()
         self._failure: Exception | None = None
-        self._in_upload = 0  # messages of the chunk that is being uploaded, or that could not be
+        self._in_upload = 0  # messages of the chunk that is uploaded now, or whose upload failed
         self._chunk_count = 0
 
     @property
@@ -143,26 +142,26 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
 
     @property
     def chunk_count(self) -> int:
-        """The number of chunks that have been stored, heartbeats included."""
+        """The number of stored chunks, including heartbeats."""
         return self._chunk_count
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this is a forked child of the process that made the channel."""
+        """Whether this is a forked child of the process that created the channel."""
         return os.getpid() != self._process_id
 
     def write_message(self, message: PipesMessage) -> None:
-        """Write a message; wait if the buffer is full.
+        """Write a message. Wait if the buffer is full.
 
-        `log_external_stream` neither waits nor fails: output that does not fit is dropped, and counted.
+        `log_external_stream` neither waits nor fails: output that does not fit is dropped and counted.
 
         Raises:
             PipesDuplicateCallError: At the first message: another delivery of this call has claimed the session.
-            PipesMessagesNotStoredError: An upload failed for good; this message and perhaps others are not stored.
+            PipesMessagesNotStoredError: An upload failed permanently. This message and perhaps others are not stored.
             PipesCancelledError: Dagster has terminated the run.
-            PipesDeadlineExceededError: The run has taken as long as it may.
-            DagsterPipesError: The message is not JSON serializable, too large, or nested too deep; the channel is
-                closed; or this is a forked child.
+            PipesDeadlineExceededError: The call's deadline has passed.
+            DagsterPipesError: The message is not JSON serializable, too large, or nested too deep. Or the channel is
+                closed, or this is a forked child.
         """
         method = message["method"]
         if self.is_inherited:
@@ -182,10 +181,10 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             ) from error
 
     def close(self) -> None:
-        """Wait until all messages are stored, until the run's deadline, or `upload_timeout` seconds if it has none.
+        """Wait until all messages are stored or the call's deadline; if it has none, for `upload_timeout` seconds.
 
         Raises:
-            PipesMessagesNotStoredError: An upload failed for good, now or earlier.
+            PipesMessagesNotStoredError: An upload failed permanently, now or earlier.
         """
         if self.is_inherited or self._uploader.ident is None:
             return
@@ -193,7 +192,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         now = time.monotonic()
         known = math.isfinite(self._give_up_at)
         self._give_up_at = max(self._give_up_at, now + MIN_FLUSH_TIMEOUT) if known else now + self._upload_timeout
-        self._buffer.finish()
+        self._buffer.end_writing()
         self._uploader.join(self._give_up_at - now + JOIN_RESERVE)
         if self._uploader.is_alive():
             self._fail(TimeoutError(f"an upload was still under way after {time.monotonic() - now:.0f} s"))
@@ -201,10 +200,10 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             raise self._not_stored()
 
     def _refuse_in_child(self, method: str) -> None:
-        if method != "closed":  # which the child writes when it leaves the parent's session; that stays open
+        if method != "closed":  # the child closes its copy of the context; the parent's session stays open
             raise DagsterPipesError(
-                f"Cannot send the Pipes message `{method}` from a forked child process: only the process that opened "
-                "the Pipes session can. Return the result to it, and send the message there."
+                f"Cannot send the Pipes message `{method}` from a forked child process. Only the process that opened "
+                "the Pipes session can send messages.\nFix: Return the result to that process, and send it there."
             )
 
     def _claim(self, line: bytes) -> None:
@@ -214,8 +213,8 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             self._upload(Chunk(line, message_count=1))
         except PipesObjectExistsError as error:
             raise PipesDuplicateCallError(
-                f"Another delivery of this call has claimed the session at {self._prefix.uri}; "
-                "this one does not run the function's code again."
+                f"Another delivery of this call has claimed the session at {self._prefix.uri}. "
+                "This one does not run the function's code again."
             ) from error
         self._give_up_at = self._deadline.flush_until
         self._uploader.start()
@@ -238,13 +237,13 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
     def _seal(self, closed: bytes) -> None:
         dropped = self._buffer.seal()
         if not dropped or self._failure:
-            self._buffer.finish(closed)
+            self._buffer.end_writing(closed)
             return
         text = (
-            f"[pipes] {dropped:,} pieces of the function's output were dropped here: it printed faster than they could "
-            "be stored. The function's own log has them."
+            f"[pipes] {dropped:,} pieces of the function's output were dropped here: it printed faster than the output "
+            "could be stored. The function's log has all of it."
         )
-        self._buffer.finish(encode_message(make_message("log", {"message": text, "level": "WARNING"})), closed)
+        self._buffer.end_writing(encode_message(make_message("log", {"message": text, "level": "WARNING"})), closed)
         log(logging.WARNING, text)
 
     def _upload_chunks(self) -> None:
@@ -252,11 +251,11 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             self._cancellation.start()
             while (chunk := self._buffer.take(self._heartbeat_interval)) or not self._buffer.drained:
                 self._upload(chunk or HEARTBEAT_CHUNK)
-        except Exception as error:  # noqa: BLE001 - re-raised, as the cause, in the request's own thread
+        except Exception as error:  # noqa: BLE001 - raised as a cause in the request's thread
             self._fail(error)
 
     def _upload(self, chunk: Chunk) -> None:
-        """Upload the next chunk; start again when that hangs, with the same bytes, which tell whose chunk is stored."""
+        """Upload the next chunk. Start a stalled upload again with the same bytes: they identify its own chunk."""
         self._in_upload = chunk.message_count
         while not self._failure:
             try:
@@ -270,11 +269,11 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
                 return
 
     def _attempt_timeout(self, size: int) -> float:
-        """Return how long an upload may hang: as its size says, however many hung before."""
-        hanging = max(MIN_ATTEMPT_TIMEOUT, min(MAX_ATTEMPT_TIMEOUT, self._heartbeat_interval / 2))
+        """Return how many seconds to wait for an upload. It depends on the chunk's size, not on earlier attempts."""
+        stalled = max(MIN_ATTEMPT_TIMEOUT, min(MAX_ATTEMPT_TIMEOUT, self._heartbeat_interval / 2))
         remaining = self._give_up_at - time.monotonic()
-        least = MIN_FLUSH_TIMEOUT if self._chunk_count else 0.0  # the claim's timeout is a bound of all its attempts
-        return min(hanging + size / MIN_UPLOAD_RATE, max(remaining, least))
+        least = MIN_FLUSH_TIMEOUT if self._chunk_count else 0.0  # the claim's timeout bounds all of its attempts
+        return min(stalled + size / MIN_UPLOAD_RATE, max(remaining, least))
 
     def _next_key(self) -> str:
         return self._prefix.chunk_key(self._chunk_count + 1)
@@ -296,28 +295,28 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
 class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessageWriterChannel]):
     """Message writer that writes chunks of messages to a Cloud Storage bucket.
 
-    One writer serves a whole process: all state of a session lives in its channel. What it writes can be read by
-    `dagster_gcf_pipes.PipesCloudStorageMessageReader` and by the stock `dagster_gcp.PipesGCSMessageReader`.
+    One writer serves a whole process: all state of a session is in its channel. Both
+    `dagster_gcf_pipes.PipesCloudStorageMessageReader` and the stock `dagster_gcp.PipesGCSMessageReader` can read its
+    chunks.
 
-    Memory of a session is bounded by `max_buffer_bytes` and one chunk under way, always. At the bound, because messages
-    are written faster than they are uploaded or because the bucket is away, the next Pipes call waits for room, until
-    the run's deadline or its cancellation; forwarded output is dropped, and its loss reported. Transient errors of
-    Cloud Storage cost time and nothing else. When an upload has failed for good, because a permission is missing or the
-    time is over, nothing is kept any more, and the next Pipes call raises `PipesMessagesNotStoredError`.
+    A session's memory is bounded by `max_buffer_bytes` and the chunk that is being uploaded. If the buffer is full, the
+    next Pipes call waits for room until the call's deadline or its cancellation. Forwarded output is dropped instead,
+    and a warning counts it. Transient errors of Cloud Storage only cost time. After a permanent error, for example a
+    missing permission, the buffer keeps nothing, and the next Pipes call raises `PipesMessagesNotStoredError`.
 
     Args:
-        client: The Cloud Storage client to use. Defaults to one with the environment's own credentials, created when
-            the first session opens.
+        client: The Cloud Storage client to use. Default: one with the environment's credentials, created when the first
+            session opens.
         flush_interval: Seconds that a message waits for others before its chunk is uploaded, at most 5. Default 0.2.
         max_chunk_bytes: Size at which a chunk is uploaded without waiting, in bytes, at most 64 MiB. Default 1 MiB.
         max_buffer_bytes: Size of the messages that may wait for their upload, in bytes, at least 1. Default 8 MiB.
-        upload_timeout: Seconds that the first upload, which claims the session, may take with its retries, and that the
-            last flush may take if the run's deadline is not known. Other uploads are retried until the run's deadline.
-            At most 3600. Default 30.
-        heartbeat_interval: Seconds without a chunk after which a heartbeat is written, so that Dagster knows that the
-            function lives, at most 3600. Default 10.
-        allowed_locations: The buckets and the prefix that a call may name. Defaults to what the environment variables
-            `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX` say.
+        upload_timeout: Seconds that the first upload, which claims the session, may take with its retries. Also the
+            limit of the last flush of a call without deadline. Other uploads are retried until the call's deadline. At
+            most 3600. Default 30.
+        heartbeat_interval: Seconds without a chunk after which a heartbeat shows Dagster that the function is alive, at
+            most 3600. Default 10.
+        allowed_locations: The buckets and the prefix that a call may name. Default: those of the environment variables
+            `GCF_PIPES_BUCKETS` and `GCF_PIPES_KEY_PREFIX`.
 
     Raises:
         ValueError: A number is out of its range.
@@ -352,19 +351,19 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
 
     @contextmanager
     def open(self, params: PipesParams) -> Iterator[PipesCloudStorageMessageWriterChannel]:
-        """Open a session's channel; on exit, upload what is left.
+        """Open a session's channel. On exit, upload the last messages.
 
         Args:
-            params: The params that the message reader has made.
+            params: The message reader's params.
 
         Raises:
-            PipesRequestError: A param is missing or of the wrong type, or names a place that a call may not name.
+            PipesRequestError: A param is missing, has the wrong type, or names a bucket or prefix that is not allowed.
             PipesMessagesNotStoredError: On exit: messages could not be stored.
         """
         if params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY):
             warnings.warn(
-                "`include_stdio_in_messages` needs `gcf_pipes.pipes_function`: it knows which request prints what. "
-                "With this writer alone, use `pipes.log`.",
+                "`include_stdio_in_messages` needs `gcf_pipes.pipes_function`, which knows each request's output.\n"
+                "Fix: Without it, use `pipes.log`.",
                 DagsterPipesWarning,
                 stacklevel=3,
             )
@@ -375,16 +374,16 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             channel.close()
 
     def open_channel(self, params: PipesParams, deadline: CallDeadline) -> PipesCloudStorageMessageWriterChannel:
-        """Return a session's channel for a run that must end in time; whoever opens it closes it.
+        """Return a session's channel. The caller must close it.
 
         Args:
-            params: The params that the message reader has made.
-            deadline: When the run must end.
+            params: The message reader's params.
+            deadline: When the call must end.
 
         Raises:
-            PipesRequestError: As `open` raises it.
+            PipesRequestError: As in `open`.
         """
-        prefix = self.locate(params)
+        prefix = self.session_prefix(params)
         return PipesCloudStorageMessageWriterChannel(
             ObjectStore(prefix.bucket, self._get_client()),
             prefix,
@@ -398,18 +397,18 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             heartbeat_interval=self._heartbeat_interval,
         )
 
-    def locate(self, params: PipesParams) -> SessionPrefix:
-        """Return where a session keeps its objects.
+    def session_prefix(self, params: PipesParams) -> SessionPrefix:
+        """Return the session's prefix that the params name.
 
         Raises:
-            PipesRequestError: A param is missing or of the wrong type, or names a place that a call may not name.
+            PipesRequestError: As in `open`.
         """
         prefix = _prefix(params)
         self._allowed_locations.check(prefix.bucket, prefix.path, "messages")
         return prefix
 
     def get_opened_extras(self) -> PipesExtras:
-        """What `opened` tells Dagster; the id makes each delivery's first chunk unlike any other's."""
+        """Return facts for `opened`. The id makes the first chunk of each delivery unique."""
         return {**OpenedExtras(delivery_id=uuid.uuid4().hex, heartbeat_interval=self._heartbeat_interval)}
 
 
@@ -419,9 +418,6 @@ def _check_seconds(name: str, seconds: float) -> None:
 
 
 def _prefix(params: PipesParams) -> SessionPrefix:
-    try:
-        validate_json(params, _MessagesParams, "the messages params")
-    except JsonValidationError as error:
-        raise PipesRequestError(str(error)) from error
+    validate_json(params, _MessagesParams, "the messages params")
     bucket = get_param(params, BUCKET_PARAM, "messages")
     return SessionPrefix(bucket, path=params.get(KEY_PREFIX_PARAM) or "")

@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 from dagster_pipes import DagsterPipesError
-from gcf_pipes._forwarding import MAX_PARTIAL_LINE, MAX_TEXT, ForwardedOutput, forward_streams, not_forwarded
+from gcf_pipes._stdio import MAX_PARTIAL_LINE, MAX_TEXT, ForwardedOutput, forward_streams, not_forwarded
 
 LABELS = {"execution_id": "mine", "dagster_run_id": "my-run"}
 

@@ -1,13 +1,13 @@
-"""Forwards what a function prints to Dagster, each request's output to its own session.
+"""Forwards a function's output to Dagster, each request's output to its own session.
 
-`sys.stdout` and `sys.stderr` belong to the process: with several requests at once, nobody can exchange them for the
-time of a request. functions-framework does so all the same where `LOG_EXECUTION_ID` is set, and logging handlers keep
-the stream that they were made with. So the streams stay the objects that they are: the first session that forwards
-gives them another `write`, for good, which asks the context whose output this is. Whatever holds the stream is seen.
+`sys.stdout` and `sys.stderr` belong to the process, so they cannot be replaced per request while others run.
+functions-framework still does that if `LOG_EXECUTION_ID` is set, and logging handlers keep the stream that they were
+created with. So the stream objects stay. The first session that forwards gives them another `write`, permanently, which
+finds the session in the context. Output is captured no matter who holds a reference to the stream.
 
-These are the streams that are in place when the function is decorated, and functions-framework's around them. Another
-one in their place belongs to whoever has put it there, perhaps to another request: what `contextlib.redirect_stdout`
-catches is left alone.
+This applies to the streams at the time when the function is decorated, and to functions-framework's wrappers around
+them. Any other stream belongs to whoever put it there, perhaps to another request. For example, output that
+`contextlib.redirect_stdout` captures is not forwarded.
 """
 
 import functools
@@ -28,13 +28,13 @@ from gcf_pipes._exceptions import format_exception
 from gcf_pipes._own_logs import log
 
 LABELS_FIELD: Final = "logging.googleapis.com/labels"
-"""Field of a structured log line; functions-framework writes one around each line where `LOG_EXECUTION_ID` is set.
+"""Field of a structured log line. functions-framework prints such lines if `LOG_EXECUTION_ID` is set.
 
 Source: https://cloud.google.com/logging/docs/structured-logging
 """
 
 MAX_PARTIAL_LINE: Final = 8 * 1024
-"""Characters of a line that wait for its end; a progress bar never ends its line."""
+"""Characters of a line that wait for its end. A progress bar never ends its line."""
 
 MAX_TEXT: Final = 256 * 1024
 """Characters of one message."""
@@ -45,7 +45,7 @@ _output: ContextVar["ForwardedOutput | None"] = ContextVar("gcf_pipes_forwarded_
 
 @contextmanager
 def not_forwarded() -> Iterator[None]:
-    """What is printed while the block runs goes to the original stream alone."""
+    """Do not forward output of the block: it only goes to the original stream."""
     token = _output.set(None)
     try:
         yield
@@ -54,19 +54,18 @@ def not_forwarded() -> Iterator[None]:
 
 
 class ForwardedOutput:
-    """The output of one session, forwarded while the block runs.
+    """Forwards the output of one session while the block runs.
 
-    Each line goes to the original stream and to Dagster, whole: the lines of threads that run in copies of the context
-    are put together apart. It never raises what an upload does, as `print` has no such errors; the session does, when
-    it is closed. What is printed after the block goes to the original stream alone.
+    Each line goes whole to the original stream and to Dagster: each thread has its own partial line. `print` never
+    raises an upload's error; closing the session does. Output after the block only goes to the original stream.
 
-    A traceback with which the block ends goes to Dagster's stderr. functions-framework prints it itself.
+    If the block raises, the traceback goes to Dagster's stderr. functions-framework itself prints it.
 
-    What a forked child prints goes to the original stream alone: the session is its parent's.
+    A forked child's output only goes to the original stream, because the session belongs to the parent.
 
     Args:
         send: Sends text of "stdout" or "stderr" to Dagster.
-        labels: The labels of the request's structured log lines. Such a line is forwarded as the message in it.
+        labels: The labels of the request's structured log lines. Of such a line, only the message is forwarded.
     """
 
     def __init__(self, send: Callable[[str, str], None], labels: Mapping[str, str]) -> None:
@@ -94,11 +93,11 @@ class ForwardedOutput:
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this is a forked child, in which no lock may be taken: a thread of its parent may have held it."""
+        """Whether this is a forked child. It must take no lock: a thread of its parent may have held it."""
         return os.getpid() != self._process_id
 
     def write(self, text: str, write: "_ForwardingWrite") -> None:
-        """Take what the current thread writes to a stream."""
+        """Write text of the current thread to a stream, and forward it."""
         with self._lock:
             lines = self._complete_lines(text, (threading.get_ident(), write))
         if lines:
@@ -119,13 +118,13 @@ class ForwardedOutput:
 
     def _forward(self, stream_name: str, lines: str) -> None:
         text = self._unstructured(lines)
-        # what could not be stored, the session raises when it is closed; the user's code may have closed it itself
+        # closing the session raises the error of an upload; or the user's code has closed it already
         with suppress(DagsterPipesError):
             for start in range(0, len(text), MAX_TEXT):
                 self._send(stream_name, _printable(text[start : start + MAX_TEXT]))
 
     def _unstructured(self, lines: str) -> str:
-        """The message of a log line that is structured with the request's labels; what the user printed as it is."""
+        """Return the message of a structured log line with the request's labels, and any other text as it is."""
         if not lines.startswith("{"):
             return lines
         try:
@@ -137,14 +136,14 @@ class ForwardedOutput:
             return lines
 
 
-def know_streams() -> None:
-    """Take the streams that are in place now for the process's own: the instance starts."""
+def remember_streams() -> None:
+    """Remember the current streams as the process's own. Call this when the instance starts."""
     _own_streams["stdout"].append(sys.stdout)
     _own_streams["stderr"].append(sys.stderr)
 
 
 def own_streams(name: str) -> list[TextIO | None]:
-    """The process's own streams of a name, and the current one if it is functions-framework's around one of them."""
+    """The process's own streams of that name, and the current one if it wraps one of them."""
     own = _own_streams[name]
     current = getattr(sys, name)
     inner = getattr(current, "stream", None)
@@ -152,9 +151,12 @@ def own_streams(name: str) -> list[TextIO | None]:
 
 
 def forward_streams(**streams: Iterable[TextIO | None]) -> None:
-    """Give streams a `write` that forwards, each once, by the name that Dagster knows them by.
+    """Give each stream a `write` that forwards, unless it has one.
 
-    A stream that takes no attribute stays as it is, and a warning says so.
+    A stream that accepts no new attribute stays as it is, and a warning says so.
+
+    Args:
+        streams: The streams that Dagster calls "stdout", and those it calls "stderr".
     """
     for name, named in streams.items():
         for stream in named:
@@ -164,7 +166,7 @@ def forward_streams(**streams: Iterable[TextIO | None]) -> None:
 
 def _forward_stream(name: str, stream: TextIO) -> None:
     with suppress(TypeError, AttributeError):
-        # the attribute of the object, which comes before that of its class; set at once if it is not there
+        # the object's attribute comes before that of its class; `setdefault` is atomic
         vars(stream).setdefault("write", _ForwardingWrite(name, stream.write))
     if not isinstance(getattr(stream, "write", None), _ForwardingWrite):
         _warn_of_stream(name, f"{type(stream).__module__}.{type(stream).__qualname__}")
@@ -174,8 +176,8 @@ def _forward_stream(name: str, stream: TextIO) -> None:
 def _warn_of_stream(name: str, type_name: str) -> None:
     log(
         logging.WARNING,
-        "[pipes] %s cannot be forwarded to Dagster: it is a %s, which takes no attribute. Make it an "
-        "`io.TextIOWrapper`, or use `pipes.log`.",
+        "[pipes] %s cannot be forwarded to Dagster: it is a %s, which takes no attribute.\n"
+        "Fix: Make it an `io.TextIOWrapper`, or use `pipes.log`.",
         name,
         type_name,
     )
@@ -198,11 +200,11 @@ class _ForwardingWrite:
         if output is None or output.is_inherited:
             self.original(text)
         else:
-            with not_forwarded():  # the original may write to another of the streams, and a message may log
+            with not_forwarded():  # the original may write to another stream, and sending may log
                 output.write(text, self)
         return len(text)
 
 
 def _printable(text: str) -> str:
-    """Escape lone surrogates, which Dagster's stdout could not encode."""
+    """Escape lone surrogates, which Dagster's stdout cannot encode."""
     return text.encode("utf-8", errors="backslashreplace").decode("utf-8")

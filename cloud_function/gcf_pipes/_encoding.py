@@ -1,4 +1,4 @@
-"""Turns Pipes messages into lines that Dagster takes, and refuses those that it would not."""
+"""Encodes Pipes messages as lines of JSON, and refuses messages that Dagster would not accept."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,12 +7,13 @@ from typing import Any, Final
 from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD, DagsterPipesError, PipesMessage
 
 from gcf_pipes._exceptions import bound_exception
+from gcf_pipes._json_validation import has_more_levels
 from gcf_pipes._log_levels import standard_level_of
 from gcf_pipes._protocol import MAX_CHUNK_BYTES, MAX_JSON_DEPTH
 
 
 def make_message(method: str, params: Mapping[str, Any]) -> PipesMessage:
-    """Make a message as `dagster_pipes` does."""
+    """Return a message of the Pipes protocol."""
     fields: Any = {PIPES_PROTOCOL_VERSION_FIELD: PIPES_PROTOCOL_VERSION, "method": method, "params": params}
     message: PipesMessage = fields
     return message
@@ -22,21 +23,21 @@ def encode_message(message: PipesMessage) -> bytes:
     """Return a message as a line of JSON.
 
     Raises:
-        DagsterPipesError: It is not JSON serializable, nested too deep, or too large.
+        DagsterPipesError: The message is not JSON serializable, nested too deep, or too large.
     """
     method, params = message["method"], message["params"]
     if params and method in _ADAPTERS:
         params = _ADAPTERS[method](params)
-    if _is_deeper(params, MAX_JSON_DEPTH - 1):
+    if has_more_levels(params, MAX_JSON_DEPTH - 1):
         raise DagsterPipesError(
-            f"Expected the params of the Pipes message `{method}` to be nested at most {MAX_JSON_DEPTH} levels deep. "
-            "Flatten the value, or pass it as text: `json.dumps(value)`."
+            f"Expected the params of the Pipes message `{method}` to be nested at most {MAX_JSON_DEPTH} levels deep.\n"
+            "Fix: Flatten the value, or pass it as text: `json.dumps(value)`."
         )
     line = _dump({**message, "params": params}, method)
     if len(line) > MAX_CHUNK_BYTES:
         raise DagsterPipesError(
-            f"Expected the Pipes message `{method}` to have at most {MAX_CHUNK_BYTES:,} bytes, got {len(line):,}. "
-            "Store large data in a bucket, and report where it is."
+            f"Expected the Pipes message `{method}` to have at most {MAX_CHUNK_BYTES:,} bytes, got {len(line):,}.\n"
+            "Fix: Store large data in a bucket, and report its URI."
         )
     return line
 
@@ -50,16 +51,8 @@ def _dump(message: Mapping[str, Any], method: str) -> bytes:
         ) from error
 
 
-def _is_deeper(value: object, levels: int) -> bool:
-    """Whether a value has more levels of arrays and objects; it may contain itself."""
-    if not isinstance(value, (dict, list, tuple)):
-        return False
-    parts = list(value.values()) if isinstance(value, dict) else value  # as json does: another thread may add a key
-    return levels == 0 or any(_is_deeper(part, levels - 1) for part in parts)
-
-
 def _with_standard_level(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Dagster takes the names of the standard levels alone."""
+    """Replace the level: Dagster accepts only the names of the standard levels."""
     return {**params, "level": standard_level_of(params["level"])}
 
 
