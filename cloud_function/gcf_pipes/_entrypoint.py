@@ -331,7 +331,7 @@ def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
 
     Remove the error header, which the function may have copied from another function's response.
     """
-    import flask  # noqa: PLC0415 - only a deployed function has Flask
+    import flask
 
     @flask.after_this_request
     def add_header(response: "flask.Response") -> "flask.Response":
@@ -342,7 +342,7 @@ def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
 
 def _complete_response(result: "ResponseReturnValue | None") -> "flask.Response":
     """Build the response while the session is open, so that an invalid response fails the session too."""
-    import flask  # noqa: PLC0415 - only a deployed function has Flask
+    import flask
 
     response = flask.make_response(("", 204) if result is None else result)
     response.make_sequence()

@@ -59,7 +59,7 @@ PARALLEL_DELETES: Final = 8
 
 def import_library() -> None:
     """Import google-cloud-storage now instead of at its first use."""
-    from google.cloud import storage  # noqa: F401, PLC0415 - importing the package must not import a Google library
+    from google.cloud import storage  # noqa: F401
 
 
 def uses_emulator() -> bool:
@@ -73,8 +73,8 @@ def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
     Raises:
         PipesCredentialsError: No usable credentials were found.
     """
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
-    from google.cloud import storage  # noqa: PLC0415
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud import storage
 
     try:
         # a project is only needed to create and to list buckets
@@ -134,7 +134,7 @@ class ObjectStore:
             PipesStorageForbiddenError: `storage.objects.create` is missing.
             PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
-        from google.api_core.exceptions import PreconditionFailed  # noqa: PLC0415 - as in import_library
+        from google.api_core.exceptions import PreconditionFailed
 
         def attempt(remaining: float) -> None:
             blob = self._bucket.blob(key)
@@ -159,7 +159,7 @@ class ObjectStore:
             PipesStorageForbiddenError: `storage.objects.get` is missing.
             PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in import_library
+        from google.api_core.exceptions import NotFound
 
         def attempt(remaining: float) -> bytes | None:
             content = _BoundedBuffer(max_bytes, self._uri(key))
@@ -200,7 +200,7 @@ class ObjectStore:
             deadline.run([functools.partial(self._delete, share, deadline) for share in shares])
 
     def _delete(self, keys: Sequence[str], deadline: Deadline) -> None:
-        from google.api_core.exceptions import NotFound  # noqa: PLC0415 - as in import_library
+        from google.api_core.exceptions import NotFound
 
         def attempt(blob: "storage.Blob", remaining: float) -> None:
             with suppress(NotFound):
@@ -211,7 +211,7 @@ class ObjectStore:
 
     def _stored_md5(self, blob: "storage.Blob", timeout: float) -> str:
         """Return the hash of an object that has just been found to exist."""
-        from google.api_core.exceptions import Forbidden, NotFound, Unauthorized  # noqa: PLC0415 - as in import_library
+        from google.api_core.exceptions import Forbidden, NotFound, Unauthorized
 
         try:
             blob.reload(retry=None, timeout=timeout)
@@ -235,7 +235,7 @@ class ObjectStore:
             return deadline.run([lambda: self._retried(action, key, deadline, attempt)])[0]
 
     def _retried(self, action: str, key: str, deadline: Deadline, attempt: Callable[[float], _Result]) -> _Result:
-        from google.api_core.retry import exponential_sleep_generator  # noqa: PLC0415 - as in import_library
+        from google.api_core.retry import exponential_sleep_generator
 
         delays = exponential_sleep_generator(initial=0.2, maximum=5.0, multiplier=2.0)
         while True:
@@ -248,8 +248,8 @@ class ObjectStore:
 
     @contextmanager
     def _translated_errors(self, action: str, key: str, timeout: float) -> Iterator[None]:
-        from google.api_core import exceptions  # noqa: PLC0415 - as in import_library
-        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+        from google.api_core import exceptions
+        from google.auth.exceptions import GoogleAuthError
 
         try:
             yield
@@ -304,9 +304,9 @@ class _BoundedBuffer(io.BytesIO):
 def _media_errors() -> tuple[Any, Any]:
     """The errors of uploads and downloads: an unexpected response, and corrupt content."""
     try:
-        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # noqa: PLC0415 - since 3.0
+        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # since 3.0
     except ImportError:
-        from google.resumable_media import DataCorruption, InvalidResponse  # noqa: PLC0415
+        from google.resumable_media import DataCorruption, InvalidResponse
     return InvalidResponse, DataCorruption
 
 
@@ -316,9 +316,9 @@ def _library_errors() -> tuple[type[Exception], ...]:
 
     Those of requests are `OSError`s. An invalid URL, name or JSON raises a `ValueError` in all of them.
     """
-    import urllib3  # noqa: PLC0415 - as in import_library
-    from google.api_core.exceptions import GoogleAPIError  # noqa: PLC0415
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+    import urllib3
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
 
     others = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
     return (GoogleAPIError, GoogleAuthError, *_media_errors(), *others)
@@ -327,9 +327,9 @@ def _library_errors() -> tuple[type[Exception], ...]:
 @functools.cache
 def _transient_errors() -> tuple[type[Exception], ...]:
     """The errors after which the same request may succeed, whatever their text."""
-    import requests  # noqa: PLC0415 - as in import_library
-    import urllib3  # noqa: PLC0415
-    from google.auth.exceptions import TransportError  # noqa: PLC0415
+    import requests
+    import urllib3
+    from google.auth.exceptions import TransportError
 
     _, data_corruption = _media_errors()
     of_requests = (
@@ -356,7 +356,7 @@ def _transient_errors() -> tuple[type[Exception], ...]:
 
 
 def _is_transient(error: Exception) -> bool:
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+    from google.auth.exceptions import GoogleAuthError
 
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
         return False
@@ -369,8 +369,8 @@ def _is_transient(error: Exception) -> bool:
 
 def _status(error: Any) -> int | None:
     """Return an error's HTTP status, if it has one."""
-    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415 - as in import_library
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
 
     invalid_response, _ = _media_errors()
     if isinstance(error, invalid_response):
@@ -403,7 +403,7 @@ def _error_message(error: "GoogleAPICallError") -> str:
 
 def _error_text(error: BaseException) -> str:
     """Return an error's text. For google-auth's errors only their strings: a response in them may contain a token."""
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+    from google.auth.exceptions import GoogleAuthError
 
     if not isinstance(error, GoogleAuthError):
         return str(error) or type(error).__name__
@@ -416,7 +416,7 @@ def _keep_only_texts(error: BaseException) -> None:
 
     This changes the errors themselves. With a copy as the cause, the original would stay in the context.
     """
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - as in import_library
+    from google.auth.exceptions import GoogleAuthError
 
     for each in [*_causes(error)]:
         if isinstance(each, GoogleAuthError):

@@ -36,7 +36,7 @@ _FIELDS: Final = "gcf_pipes_log_fields"
 
 def label_request_logs(execution: Execution) -> None:
     """Label log lines from now until the end of the request, including Flask's log of an exception."""
-    import flask  # noqa: PLC0415 - only a deployed function has Flask
+    import flask
 
     setattr(flask.g, _FIELDS, {**_trace_field(execution), LABELS_FIELD: _execution_labels(execution)})
     if _is_structured(execution.platform):
@@ -98,7 +98,7 @@ def _pipes_log_handler() -> logging.Handler:
 
 def _structure_log_lines() -> None:
     """Give each current handler that prints a formatter that wraps its own."""
-    from werkzeug.local import LocalProxy  # noqa: PLC0415 - only a deployed function has Flask, and Werkzeug with it
+    from werkzeug.local import LocalProxy
 
     for handler in _printing_handlers():
         if not isinstance(handler.formatter, StructuredFormatter):
@@ -110,7 +110,7 @@ def _structure_log_lines() -> None:
 
 
 def _printing_handlers() -> "Iterator[logging.StreamHandler[Any]]":
-    from flask.logging import default_handler  # noqa: PLC0415 - as above
+    from flask.logging import default_handler
 
     for handler in (*logging.getLogger().handlers, logging.lastResort, default_handler):
         if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
@@ -125,7 +125,7 @@ def _is_structured(platform: Platform) -> bool:
 
 
 def _request_fields() -> dict[str, Any]:
-    import flask  # noqa: PLC0415 - only a deployed function has Flask
+    import flask
 
     fields: dict[str, Any] = flask.g.get(_FIELDS, {}) if flask.has_app_context() else {}
     return fields
