@@ -22,7 +22,7 @@ _IMPERSONATION_KEYS: Final = ("service_account_impersonation_url", "service_acco
 
 def create_request() -> "Request":
     """Create what google-auth makes its requests with."""
-    from google.auth.transport.requests import Request  # noqa: PLC0415 - importing the package imports no Google library
+    from google.auth.transport.requests import Request
 
     class BoundedRequest(Request):
         def __call__(self, url: str, *arguments: Any, **options: Any) -> Any:
@@ -39,7 +39,7 @@ def find_default_credentials() -> "Credentials":
     service account that is attached to the machine.
     Source: https://cloud.google.com/docs/authentication/application-default-credentials.
     """
-    import google.auth  # noqa: PLC0415 - as above
+    import google.auth
 
     credentials: Credentials = google.auth.default(scopes=SCOPES, request=create_request())[0]
     return credentials
@@ -51,7 +51,7 @@ def impersonate(source: "Credentials", service_account: str, delegates: Sequence
     google-auth passes the delegates on as they are, and the API takes resource names alone.
     Source: https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateIdToken.
     """
-    from google.auth import impersonated_credentials  # noqa: PLC0415 - as above
+    from google.auth import impersonated_credentials
 
     return impersonated_credentials.Credentials(
         source_credentials=source,
@@ -69,8 +69,8 @@ def id_token_credentials(credentials: "Credentials", audience: str, request: "Re
         audience: Whom the tokens are for.
         request: For the metadata server, which is asked for the email of the attached service account.
     """
-    from google.auth import compute_engine, external_account, impersonated_credentials  # noqa: PLC0415 - as above
-    from google.oauth2 import service_account  # noqa: PLC0415
+    from google.auth import compute_engine, external_account, impersonated_credentials
+    from google.oauth2 import service_account
 
     if hasattr(credentials, "with_target_audience"):
         ready: Credentials = credentials.with_target_audience(audience)
@@ -104,9 +104,9 @@ def _without_impersonation(credentials: "ExternalCredentials") -> "ExternalCrede
 
 def describe(credentials: "Credentials") -> str:
     """Say whose credentials these are, and of which kind."""
-    from google.auth import compute_engine, external_account, impersonated_credentials  # noqa: PLC0415 - as above
-    from google.oauth2 import credentials as user  # noqa: PLC0415
-    from google.oauth2 import service_account  # noqa: PLC0415
+    from google.auth import compute_engine, external_account, impersonated_credentials
+    from google.oauth2 import credentials as user
+    from google.oauth2 import service_account
 
     email = getattr(credentials, "service_account_email", None)
     if isinstance(credentials, impersonated_credentials.Credentials):

@@ -110,8 +110,8 @@ class FunctionLookup:
         return self._connected().get_function(name=name, retry=_retry(self._timeout), timeout=ATTEMPT_TIMEOUT)
 
     def _connected(self) -> "functions_v2.FunctionServiceClient":
-        from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - importing the package must not
-        from google.cloud import functions_v2  # noqa: PLC0415 - import a Google library
+        from google.auth.credentials import with_scopes_if_required
+        from google.cloud import functions_v2
 
         with self._lock:
             if self._client is None:
@@ -144,9 +144,9 @@ def _name_of(value: Any) -> str:
 
 def _retry(timeout: float) -> "Retry":
     """Retry what may pass: a look-up changes nothing, so it can be repeated."""
-    import requests  # noqa: PLC0415 - as in _connected
-    from google.api_core import exceptions, retry  # noqa: PLC0415
-    from google.auth.exceptions import TransportError  # noqa: PLC0415
+    import requests
+    from google.api_core import exceptions, retry
+    from google.auth.exceptions import TransportError
 
     transient = (
         exceptions.TooManyRequests,
@@ -162,10 +162,10 @@ def _retry(timeout: float) -> "Retry":
 
 @contextmanager
 def _translated_errors(name: FunctionName) -> Iterator[None]:
-    import requests  # noqa: PLC0415 - as in _connected
-    from google.api_core import exceptions  # noqa: PLC0415
-    from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
-    from google.protobuf.json_format import ParseError  # noqa: PLC0415
+    import requests
+    from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.protobuf.json_format import ParseError
 
     try:
         yield

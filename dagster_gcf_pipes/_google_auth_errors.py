@@ -58,8 +58,8 @@ def translated_errors(identity: str, *, unless: type[Exception] | tuple[type[Exc
     Raises:
         PipesCloudFunctionIdentityError: In place of an error of google-auth, and of `requests`, which it lets through.
     """
-    from google.api_core.exceptions import RetryError  # noqa: PLC0415 - importing the package imports no Google library
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+    from google.api_core.exceptions import RetryError
+    from google.auth.exceptions import GoogleAuthError
 
     try:
         yield
@@ -79,7 +79,7 @@ def with_retries(ask: Callable[..., Any], *, timeout: float) -> Callable[..., An
     google-auth repeats by itself what the token endpoint and the metadata server answer, but neither a lost connection
     nor what the IAM Credentials API answers.
     """
-    from google.api_core.retry import Retry  # noqa: PLC0415 - as in translated_errors
+    from google.api_core.retry import Retry
 
     retry = Retry(predicate=is_transient, initial=0.25, maximum=4.0, multiplier=2.0, timeout=timeout)
     repeated: Callable[..., Any] = retry(ask)
@@ -88,7 +88,7 @@ def with_retries(ask: Callable[..., Any], *, timeout: float) -> Callable[..., An
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same question may be answered later."""
-    from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415 - as in translated_errors
+    from google.auth.exceptions import GoogleAuthError, TransportError
 
     if (status := auth_error_status(error)) is not None:
         return status in TRANSIENT_STATUSES

@@ -96,7 +96,7 @@ class Identity:
             return IdToken(token, _email(token))
 
     def _credentials(self) -> "Credentials | None":
-        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - the package imports no Google library
+        from google.auth.exceptions import DefaultCredentialsError
 
         with self._lock:
             if self._found is None and self._not_found is None:
@@ -107,7 +107,7 @@ class Identity:
             return self._found
 
     def _find_credentials(self) -> None:
-        from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - as in _credentials
+        from google.auth.exceptions import DefaultCredentialsError
 
         with translated_errors("whom this environment has", unless=DefaultCredentialsError):
             found = self._find()
@@ -131,7 +131,7 @@ class Identity:
 
 
 def _email(token: str) -> str:
-    from google.auth import jwt  # noqa: PLC0415 - as in _credentials
+    from google.auth import jwt
 
     try:
         claims = jwt.decode(token, verify=False)

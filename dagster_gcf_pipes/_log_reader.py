@@ -96,9 +96,9 @@ def open_log_reader(
     Raises:
         LogReadingError: google-cloud-logging is not installed, or there are no credentials.
     """
-    from google.auth.transport.requests import AuthorizedSession, Request  # noqa: PLC0415 - importing the package must
+    from google.auth.transport.requests import AuthorizedSession, Request
 
-    create_client = _import_client()  # not import a Google library
+    create_client = _import_client()
     credentials = _scoped(get_credentials)
     with (
         requests.Session() as tokens,
@@ -112,7 +112,7 @@ def open_log_reader(
 
 def _import_client() -> Any:
     try:
-        from google.cloud.logging import Client  # noqa: PLC0415 - an extra
+        from google.cloud.logging import Client  # an extra
     except ModuleNotFoundError as error:
         raise LogReadingError(
             "google-cloud-logging is missing. Install `dagster-gcf-pipes[logging]`.", final=True
@@ -121,9 +121,9 @@ def _import_client() -> Any:
 
 
 def _scoped(get_credentials: "Callable[[], Credentials | None]") -> "Credentials":
-    import google.auth  # noqa: PLC0415 - as in open_log_reader
-    from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+    import google.auth
+    from google.auth.credentials import with_scopes_if_required
+    from google.auth.exceptions import GoogleAuthError
 
     try:
         credentials = get_credentials() or google.auth.default()[0]
@@ -174,8 +174,8 @@ def _shortened(text: str) -> str:
 
 @contextmanager
 def _translated_errors(project: str) -> Iterator[None]:
-    from google.api_core import exceptions  # noqa: PLC0415 - as in open_log_reader
-    from google.auth.exceptions import GoogleAuthError, RefreshError  # noqa: PLC0415
+    from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError, RefreshError
 
     try:
         yield

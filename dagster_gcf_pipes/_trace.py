@@ -32,7 +32,7 @@ def trace_of_call() -> CallTrace:
 def _current_headers() -> dict[str, str]:
     """Return `traceparent` and `tracestate` of the current OpenTelemetry context, or nothing."""
     try:
-        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - it need not be installed
+        from opentelemetry.trace.propagation.tracecontext import (  # it need not be installed
             TraceContextTextMapPropagator,
         )
     except ImportError:

@@ -31,7 +31,7 @@ def only_our_errors() -> Iterator[None]:
 
 
 def _translate(error: Exception) -> PipesCloudFunctionError | None:
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - importing the package imports no Google library
+    from google.auth.exceptions import GoogleAuthError
 
     if isinstance(error, PipesStorageError):
         return PipesCloudFunctionBucketError(str(error), allow_retries=error.transient)
