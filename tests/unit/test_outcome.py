@@ -1,4 +1,4 @@
-"""The verdict table: every way in which the attempts of a call and its messages can end, and what is made of it."""
+"""The verdict table: how the attempts of a call and its messages can end, and the outcome of each."""
 
 from dataclasses import replace
 from itertools import product
@@ -93,231 +93,206 @@ SUCCESSES = [
     pytest.param((platform(200),), PLAIN_COMPLETE, id="2xx of a plain function, closed"),
 ]
 
-Row = tuple[tuple[Attempt, ...], SessionRecord, type[PipesCloudFunctionError], bool, list[str]]
+Row = tuple[tuple[Attempt, ...], SessionRecord, type[PipesCloudFunctionError], list[str], bool]
+
+
+def row(
+    attempts: tuple[Attempt, ...],
+    session: SessionRecord,
+    error_class: type[PipesCloudFunctionError],
+    facts: list[str],
+    retryable: bool = True,
+) -> Row:
+    return attempts, session, error_class, facts, retryable
+
+
 ROWS: dict[str, Row] = {
     # closed with an exception, whatever became of the answer
     **{
-        f"{attempt.answered_by.name} {attempt.status}, closed with an exception": (
-            (attempt,),
-            RAISED,
-            PipesCloudFunctionRaisedError,
-            True,
-            ["The function raised ValueError: boom"],
+        f"{attempt.answered_by.name} {attempt.status}, closed with an exception": row(
+            (attempt,), RAISED, PipesCloudFunctionRaisedError, ["The function raised ValueError: boom"]
         )
         for attempt in (OK, function(500), *OTHERS)
     },
-    "closed with an exception, and then the messages could not be read": (
+    "closed with an exception, and then the messages could not be read": row(
         (OK,),
         replace(RAISED, failure=ValueError("line 2")),
         PipesCloudFunctionRaisedError,
-        True,
         ["The function raised ValueError: boom"],
     ),
-    "a plain function's exception": (
-        (platform(500),),
-        PLAIN_RAISED,
-        PipesCloudFunctionRaisedError,
-        True,
-        ["The function raised ValueError: boom"],
+    "a plain function's exception": row(
+        (platform(500),), PLAIN_RAISED, PipesCloudFunctionRaisedError, ["The function raised ValueError: boom"]
     ),
     # the function's own status is not 2xx, and `closed` says so, whoever answered in the end
     **{
-        f"{attempt.answered_by.name} {attempt.status}, closed with a status that is not 2xx": (
+        f"{attempt.answered_by.name} {attempt.status}, closed with a status that is not 2xx": row(
             (attempt,),
             ANSWERED_503,
             PipesCloudFunctionCallError,
-            True,
             ["The function returned HTTP 503, expected 2xx. Its body: away"],
         )
         for attempt in (function(503), *OTHERS)
     },
-    "the function's own 500, though it closed without an exception": (
+    "the function's own 500, though it closed without an exception": row(
         (function(500, "of an after_request hook"),),
         COMPLETE,
         PipesCloudFunctionCallError,
-        True,
         ["got HTTP 500", "of an after_request hook"],
     ),
     # the messages could not be read, or are lost
     **{
-        f"{attempt.answered_by.name} {attempt.status}, messages could not be read": (
+        f"{attempt.answered_by.name} {attempt.status}, messages could not be read": row(
             (attempt,),
             UNREADABLE,
             PipesCloudFunctionMessagesError,
-            True,
             ["Could not read and handle all messages", "line 2 of gs://lake/s/2.json"],
         )
         for attempt in (OK, function(500), RESET)
     },
-    "the last chunk is missing": (
-        (OK,),
-        OPENED,
-        PipesCloudFunctionMessagesError,
-        True,
-        ["wrote 2 chunks", "chunk 2 is not in the bucket"],
+    "the last chunk is missing": row(
+        (OK,), OPENED, PipesCloudFunctionMessagesError, ["wrote 2 chunks", "chunk 2 is not in the bucket"]
     ),
-    "every chunk is missing": (
-        (OK,),
-        NOTHING,
-        PipesCloudFunctionMessagesError,
-        True,
-        ["wrote 2 chunks", "chunk 1 is not in the bucket"],
+    "every chunk is missing": row(
+        (OK,), NOTHING, PipesCloudFunctionMessagesError, ["wrote 2 chunks", "chunk 1 is not in the bucket"]
     ),
-    "a chunk in the middle is missing, and the call was lost": (
+    "a chunk in the middle is missing, and the call was lost": row(
         (RESET,),
         replace(OPENED, missing_chunks=(3, 5)),
         PipesCloudFunctionMessagesError,
-        True,
         ["chunks 3, 5 are not in the bucket"],
     ),
     # answered 2xx, but the messages do not agree
-    "2xx, not opened": (
+    "2xx, not opened": row(
         (platform(200),),
         NOTHING,
         PipesCloudFunctionNotOpenedError,
-        False,
         ["HTTP 200", "opened no Pipes session", "gcf_pipes.pipes_function", "PipesMappingParamsLoader"],
+        retryable=False,
     ),
-    "2xx of a plain function, not closed": (
+    "2xx of a plain function, not closed": row(
         (platform(200),),
         PLAIN_OPENED,
         PipesCloudFunctionNotClosedError,
-        True,
         ["HTTP 200", "without closing", "3 messages in 1 chunks", "context manager"],
     ),
-    "2xx of a proxy, and a plain function closed that an earlier attempt has started": (
+    "2xx of a proxy, and a plain function closed that an earlier attempt has started": row(
         (RESET, platform(200)),
         PLAIN_COMPLETE,
         PipesCloudFunctionCallError,
-        True,
         ["nobody knows who sent this response", "attempt 1 got no response"],
     ),
-    "2xx of a proxy, and nothing of a function that an earlier attempt may have started": (
+    "2xx of a proxy, and nothing of a function that an earlier attempt may have started": row(
         (RESET, platform(200)),
         NOTHING,
         PipesCloudFunctionCallError,
-        True,
         ["got HTTP 200", "opened no Pipes session", "attempt 1 got no response"],
     ),
-    "2xx of the function, all chunks, not closed": (
-        (replace(OK, chunk_count=1),),
-        OPENED,
-        PipesCloudFunctionNotClosedError,
-        True,
-        ["HTTP 200", "without closing"],
+    "2xx of the function, all chunks, not closed": row(
+        (replace(OK, chunk_count=1),), OPENED, PipesCloudFunctionNotClosedError, ["HTTP 200", "without closing"]
     ),
-    "the function's messages could not be stored": (
+    "the function's messages could not be stored": row(
         (Attempt(AnsweredBy.FUNCTION, status=500, chunk_count=1, body="2 Pipes messages could not be stored"),),
         OPENED,
         PipesCloudFunctionCallError,
-        True,
         ["got HTTP 500", "2 Pipes messages could not be stored", "did not close its Pipes session"],
     ),
     # without our runtime nobody knows whose answer it was
     **{
-        f"{attempt.answered_by.name} {attempt.status}, a plain function closed": (
+        f"{attempt.answered_by.name} {attempt.status}, a plain function closed": row(
             (attempt,),
             PLAIN_COMPLETE,
             PipesCloudFunctionCallError,
-            True,
             ["closed its Pipes session", "nobody knows who sent this response", attempt.summary],
         )
         for attempt in (RESET, *map(platform, (302, 401, 403, 404, 429, 500, 502, 503, 504)))
     },
     # the platform rejected the call
     **{
-        f"{status}": (
+        f"{status}": row(
             (platform(status, caller=WITH_TOKEN),),
             NOTHING,
             PipesCloudFunctionAccessError,
-            False,
             [f"HTTP {status}", cause, "try again", f"\nFix: {access_fix(status, WITH_TOKEN)}"],
+            retryable=False,
         )
         for status, cause in ((401, "audience"), (403, "roles/run.invoker"), (404, "ingress"))
     },
-    "403, but an earlier attempt may have started the function": (
+    "403, but an earlier attempt may have started the function": row(
         (RESET, platform(403)),
         NOTHING,
         PipesCloudFunctionAccessError,
-        True,
         ["HTTP 403", "Before that: attempt 1 got no response (the connection broke)"],
     ),
-    "redirected": (
+    "redirected": row(
         (platform(302, redirect_to="https://elsewhere.example/orders"),),
         NOTHING,
         PipesCloudFunctionCallError,
-        False,
         ["HTTP 302", "a redirect to https://elsewhere.example/orders", "not followed"],
+        retryable=False,
     ),
     # the runtime refused the call
-    "refused": (
+    "refused": row(
         (BAD_REQUEST,),
         NOTHING,
         PipesCloudFunctionRefusedError,
-        False,
         ["refused", "400 bad_request", "DAGSTER_PIPES_CONTEXT"],
+        retryable=False,
     ),
-    "refused, because the storage is unavailable": (
-        (UNAVAILABLE,),
-        NOTHING,
-        PipesCloudFunctionRefusedError,
-        True,
-        ["503 storage_unavailable", "Cannot create 1.json"],
+    "refused, because the storage is unavailable": row(
+        (UNAVAILABLE,), NOTHING, PipesCloudFunctionRefusedError, ["503 storage_unavailable", "Cannot create 1.json"]
     ),
-    "the end of a refusal's text is shown: it says what to do": (
+    "the end of a refusal's text is shown: it says what to do": row(
         (replace(BAD_REQUEST, body=f"{'why, ' * 300}and what to do"),),
         NOTHING,
         PipesCloudFunctionRefusedError,
-        False,
         ["and what to do"],
+        retryable=False,
     ),
     # it was not sent
-    "no connection": (
+    "no connection": row(
         (REFUSED_CONNECTION, REFUSED_CONNECTION),
         NOTHING,
         PipesCloudFunctionCallError,
-        True,
         ["Could not connect to the function: 127.0.0.1:8080 refused the connection.", "\nFix: Start it."],
     ),
-    "no trust": ((UNTRUSTED,), NOTHING, PipesCloudFunctionCallError, False, ["REQUESTS_CA_BUNDLE"]),
+    "no trust": row((UNTRUSTED,), NOTHING, PipesCloudFunctionCallError, ["REQUESTS_CA_BUNDLE"], retryable=False),
     **{
-        f"no ID token, {passing}": (
+        f"no ID token, {passing}": row(
             (no_token(allow_retries=passing),),
             NOTHING,
             PipesCloudFunctionIdentityError,
-            passing,
             ["nobody is logged in"],
+            retryable=passing,
         )
         for passing in (True, False)
     },
     **{
-        f"{status}, and the caller cannot create an ID token": (
+        f"{status}, and the caller cannot create an ID token": row(
             (platform(status, caller=CallerIdentity("the user", needs_token=True)),),
             NOTHING,
             PipesCloudFunctionIdentityError,
-            False,
             [
                 f"HTTP {status}: the function requires an ID token, and the user cannot create one.",
                 f"\nFix: {CREDENTIALS_FIX}",
             ],
+            retryable=False,
         )
         for status in (401, 403)
     },
     **{
-        f"{status}, {name}": ((platform(status, caller=caller),), NOTHING, PipesCloudFunctionAccessError, False, [])
+        f"{status}, {name}": row((platform(status, caller=caller),), NOTHING, PipesCloudFunctionAccessError, [], False)
         for status, name, caller in (
             (403, "and the URL needs no ID token", CallerIdentity(needs_token=False)),
             (403, "and the session authenticates by itself", CallerIdentity()),
             (404, "and the caller cannot create an ID token", CallerIdentity("the user", needs_token=True)),
         )
     },
-    # nobody has told the end
+    # neither the messages nor a response say how it ended
     **{
-        f"{status} {body!r} before the function's code ran": (
+        f"{status} {body!r} before the function's code ran": row(
             (platform(status, body),),
             NOTHING,
             PipesCloudFunctionCallError,
-            True,
             [f"got HTTP {status}", "opened no Pipes session", fact],
         )
         for status, body, fact in (
@@ -328,19 +303,17 @@ ROWS: dict[str, Row] = {
             (504, "upstream request timeout", "set THREADS in the function's environment"),
         )
     },
-    "lost, not opened": (
+    "lost, not opened": row(
         (RESET,),
         NOTHING,
         PipesCloudFunctionCallError,
-        True,
         ["got no response (the connection broke)", "opened no Pipes session"],
     ),
     **{
-        f"{attempt.answered_by.name} {attempt.status}, opened, not closed: {name}": (
+        f"{attempt.answered_by.name} {attempt.status}, opened, not closed: {name}": row(
             (attempt,),
             session,
             PipesCloudFunctionCallError,
-            True,
             [attempt.summary, "3 messages in 1 chunks", "did not close", *facts],
         )
         for attempt in (RESET, DUPLICATE, platform(502), platform(503), platform(504))
@@ -367,23 +340,22 @@ def test_succeeds(attempts: tuple[Attempt, ...], session: SessionRecord) -> None
     assert judge(call, session) is None
 
 
-@pytest.mark.parametrize(
-    ("attempts", "session", "error_class", "allow_retries", "facts"), ROWS.values(), ids=ROWS.keys()
-)
+@pytest.mark.parametrize(("attempts", "session", "error_class", "facts", "retryable"), ROWS.values(), ids=ROWS.keys())
 def test_fails_with_the_error_of_its_row(
     attempts: tuple[Attempt, ...],
     session: SessionRecord,
     error_class: type[PipesCloudFunctionError],
-    allow_retries: bool,
     facts: list[str],
+    *,
+    retryable: bool,
 ) -> None:
     error = errors_of(attempts, session)
     assert type(error) is error_class
-    assert error.allow_retries is allow_retries
+    assert error.allow_retries is retryable
     assert [fact for fact in facts if fact not in str(error.description)] == []
 
 
-def test_exceptions_traceback_is_in_the_metadata_causes_first() -> None:
+def test_the_metadata_has_the_traceback_causes_first() -> None:
     exception = raised(
         "ValueError: boom\n", stack=("  in main\n",), cause=raised("KeyError: 'id'\n", stack=("  in f\n",))
     )
@@ -393,17 +365,17 @@ def test_exceptions_traceback_is_in_the_metadata_causes_first() -> None:
     )
 
 
-def test_context_of_an_exception_is_shown_if_it_has_no_cause() -> None:
+def test_the_traceback_has_the_context_if_there_is_no_cause() -> None:
     exception = {**raised("ValueError: boom"), "context": raised("KeyError: 'id'")}
     error = errors_of((OK,), replace(COMPLETE, exception=exception))  # type: ignore[arg-type]
     assert error.metadata["cloud_function/traceback"] == MetadataValue.md("```\nKeyError: 'id'\nValueError: boom\n```")
 
 
-def test_what_ended_the_reading_is_the_cause() -> None:
+def test_an_error_of_the_reader_is_the_cause() -> None:
     assert errors_of((OK,), UNREADABLE).__cause__ is UNREADABLE.failure
 
 
-def test_what_an_error_shows_is_bounded() -> None:
+def test_an_error_is_bounded_in_size() -> None:
     long = raised("ValueError: " + "x" * 5_000_000, stack=("y" * 5_000_000,))
     errors = [
         errors_of((platform(500, "x" * 100_000),), NOTHING),
@@ -430,7 +402,7 @@ def test_an_error_says_whether_the_function_may_start_later(claim: Claim, text: 
     assert text in str(error.description)
 
 
-def test_a_crash_is_told_by_the_attempt_that_met_it_and_not_by_a_duplicate_after_it() -> None:
+def test_a_crash_is_described_by_the_attempt_that_met_it() -> None:
     call = CallRecord((platform(503), DUPLICATE), None, 1.0)
     error = judge(call, OPENED)
     assert error is not None
@@ -439,7 +411,7 @@ def test_a_crash_is_told_by_the_attempt_that_met_it_and_not_by_a_duplicate_after
     assert needs_log_tail(call, OPENED)
 
 
-def test_what_the_platform_logged_is_the_cause_of_a_crash() -> None:
+def test_the_platforms_log_gives_the_cause_of_a_crash() -> None:
     cause = Cause("It ran out of memory (Memory limit of 256 MiB exceeded).", "Deploy it with more.")
     description = str(errors_of((platform(503),), OPENED, cause).description)
     assert "did not close its Pipes session. It ran out of memory (Memory limit of" in description
@@ -487,7 +459,7 @@ def test_a_function_is_told_to_stop_only_if_it_may_run(
         (RESET, UNREADABLE, False),
     ],
 )
-def test_the_logs_are_read_only_for_a_function_that_did_not_tell_its_end(
+def test_the_logs_are_read_only_after_an_unexplained_end(
     attempt: Attempt, session: SessionRecord, needed: bool
 ) -> None:
     assert needs_log_tail(CallRecord((attempt,), None, 1.0), session) is needed
@@ -514,7 +486,7 @@ sessions = st.builds(
 
 
 @given(st.lists(attempts_of_any_kind, min_size=1, max_size=4).map(tuple), sessions)
-def test_green_is_only_what_closed_without_an_exception_with_all_its_messages(
+def test_only_a_session_closed_without_an_exception_succeeds(
     attempts: tuple[Attempt, ...], session: SessionRecord
 ) -> None:
     last = attempts[-1]
