@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
+from gcf_pipes._shared.protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
 from requests.auth import AuthBase
 from requests.utils import rewind_body
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dagster import MetadataValue
-from gcf_pipes._protocol import OpenedExtras, SessionPrefix
+from gcf_pipes._shared.protocol import OpenedExtras, SessionPrefix
 
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._errors import METADATA_PREFIX, Metadata, PipesCloudFunctionError

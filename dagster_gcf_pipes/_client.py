@@ -16,9 +16,9 @@ from dagster import (
 )
 from dagster_pipes import PipesExtras
 from gcf_pipes import PipesStorageError
-from gcf_pipes._once import Once
-from gcf_pipes._protocol import TIMEOUT_HEADER, SessionPrefix
-from gcf_pipes._storage import ObjectStore, create_client, uses_emulator
+from gcf_pipes._shared.once import Once
+from gcf_pipes._shared.protocol import TIMEOUT_HEADER, SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore, create_client, uses_emulator
 from pydantic import PrivateAttr
 
 from dagster_gcf_pipes._attempts import Caller, CallRecord, Post

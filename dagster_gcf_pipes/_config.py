@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 from dagster import ConfigurableResource, EnvVar
-from gcf_pipes._protocol import DEFAULT_KEY_PREFIX
+from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX
 from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, RetryPolicy

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from gcf_pipes._once import Once
+from gcf_pipes._shared.once import Once
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._fixes import CREDENTIALS_FIX

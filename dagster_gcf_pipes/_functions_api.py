@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster import EnvVar, MetadataValue
-from gcf_pipes._once import Once
+from gcf_pipes._shared.once import Once
 
 from dagster_gcf_pipes._errors import METADATA_PREFIX, PipesCloudFunctionLookupError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes._fixes import enable_api_command

@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 from gcf_pipes import PipesStorageError
-from gcf_pipes._storage import TRANSIENT_STATUSES, auth_error_status
+from gcf_pipes._shared.storage import TRANSIENT_STATUSES, auth_error_status
 
 from dagster_gcf_pipes._connection_errors import error_chain
 from dagster_gcf_pipes._errors import (

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import requests
 import urllib3.exceptions
-from gcf_pipes._protocol import (
+from gcf_pipes._shared.protocol import (
     CHUNK_COUNT_HEADER,
     DUPLICATE_CODE,
     ERROR_HEADER,

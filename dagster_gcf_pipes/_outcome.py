@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from dagster import MetadataValue
 from dagster_pipes import PipesException
 from gcf_pipes import PipesStorageError
-from gcf_pipes._protocol import RESPONSE_STATUS_EXCEPTION
+from gcf_pipes._shared.protocol import RESPONSE_STATUS_EXCEPTION
 
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._call import Call

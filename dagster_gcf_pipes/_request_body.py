@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any, Final
 
-from gcf_pipes._json_validation import has_more_marks
-from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_EVENT_MARKS, MAX_JSON_DEPTH, MAX_REQUEST_BYTES
+from gcf_pipes._shared.json_validation import has_more_marks
+from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS, MAX_EVENT_MARKS, MAX_JSON_DEPTH, MAX_REQUEST_BYTES
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 

@@ -13,7 +13,8 @@ Importing this package imports neither Dagster nor a Google library nor Flask.
 
 from gcf_pipes._current_request import pipes_cancelled, pipes_traceparent
 from gcf_pipes._entrypoint import pipes_function
-from gcf_pipes._errors import (
+from gcf_pipes._loaders import PipesCloudFunctionContextLoader, PipesCloudFunctionParamsLoader
+from gcf_pipes._shared.errors import (
     GcfPipesError,
     PipesBucketNotFoundError,
     PipesCancelledError,
@@ -28,7 +29,6 @@ from gcf_pipes._errors import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
-from gcf_pipes._loaders import PipesCloudFunctionContextLoader, PipesCloudFunctionParamsLoader
 from gcf_pipes._writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 
 __all__ = [

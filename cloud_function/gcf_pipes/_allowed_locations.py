@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from gcf_pipes._errors import PipesRequestError
-from gcf_pipes._json_validation import excerpt
+from gcf_pipes._shared.errors import PipesRequestError
+from gcf_pipes._shared.json_validation import excerpt
 
 BUCKETS_VARIABLE: Final = "GCF_PIPES_BUCKETS"
 KEY_PREFIX_VARIABLE: Final = "GCF_PIPES_KEY_PREFIX"

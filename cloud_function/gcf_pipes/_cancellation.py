@@ -6,10 +6,10 @@ import time
 from threading import Event, Thread
 from typing import Final
 
-from gcf_pipes._errors import PipesCancelledError, PipesDeadlineExceededError
-from gcf_pipes._own_logs import log
-from gcf_pipes._protocol import SessionPrefix
-from gcf_pipes._storage import ObjectStore
+from gcf_pipes._shared.errors import PipesCancelledError, PipesDeadlineExceededError
+from gcf_pipes._shared.own_logs import log
+from gcf_pipes._shared.protocol import SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore
 
 POLL_INTERVAL: Final = 10.0
 """Seconds between two polls for the cancel marker. With the reader's polls, an idle minute has fewer than 60 reads."""

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD, DagsterPipesError, PipesMessage
 
-from gcf_pipes._exceptions import bound_exception
-from gcf_pipes._json_validation import has_more_levels
-from gcf_pipes._log_levels import standard_level_of
-from gcf_pipes._protocol import MAX_CHUNK_BYTES, MAX_JSON_DEPTH
+from gcf_pipes._shared.exceptions import bound_exception
+from gcf_pipes._shared.json_validation import has_more_levels
+from gcf_pipes._shared.log_levels import standard_level_of
+from gcf_pipes._shared.protocol import MAX_CHUNK_BYTES, MAX_JSON_DEPTH
 
 
 def make_message(method: str, params: Mapping[str, Any]) -> PipesMessage:

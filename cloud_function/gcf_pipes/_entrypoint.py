@@ -27,15 +27,26 @@ from gcf_pipes._allowed_locations import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, 
 from gcf_pipes._cancellation import CallDeadline
 from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._encoding import make_message
-from gcf_pipes._errors import GcfPipesError, PipesDuplicateCallError, PipesMessagesNotStoredError, PipesRequestError
-from gcf_pipes._exceptions import bound_exception, describe_exception, describe_status, format_exception, is_describable
 from gcf_pipes._execution import Execution, Process
-from gcf_pipes._json_validation import excerpt
 from gcf_pipes._loaders import PipesCloudFunctionContextLoader, PipesCloudFunctionParamsLoader
-from gcf_pipes._own_logs import log
-from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER, OpenedExtras
+from gcf_pipes._shared.errors import (
+    GcfPipesError,
+    PipesDuplicateCallError,
+    PipesMessagesNotStoredError,
+    PipesRequestError,
+)
+from gcf_pipes._shared.exceptions import (
+    bound_exception,
+    describe_exception,
+    describe_status,
+    format_exception,
+    is_describable,
+)
+from gcf_pipes._shared.json_validation import excerpt
+from gcf_pipes._shared.own_logs import log
+from gcf_pipes._shared.protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER, OpenedExtras
+from gcf_pipes._shared.storage import import_library
 from gcf_pipes._stdio import ForwardedOutput, remember_streams
-from gcf_pipes._storage import import_library
 from gcf_pipes._structured_logs import label_request_logs, label_run_logs
 from gcf_pipes._writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 

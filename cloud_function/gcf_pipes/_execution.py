@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Final, Protocol, cast
 
-from gcf_pipes._once import Once
-from gcf_pipes._protocol import OpenedExtras
+from gcf_pipes._shared.once import Once
+from gcf_pipes._shared.protocol import OpenedExtras
 
 SERVICE_VARIABLE: Final = "K_SERVICE"
 REVISION_VARIABLE: Final = "K_REVISION"

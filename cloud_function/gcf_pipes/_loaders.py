@@ -18,8 +18,8 @@ from dagster_pipes import (
 )
 
 from gcf_pipes._allowed_locations import AllowedLocations
-from gcf_pipes._errors import PipesRequestError
-from gcf_pipes._json_validation import (
+from gcf_pipes._shared.errors import PipesRequestError
+from gcf_pipes._shared.json_validation import (
     MAX_SHOWN,
     check_protocol_version,
     json_type,
@@ -27,7 +27,7 @@ from gcf_pipes._json_validation import (
     validate_json,
     with_missing_fields,
 )
-from gcf_pipes._protocol import (
+from gcf_pipes._shared.protocol import (
     BOOTSTRAP_KEYS,
     BUCKET_PARAM,
     CONTEXT_KEY_PARAM,
@@ -37,7 +37,7 @@ from gcf_pipes._protocol import (
     MAX_INLINE_CONTEXT_BYTES,
     MAX_MESSAGES_PARAMS_BYTES,
 )
-from gcf_pipes._storage import ObjectStore, client_getter
+from gcf_pipes._shared.storage import ObjectStore, client_getter
 
 if TYPE_CHECKING:
     from google.cloud import storage

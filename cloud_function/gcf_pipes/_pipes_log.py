@@ -4,8 +4,8 @@ import logging
 
 from dagster_pipes import DagsterPipesError, PipesContext
 
-from gcf_pipes._log_levels import standard_level
-from gcf_pipes._own_logs import are_own_logs
+from gcf_pipes._shared.log_levels import standard_level
+from gcf_pipes._shared.own_logs import are_own_logs
 
 
 def use_our_handler(pipes: PipesContext) -> None:

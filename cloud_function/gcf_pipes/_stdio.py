@@ -24,8 +24,8 @@ from typing import Final, TextIO
 
 from dagster_pipes import DagsterPipesError
 
-from gcf_pipes._exceptions import format_exception
-from gcf_pipes._own_logs import log
+from gcf_pipes._shared.exceptions import format_exception
+from gcf_pipes._shared.own_logs import log
 
 LABELS_FIELD: Final = "logging.googleapis.com/labels"
 """Field of a structured log line. functions-framework prints such lines if `LOG_EXECUTION_ID` is set.

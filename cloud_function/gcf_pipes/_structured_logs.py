@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from dagster_pipes import PipesContext
 
 from gcf_pipes._execution import Execution, Platform
-from gcf_pipes._log_levels import standard_level
 from gcf_pipes._pipes_log import use_our_handler
+from gcf_pipes._shared.log_levels import standard_level
 from gcf_pipes._stdio import LABELS_FIELD, not_forwarded
 
 if TYPE_CHECKING:

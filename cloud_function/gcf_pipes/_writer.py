@@ -26,16 +26,16 @@ from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._cancellation import CallDeadline, Cancellation
 from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
 from gcf_pipes._encoding import encode_message, make_message
-from gcf_pipes._errors import (
+from gcf_pipes._loaders import get_param
+from gcf_pipes._shared.errors import (
     PipesDuplicateCallError,
     PipesMessagesNotStoredError,
     PipesObjectExistsError,
     PipesStorageError,
 )
-from gcf_pipes._json_validation import validate_json
-from gcf_pipes._loaders import get_param
-from gcf_pipes._own_logs import log
-from gcf_pipes._protocol import (
+from gcf_pipes._shared.json_validation import validate_json
+from gcf_pipes._shared.own_logs import log
+from gcf_pipes._shared.protocol import (
     BUCKET_PARAM,
     HEARTBEAT,
     HEARTBEAT_INTERVAL,
@@ -44,7 +44,7 @@ from gcf_pipes._protocol import (
     OpenedExtras,
     SessionPrefix,
 )
-from gcf_pipes._storage import ObjectStore, client_getter
+from gcf_pipes._shared.storage import ObjectStore, client_getter
 
 if TYPE_CHECKING:
     from google.cloud import storage

@@ -11,8 +11,8 @@ from logging import Logger
 from typing import Final
 
 from gcf_pipes import PipesObjectExistsError, PipesObjectTooLargeError, PipesStorageError
-from gcf_pipes._protocol import HEARTBEAT, SessionPrefix
-from gcf_pipes._storage import ObjectStore
+from gcf_pipes._shared.protocol import HEARTBEAT, SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
 from dagster_gcf_pipes._messages.session import ReaderSession

@@ -7,8 +7,8 @@ from threading import Condition
 from typing import Final, TypeVar
 
 from gcf_pipes import PipesStorageError
-from gcf_pipes._protocol import HEARTBEAT, MAX_CHUNK_BYTES, SessionPrefix
-from gcf_pipes._storage import ObjectStore
+from gcf_pipes._shared.protocol import HEARTBEAT, MAX_CHUNK_BYTES, SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore
 
 FIRST_DELAY: Final = 0.05
 """Seconds between the first polls for a chunk, and before the very first one."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import PipesContextInjector
 from dagster_pipes import PipesContextData, PipesDefaultContextLoader, PipesParams, encode_param
-from gcf_pipes._json_validation import has_more_marks
-from gcf_pipes._protocol import (
+from gcf_pipes._shared.json_validation import has_more_marks
+from gcf_pipes._shared.protocol import (
     BUCKET_PARAM,
     CONTEXT_KEY_PARAM,
     DEFAULT_KEY_PREFIX,
@@ -18,7 +18,7 @@ from gcf_pipes._protocol import (
     MAX_INLINE_CONTEXT_BYTES,
     SessionPrefix,
 )
-from gcf_pipes._storage import ObjectStore, client_getter
+from gcf_pipes._shared.storage import ObjectStore, client_getter
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 

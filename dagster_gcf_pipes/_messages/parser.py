@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypedDict, cast, get_args, get_type_hints
 
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, Method, PipesException, PipesMessage
-from gcf_pipes._exceptions import limit_exception
-from gcf_pipes._json_validation import (
+from gcf_pipes._shared.exceptions import limit_exception
+from gcf_pipes._shared.json_validation import (
     SAME_VERSION_FIX,
     JsonValidationError,
     check_protocol_version,
@@ -17,8 +17,8 @@ from gcf_pipes._json_validation import (
     parse_json_object,
     validate_json,
 )
-from gcf_pipes._log_levels import standard_level_of
-from gcf_pipes._protocol import HEARTBEAT, MAX_JSON_DEPTH, OpenedExtras
+from gcf_pipes._shared.log_levels import standard_level_of
+from gcf_pipes._shared.protocol import HEARTBEAT, MAX_JSON_DEPTH, OpenedExtras
 
 _NAMES: Final = ("asset_key", "check_name", "data_version")
 """Params that Dagster stores in text columns. No database accepts a lone surrogate, and PostgreSQL no NUL.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import PipesMessageHandler, PipesMessageReader
 from dagster_pipes import PipesParams
-from gcf_pipes._protocol import DEFAULT_KEY_PREFIX, SessionPrefix
-from gcf_pipes._storage import ObjectStore, client_getter
+from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX, SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore, client_getter
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError
 from dagster_gcf_pipes._messages.session import ReaderSession, describe_missing

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from dagster import PipesMessageHandler, PipesMessageReader
 from dagster_pipes import PipesBlobStoreMessageWriter, PipesException, PipesMessage, PipesParams
-from gcf_pipes._protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionPrefix
-from gcf_pipes._storage import ObjectStore
+from gcf_pipes._shared.protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._messages.chunk_stream import ChunkStream, WritingEnded
 from dagster_gcf_pipes._messages.parser import ChunkFormatError, parse_chunk, read_opened_extras

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 from gcf_pipes import PipesStorageForbiddenError
-from gcf_pipes._storage import ObjectStore
+from gcf_pipes._shared.storage import ObjectStore
 
 from local_stack.emulators import Emulator
 from tests.faults import READ, Fault, FaultProxy, Status, storage_error

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from dagster import ExecuteInProcessResult
-from gcf_pipes._protocol import HEARTBEAT_INTERVAL
+from gcf_pipes._shared.protocol import HEARTBEAT_INTERVAL
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient

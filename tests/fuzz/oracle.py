@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from gcf_pipes._allowed_locations import MAX_KEY_BYTES
-from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_INLINE_CONTEXT_BYTES, MAX_MESSAGES_PARAMS_BYTES
+from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS, MAX_INLINE_CONTEXT_BYTES, MAX_MESSAGES_PARAMS_BYTES
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Final
 
-from gcf_pipes._protocol import BOOTSTRAP_KEYS
+from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS
 from hypothesis import strategies as st
 
 from tests.fuzz.oracle import PLACE, TIMEOUT_HEADER, Request

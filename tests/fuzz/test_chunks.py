@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from dagster import AssetExecutionContext, AssetKey, DagsterInstance, MaterializeResult, asset, materialize
 from dagster_pipes import decode_param
-from gcf_pipes._protocol import CHUNK_COUNT_HEADER, MAX_EXCEPTION_CHAIN
+from gcf_pipes._shared.protocol import CHUNK_COUNT_HEADER, MAX_EXCEPTION_CHAIN
 from google.cloud import storage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ from typing import Any
 import flask
 import pytest
 import requests
-from gcf_pipes._protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
+from gcf_pipes._shared.protocol import CHUNK_COUNT_HEADER, ERROR_HEADER
 
 from dagster_gcf_pipes import (
     PipesCloudFunctionAccessError,

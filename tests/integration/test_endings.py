@@ -15,8 +15,8 @@ from gcf_pipes import (
 from gcf_pipes._cancellation import CallDeadline
 from gcf_pipes._chunk_buffer import ChunkBuffer
 from gcf_pipes._encoding import make_message
-from gcf_pipes._protocol import SessionPrefix
-from gcf_pipes._storage import ObjectStore
+from gcf_pipes._shared.protocol import SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient

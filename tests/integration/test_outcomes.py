@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from gcf_pipes._protocol import MAX_CHUNK_BYTES, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
+from gcf_pipes._shared.protocol import MAX_CHUNK_BYTES, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 from google.cloud import storage
 
 from local_stack.functions import FunctionServer

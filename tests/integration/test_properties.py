@@ -11,9 +11,9 @@ import pytest
 from dagster import PipesMessageHandler
 from dagster_pipes import PIPES_PROTOCOL_VERSION, Method, PipesMessage
 from gcf_pipes import PipesCloudStorageMessageWriter
-from gcf_pipes._errors import PipesStorageError, PipesStorageForbiddenError
-from gcf_pipes._protocol import SessionPrefix
-from gcf_pipes._storage import ObjectStore
+from gcf_pipes._shared.errors import PipesStorageError, PipesStorageForbiddenError
+from gcf_pipes._shared.protocol import SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from hypothesis import HealthCheck, example, given, settings

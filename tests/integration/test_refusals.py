@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 from dagster_pipes import encode_param
-from gcf_pipes._protocol import MAX_INLINE_CONTEXT_BYTES
+from gcf_pipes._shared.protocol import MAX_INLINE_CONTEXT_BYTES
 from google.cloud import storage
 
 from local_stack.emulators import Emulator

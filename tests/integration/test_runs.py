@@ -20,7 +20,7 @@ from dagster import (
     multi_asset,
     op,
 )
-from gcf_pipes._protocol import MAX_CONTEXT_BYTES
+from gcf_pipes._shared.protocol import MAX_CONTEXT_BYTES
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import requests
 from dagster_pipes import PipesContextData, decode_param, encode_param
-from gcf_pipes._json_validation import has_more_marks, parse_json
-from gcf_pipes._protocol import (
+from gcf_pipes._shared.json_validation import has_more_marks, parse_json
+from gcf_pipes._shared.protocol import (
     MAX_CONTEXT_BYTES,
     MAX_CONTEXT_MARKS,
     MAX_INLINE_CONTEXT_BYTES,

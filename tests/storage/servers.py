@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from threading import Event, Thread
 
-from gcf_pipes._storage import ObjectStore
+from gcf_pipes._shared.storage import ObjectStore
 
 from tests.faults.pairs import storage_client
 

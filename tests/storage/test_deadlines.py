@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from gcf_pipes import PipesStorageError
-from gcf_pipes._storage import ObjectStore
+from gcf_pipes._shared.storage import ObjectStore
 
 from local_stack.emulators import Emulator
 from tests.faults import (
@@ -45,7 +45,7 @@ OPERATIONS: dict[str, tuple[Match, Callable[[ObjectStore], object]]] = {
 }
 PROGRAM = """
 import sys
-from gcf_pipes._storage import ObjectStore, create_client
+from gcf_pipes._shared.storage import ObjectStore, create_client
 store = ObjectStore("some-bucket", create_client())
 keys = [f"a/{number}.json" for number in range(18_000)]
 print("deleting", flush=True)

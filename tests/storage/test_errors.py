@@ -30,8 +30,8 @@ from gcf_pipes import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
-from gcf_pipes._exceptions import describe_exception
-from gcf_pipes._storage import ObjectStore, create_client
+from gcf_pipes._shared.exceptions import describe_exception
+from gcf_pipes._shared.storage import ObjectStore, create_client
 from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError, TransportError
 from google.cloud import storage

@@ -73,7 +73,7 @@ def test_what_is_not_deployed_does_not_change_it(source: Path, name: str) -> Non
     assert digest(build(source)) == before
 
 
-@pytest.mark.parametrize("name", ["main.py", "requirements.txt", "tasks/event.py", "gcf_pipes/_storage.py"])
+@pytest.mark.parametrize("name", ["main.py", "requirements.txt", "tasks/event.py", "gcf_pipes/_shared/storage.py"])
 def test_a_change_of_what_is_deployed_changes_it(source: Path, name: str) -> None:
     before = digest(build(source))
     (source / name).write_text((source / name).read_text() + "\n")

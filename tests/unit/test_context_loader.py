@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from dagster_pipes import PipesContextData, PipesParams, decode_param, encode_param
 from gcf_pipes import PipesCloudFunctionContextLoader, PipesRequestError
-from gcf_pipes._json_validation import json_type
+from gcf_pipes._shared.json_validation import json_type
 
 from dagster_gcf_pipes import PipesCloudFunctionEventContextInjector
 

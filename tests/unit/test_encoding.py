@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from dagster_pipes import DagsterPipesError
 from gcf_pipes._encoding import encode_message, make_message
-from gcf_pipes._log_levels import standard_level_of
-from gcf_pipes._protocol import MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
+from gcf_pipes._shared.log_levels import standard_level_of
+from gcf_pipes._shared.protocol import MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 
 
 def encoded(method: str, params: dict[str, Any]) -> Any:

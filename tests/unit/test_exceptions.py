@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster_pipes
 import pytest
-from gcf_pipes._exceptions import bound_exception, describe_exception, format_exception
+from gcf_pipes._shared.exceptions import bound_exception, describe_exception, format_exception
 
 
 def raised(error: BaseException, *, cause: BaseException | None = None, context: BaseException | None = None) -> Any:

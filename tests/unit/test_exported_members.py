@@ -7,13 +7,14 @@ from types import ModuleType
 from typing import Any, TypeGuard
 
 import gcf_pipes
-import gcf_pipes._errors
+import gcf_pipes._shared.errors
 import pytest
 
 import dagster_gcf_pipes
 import dagster_gcf_pipes._errors
 
 PACKAGES = [dagster_gcf_pipes, gcf_pipes]
+TREES = [(dagster_gcf_pipes, dagster_gcf_pipes._errors), (gcf_pipes, gcf_pipes._shared.errors)]  # noqa: SLF001
 
 
 def public_names(package: ModuleType) -> list[str]:
@@ -24,9 +25,8 @@ def is_error(value: object) -> TypeGuard[type[Exception]]:
     return inspect.isclass(value) and issubclass(value, Exception)
 
 
-def error_classes(package: ModuleType) -> list[type[Exception]]:
-    """The error classes that the package's own `_errors` defines."""
-    module = vars(package)["_errors"]
+def error_classes(module: ModuleType) -> list[type[Exception]]:
+    """The error classes that a module defines itself."""
     return [error for _, error in inspect.getmembers(module, is_error) if error.__module__ == module.__name__]
 
 
@@ -63,14 +63,13 @@ def test_exports_come_from_the_packages_own_private_modules(package: Any) -> Non
     assert [home for home in homes if not home.startswith(f"{package.__name__}._")] == []
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_error_is_exported(package: Any) -> None:
-    assert {error.__name__ for error in error_classes(package)} <= set(package.__all__)
+@pytest.mark.parametrize(("package", "errors"), TREES)
+def test_every_error_is_exported(package: Any, errors: ModuleType) -> None:
+    assert {error.__name__ for error in error_classes(errors)} <= set(package.__all__)
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_error_is_drawn_below_its_base(package: Any) -> None:
-    errors = error_classes(package)
-    assert dict(drawn_parents(inspect.getdoc(package._errors) or "")) == {  # noqa: SLF001 - it has the drawing
-        error.__name__: error.__bases__[0].__name__ for error in errors
+@pytest.mark.parametrize("errors", [errors for _, errors in TREES])
+def test_every_error_is_drawn_below_its_base(errors: ModuleType) -> None:
+    assert dict(drawn_parents(inspect.getdoc(errors) or "")) == {
+        error.__name__: error.__bases__[0].__name__ for error in error_classes(errors)
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from gcf_pipes._protocol import BOOTSTRAP_KEYS, MAX_REQUEST_BYTES
+from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS, MAX_REQUEST_BYTES
 from google.auth.credentials import AnonymousCredentials
 from hypothesis import given
 

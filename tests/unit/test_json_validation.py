@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Optional, TypedDict
 
 import pytest
-from gcf_pipes._json_validation import JsonValidationError, validate_json
+from gcf_pipes._shared.json_validation import JsonValidationError, validate_json
 
 
 class Node(TypedDict, total=False):

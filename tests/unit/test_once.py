@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
-from gcf_pipes._once import Once
+from gcf_pipes._shared.once import Once
 
 THREADS = 8
 

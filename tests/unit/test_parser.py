@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, PipesMessage
 from gcf_pipes._encoding import encode_message as _encode
-from gcf_pipes._protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
+from gcf_pipes._shared.protocol import HEARTBEAT, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -1,7 +1,7 @@
 """Where a session keeps its objects."""
 
 import pytest
-from gcf_pipes._protocol import SessionPrefix
+from gcf_pipes._shared.protocol import SessionPrefix
 
 BELOW_PREFIX = SessionPrefix(bucket="lake", path="dagster-pipes/run/step/session")
 AT_ROOT = SessionPrefix(bucket="lake", path="")

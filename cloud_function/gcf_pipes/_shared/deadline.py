@@ -7,7 +7,7 @@ from contextvars import copy_context
 from threading import Event, Thread
 from typing import Final, TypeVar
 
-from gcf_pipes._own_logs import own_logs
+from gcf_pipes._shared.own_logs import own_logs
 
 _Result = TypeVar("_Result")
 

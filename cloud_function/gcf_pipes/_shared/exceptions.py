@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from dagster_pipes import PipesException
 
-from gcf_pipes._protocol import MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, RESPONSE_STATUS_EXCEPTION
+from gcf_pipes._shared.protocol import MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, RESPONSE_STATUS_EXCEPTION
 
 MAX_COUNTED: Final = 10_000
 """Up to this number, exceptions that are left out are counted."""

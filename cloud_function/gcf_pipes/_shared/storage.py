@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from gcf_pipes._deadline import Deadline
-from gcf_pipes._errors import (
+from gcf_pipes._shared.deadline import Deadline
+from gcf_pipes._shared.errors import (
     PipesBucketNotFoundError,
     PipesCredentialsError,
     PipesObjectExistsError,
@@ -26,8 +26,8 @@ from gcf_pipes._errors import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
-from gcf_pipes._once import Once
-from gcf_pipes._own_logs import own_logs
+from gcf_pipes._shared.once import Once
+from gcf_pipes._shared.own_logs import own_logs
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer

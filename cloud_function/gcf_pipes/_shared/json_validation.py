@@ -10,7 +10,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints, is_t
 
 from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD
 
-from gcf_pipes._errors import PipesRequestError
+from gcf_pipes._shared.errors import PipesRequestError
 
 MAX_SHOWN: Final = 100
 """Characters that an error text shows of another process's text."""
