@@ -69,8 +69,8 @@ def materializations(instance: DagsterInstance, run_id: str) -> list[AssetMateri
 def check_evaluations(instance: DagsterInstance, run_id: str) -> list[AssetCheckEvaluation]:
     """Return the check evaluations of a run, also those of a failed step."""
     events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
-    kind = DagsterEventType.ASSET_CHECK_EVALUATION
-    return [event.asset_check_evaluation_data for event in events if event.event_type == kind]
+    evaluation = DagsterEventType.ASSET_CHECK_EVALUATION
+    return [event.asset_check_evaluation_data for event in events if event.event_type == evaluation]
 
 
 def step_error(result: ExecuteInProcessResult, step: str = "orders") -> str:

@@ -1,4 +1,4 @@
-"""The example, as a user runs it: its assets in Dagster, its function in functions-framework, an emulator between."""
+"""The example, as a user runs it: assets in Dagster, the function in functions-framework, an emulator."""
 
 import logging
 import os
@@ -286,7 +286,7 @@ def test_location_without_any_day_fails_the_check(lake: Path, use_source: UseSou
     assert values(checks["every_day_once"])["missing_days"] == 28
 
 
-def test_month_without_any_day_fails_the_check_and_is_materialized_empty(lake: Path, use_source: UseSource) -> None:
+def test_month_without_any_day_is_materialized_empty(lake: Path, use_source: UseSource) -> None:
     use_source(source_without(pl.col("date").str.starts_with("2014-02")))
     materialization, checks = run_month("2014-02-01")
     assert not checks["every_day_once"].passed
@@ -311,7 +311,7 @@ def test_day_that_comes_twice_fails_the_check(lake: Path, use_source: UseSource)
         ({"wind": None}, {"0 <= wind <= 120": 1}),
     ],
 )
-def test_implausible_values_fail_their_check_and_the_materialization_is_there(
+def test_implausible_values_fail_their_check(
     wrong: dict[str, float | None], broken_rules: dict[str, int], lake: Path, use_source: UseSource
 ) -> None:
     use_source(source_with(day("Seattle", "2014-02-03"), wrong))
@@ -358,13 +358,11 @@ def test_custom_message_tells_the_state_of_the_table(lake: Path) -> None:
         ({"task": "monthly_weather", "table_uri": "x"}, "Expected 'source_uri' in the event to be a string"),
     ],
 )
-def test_event_that_a_task_cannot_use_fails_the_step_with_a_clear_text(
-    event: dict[str, Any], text: str, lake: Path
-) -> None:
+def test_bad_event_fails_the_step(event: dict[str, Any], text: str, lake: Path) -> None:
     assert text in failure(run_event(event, lake))
 
 
-def test_month_task_without_a_monthly_partition_fails_the_step_with_a_clear_text(lake: Path) -> None:
+def test_month_task_without_a_monthly_partition_fails_the_step(lake: Path) -> None:
     event = {"task": "monthly_weather", "source_uri": str(SOURCE), "table_uri": str(lake / "orders")}
     assert "Expected the asset's partition to be one month, got none" in failure(run_event(event, lake))
 
@@ -389,7 +387,7 @@ def test_a_local_path_is_neither_read_nor_written_on_cloud_run(
     assert "Expected 'table_uri' in the event to be a `gs://` URI" in failure(run_event(customers, lake))
 
 
-def test_the_error_of_a_source_that_cannot_be_parsed_quotes_nothing_of_it(
+def test_the_error_of_a_malformed_source_quotes_nothing_of_it(
     lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = "location,date,precipitation,temp_max,temp_min,wind"

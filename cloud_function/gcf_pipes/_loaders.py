@@ -22,6 +22,7 @@ from gcf_pipes._shared.errors import PipesRequestError
 from gcf_pipes._shared.json_validation import (
     MAX_SHOWN,
     check_protocol_version,
+    get_param,
     json_type,
     parse_json_object,
     validate_json,
@@ -150,21 +151,6 @@ class PipesCloudFunctionContextLoader(PipesContextLoader):
         if data is None:
             raise PipesRequestError(f"Expected the context at gs://{bucket}/{key}, but there is no such object.")
         return parse_json_object(data, f"the context at gs://{bucket}/{key}", max_marks=MAX_CONTEXT_MARKS)
-
-
-def get_param(params: PipesParams, name: str, where: str) -> str:
-    """Return a param that must be a string and not empty.
-
-    Raises:
-        PipesRequestError: The param is missing, empty, or not a string.
-    """
-    value = params.get(name)
-    if not isinstance(value, str) or not value:
-        raise PipesRequestError(
-            f"Expected {name!r} in the {where} params to be a string that is not empty, "
-            f"got {json_type(value) if name in params else 'nothing'}."
-        )
-    return value
 
 
 def _decompress(data: bytes, max_bytes: int) -> bytes:

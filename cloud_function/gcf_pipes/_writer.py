@@ -26,14 +26,13 @@ from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._cancellation import CallDeadline, Cancellation
 from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
 from gcf_pipes._encoding import encode_message, make_message
-from gcf_pipes._loaders import get_param
 from gcf_pipes._shared.errors import (
     PipesDuplicateCallError,
     PipesMessagesNotStoredError,
     PipesObjectExistsError,
     PipesStorageError,
 )
-from gcf_pipes._shared.json_validation import validate_json
+from gcf_pipes._shared.json_validation import get_param, validate_json
 from gcf_pipes._shared.own_logs import log
 from gcf_pipes._shared.protocol import (
     BUCKET_PARAM,

@@ -1,4 +1,4 @@
-"""What a function of the tests remembers of its runs, so that it can be asked what Dagster should have shown."""
+"""What a test function remembers of its calls, to compare with what Dagster shows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import TypedDict
 
 
 class Record(TypedDict):
-    """What the user's code has done for one key.
+    """The executions of the user's code for one key.
 
     Attributes:
         started: How often it was started.

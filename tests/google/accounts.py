@@ -1,4 +1,4 @@
-"""What Google knows in the tests: who exists, who may act as whom, and which tokens were given to whom."""
+"""Google's state in the tests: the accounts, who may impersonate which, and the tokens."""
 
 import secrets
 import time
@@ -18,14 +18,14 @@ class Accounts:
 
     Attributes:
         service_accounts: The emails of those that exist.
-        refresh_tokens: The member for each refresh token that holds.
+        refresh_tokens: The member for each valid refresh token.
         token_creators: For each service account, the members who may impersonate it.
         attached: The service account that is attached to the machine, or None.
         lifetime: Seconds for which an ID token is valid.
         clock_offset: Seconds by which Google's clock is ahead of this machine's.
-        statuses: For each endpoint, statuses that it answers next in place of what it would.
-        asked: How often each endpoint was asked.
-        issued: Each secret that was given out, ID tokens and access tokens.
+        statuses: For each endpoint, error statuses of its next responses.
+        asked: The number of requests to each endpoint.
+        issued: All ID tokens and access tokens that were given out.
     """
 
     service_accounts: set[str] = field(default_factory=set)
@@ -53,7 +53,7 @@ class Accounts:
             "sub": "1" * 21,
             "iat": now,
             "exp": now + self.lifetime,
-            "jti": secrets.token_hex(8),  # so that no two are equal, although they come within a second
+            "jti": secrets.token_hex(8),  # so that no two of one second are equal
         }
         if include_email:
             claims |= {"email": email, "email_verified": True}

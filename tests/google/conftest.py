@@ -19,10 +19,10 @@ VARIABLES_OF_CREDENTIALS = ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_QUOT
 
 @dataclass(frozen=True)
 class Google:
-    """What the tests have of Google.
+    """Google, as the tests use it.
 
     Attributes:
-        accounts: What it knows.
+        accounts: Its state.
         network: Its hosts.
         function: A private function, at `FUNCTION_URL`, which `CALLER` may call.
         logins: Ways to log in.

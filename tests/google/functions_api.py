@@ -1,8 +1,8 @@
 """A stand-in of the Cloud Functions API v2 (REST): `get` of functions, with the bodies of the real one's errors.
 
 Source: https://cloud.google.com/functions/docs/reference/rest/v2/projects.locations.functions/get and, of the errors,
-https://cloud.google.com/apis/design/errors. An answer has its enums as numbers if the client asks for it, as the real
-one does.
+https://cloud.google.com/apis/design/errors. Like the real one, it returns enums as
+numbers if the client asks for them.
 """
 
 from collections import deque
@@ -22,11 +22,11 @@ class FunctionsApi:
     """The API, with the functions that it knows.
 
     Args:
-        tokens: The access tokens that hold.
+        tokens: The valid access tokens.
 
     Attributes:
         functions: The resources, by full resource name.
-        faults: Answers that the next requests get, one each: a status and a body, JSON or text.
+        faults: Responses to the next requests, one each: a status and a body, JSON or text.
         asked: The path of each request, in order.
         app: The WSGI application.
     """
@@ -77,7 +77,7 @@ def error_body(code: int, status: str, message: str, **info: Any) -> dict[str, A
 
 
 def permission_denied(permission: str, resource: str) -> tuple[int, Any]:
-    """Return the answer to an identity without a permission; it is the same if the resource does not exist."""
+    """Return the response to an identity without a permission; a missing resource gets the same."""
     return 403, error_body(
         403,
         "PERMISSION_DENIED",
@@ -89,7 +89,7 @@ def permission_denied(permission: str, resource: str) -> tuple[int, Any]:
 
 
 def service_disabled(title: str, service: str) -> tuple[int, Any]:
-    """Return the answer of an API that nobody has enabled in the project."""
+    """Return the response of an API that is not enabled in the project."""
     return 403, error_body(
         403,
         "PERMISSION_DENIED",
@@ -103,7 +103,7 @@ def service_disabled(title: str, service: str) -> tuple[int, Any]:
 
 
 def quota_exceeded(service: str) -> tuple[int, Any]:
-    """Return the answer to the one request too many."""
+    """Return the response to a request above the quota."""
     return 429, error_body(
         429,
         "RESOURCE_EXHAUSTED",
@@ -114,7 +114,7 @@ def quota_exceeded(service: str) -> tuple[int, Any]:
 
 
 def unavailable() -> tuple[int, Any]:
-    """Return the answer of an API that is down for a moment."""
+    """Return the response of an API that is temporarily down."""
     return 503, error_body(503, "UNAVAILABLE", "The service is currently unavailable.")
 
 

@@ -1,4 +1,4 @@
-"""A stand-in of `storage.googleapis.com`: an emulator behind a guard that looks at the access token."""
+"""A stand-in of `storage.googleapis.com`: an emulator that requires an access token."""
 
 from dataclasses import dataclass, field
 
@@ -13,12 +13,12 @@ _HOP_BY_HOP = frozenset({"connection", "content-encoding", "content-length", "ho
 
 @dataclass
 class GuardedStorage:
-    """Cloud Storage for whoever has an access token.
+    """Cloud Storage for callers with an access token.
 
     Attributes:
-        accounts: What Google knows.
+        accounts: Google's state.
         emulator_url: Where the objects are.
-        callers: Who came, as IAM members.
+        callers: The callers, as IAM members.
     """
 
     accounts: Accounts

@@ -1,4 +1,4 @@
-"""RSA keys, made once for all tests of a process: making one takes a tenth of a second."""
+"""RSA keys, made once for each process: making one takes a tenth of a second."""
 
 import functools
 from typing import Any
@@ -37,14 +37,14 @@ def read(name: str, token: str) -> dict[str, Any]:
     """Return the claims of a JWT that somebody has signed, whatever its times.
 
     Raises:
-        ValueError: It is none, or somebody else has signed it.
+        ValueError: It is not a JWT, or somebody else signed it.
     """
     claims: dict[str, Any] = jwt.decode(token, certs=public_key(name), clock_skew_in_seconds=10**9)
     return claims
 
 
 def read_unverified(token: str) -> dict[str, Any]:
-    """Return the claims of a JWT without a look at who signed it."""
+    """Return the claims of a JWT, whoever signed it."""
     claims: dict[str, Any] = jwt.decode(token, verify=False)
     return claims
 

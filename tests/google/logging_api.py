@@ -34,11 +34,11 @@ class LoggingApi:
     """The API, with the entries that it holds.
 
     Args:
-        tokens: The access tokens that hold.
+        tokens: The valid access tokens.
 
     Attributes:
         entries: The entries of every project, by the project's ID; "visible_at" is the first request that finds one.
-        faults: Answers that the next requests get, one each: a status and a body, JSON or text.
+        faults: Responses to the next requests, one each: a status and a body, JSON or text.
         answering: While it is cleared, requests wait.
         asked: The body of each request, in order.
         app: The WSGI application.

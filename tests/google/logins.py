@@ -1,6 +1,6 @@
-"""The ways in which somebody can be logged in, and what there is on Google's side of each.
+"""The ways to be logged in, on this machine and on Google's side.
 
-A way that can have an ID token calls as `CALLER`.
+A login that can have an ID token calls as `CALLER`.
 """
 
 import json
@@ -34,8 +34,8 @@ class Login:
 
     Attributes:
         fields: The fields of the resource with it.
-        revoke: Takes it back on Google's side.
-        get_credentials: Makes a credentials object of the user's own, or None for what the environment has.
+        revoke: Revokes it on Google's side.
+        get_credentials: Makes the user's own credentials object; None for the environment's.
     """
 
     fields: dict[str, Any]
@@ -47,7 +47,7 @@ class Logins:
     """Logs in, on this machine and on Google's side.
 
     Args:
-        accounts: What Google knows.
+        accounts: Google's state.
         environment: Where the variables of the environment are set.
         directory: Where the files of credentials are written.
     """
@@ -96,7 +96,7 @@ class Logins:
         return self._impersonation_by(USER)
 
     def user_logged_in_with_gcloud(self) -> Login:
-        """The file is where gcloud leaves it, and no variable names it."""
+        """The file is where gcloud writes it, and no variable names it."""
         directory = self._directory / "gcloud"
         directory.mkdir()
         (directory / "application_default_credentials.json").write_text(json.dumps(self._user_file()))

@@ -1,8 +1,8 @@
-"""A stand-in of what stands before a private function: it lets through who has an ID token for it, and may call it.
+"""A stand-in of the platform in front of a private function: it checks the ID token and the invoker role.
 
-It also answers in the stead of a function that its network does not reach, that takes too long, or that dies.
+It also responds for a function that is not reachable, too slow, or dead.
 
-Source of the answers: https://github.com/google/adk-python/issues/3814 (the body of a 401),
+Source of the responses: https://github.com/google/adk-python/issues/3814 (the body of a 401),
 https://github.com/datacommonsorg/docsite/pull/463 (the text of a 403),
 https://github.com/googleapis/google-auth-library-nodejs/issues/1208 (why a token was refused), and
 https://cloud.google.com/run/docs/troubleshooting (404 by ingress settings, 503, 504). "Error: Page not found" is what
@@ -41,13 +41,13 @@ class PrivateFunction:
     Attributes:
         accounts: What Google knows.
         audiences: The audiences that it accepts.
-        invokers: The emails of those who have `roles/run.invoker`, and `allUsers` if everybody has.
-        backend: The URL of the function itself; without one, it answers who called.
+        invokers: The accounts with `roles/run.invoker`, and `allUsers` for everybody.
+        backend: The URL of the function itself; without one, it returns the caller.
         ingress: Whether its ingress setting admits the network of the callers.
-        timeout: Seconds after which the platform answers in its stead.
-        clock_offset: Seconds by which the platform's clock is ahead of that of who gives tokens.
-        refused: Tokens that do not hold any more.
-        statuses: What it answers next, before it looks at anything.
+        timeout: Seconds after which the platform responds for it.
+        clock_offset: Seconds by which the platform's clock is ahead of the issuer's.
+        refused: Revoked tokens.
+        statuses: The statuses of the next responses, before any check.
         when_called: Called at each call.
         redirect_to: Where it redirects each call, or None.
         authorizations: The Authorization header of each call, or None.
@@ -96,7 +96,7 @@ class PrivateFunction:
         return None if claims.get("email") in self.invokers or "allUsers" in self.invokers else _forbidden()
 
     def _claims(self, token: str) -> dict[str, Any] | None:
-        """Return the claims of a token that holds here and now."""
+        """Return the claims of a valid token."""
         try:
             claims = keys.read(GOOGLE, token)
         except ValueError:
@@ -125,7 +125,7 @@ class PrivateFunction:
 
 
 def not_found() -> flask.Response:
-    """Return the answer of a host that has no function, or none for the caller's network."""
+    """Return the response of a host without a function for the caller's network."""
     text = "The requested URL was not found on this server."
     return flask.Response(_PAGE.format(title="404 Page not found", error="Page not found", text=text), 404)
 

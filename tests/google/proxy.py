@@ -1,4 +1,4 @@
-"""An HTTP proxy that leads the names of hosts to servers on this machine, and refuses every other."""
+"""An HTTP proxy that routes host names to servers on this machine, and refuses all others."""
 
 import socket
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ _BLOCK: Final = 64 * 1024
 
 @dataclass
 class Routes:
-    """Where the proxy leads, and where it was asked to.
+    """The routes of the proxy, and the requests.
 
     Attributes:
         ports: The port on this machine for each host that is served, by `(host, port)`.
-        asked: Each `(host, port)` that a client asked for, in order.
+        asked: The `(host, port)` of each request, in order.
     """
 
     ports: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Routes:
 
     @property
     def refused(self) -> list[tuple[str, int]]:
-        """What clients asked for and nothing serves."""
+        """The requests to hosts that nothing serves."""
         return [target for target in self.asked if target not in self.ports]
 
 
@@ -81,7 +81,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _forward  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Say nothing: the routes keep account."""
+        """Log nothing: the routes record requests."""
 
     def _connect(self, host: str, port: int) -> socket.socket | None:
         self.close_connection = True

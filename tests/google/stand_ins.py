@@ -1,6 +1,6 @@
 """Stand-ins of the services that give tokens: the OAuth token endpoint, STS, IAM Credentials, metadata server.
 
-Each is a Flask application with the requests, limits and error bodies of the real one as far as google-auth meets them.
+Each is a Flask application with the limits and error bodies of the real one that google-auth can meet.
 """
 
 import re
@@ -20,7 +20,7 @@ TOLERATED_SKEW: Final = 300
 POOL: Final = "projects/123456/locations/global/workloadIdentityPools/pool"
 PROVIDER: Final = f"//iam.googleapis.com/{POOL}/providers/other-cloud"
 OTHER_CLOUD: Final = "other-cloud"
-"""Who signs the tokens of the workloads that are federated."""
+"""The signer of the federated workloads' tokens."""
 
 Answer = flask.Response | tuple[Any, int] | dict[str, Any]
 
@@ -169,7 +169,7 @@ def _grant_for_refresh_token(accounts: Accounts, refresh_token: str) -> Answer:
 
 
 def _refusal(accounts: Accounts, target: str, method: str, delegates: list[str]) -> Answer | None:
-    """Return the error of a caller who may not have a token of the target, through all the delegates."""
+    """Return the error of a caller who may not impersonate the target through the delegates."""
     caller = accounts.member_of(flask.request.headers.get("Authorization"))
     if caller is None:
         return _api_error(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.")

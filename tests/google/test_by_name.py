@@ -1,4 +1,4 @@
-"""A deployed, private function that is called by its name: who called it, where it ran, and what is shown of that."""
+"""A deployed, private function that is called by its name, and the metadata of the call."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 @dataclass(frozen=True)
 class Cloud:
-    """A project with a deployed function, and who may call it logged in.
+    """A project with a deployed function, and a resource that may call it.
 
     Attributes:
         google: Google.
@@ -120,7 +120,7 @@ def test_a_function_is_found_by_its_name_and_called_with_a_token(
     assert len(cloud.google.function.authorizations) == 1
 
 
-def test_every_materialization_and_check_tells_where_and_how_it_ran(cloud: Cloud, instance: DagsterInstance) -> None:
+def test_results_have_metadata_of_the_execution(cloud: Cloud, instance: DagsterInstance) -> None:
     result = cloud.run({"mode": "materialize"}, instance)
     evaluations = result.get_asset_check_evaluations()
     assert len(evaluations) == 2
@@ -136,7 +136,7 @@ def test_every_materialization_and_check_tells_where_and_how_it_ran(cloud: Cloud
         assert ours["logs"].value
 
 
-def test_the_link_opens_the_logs_of_exactly_this_execution(cloud: Cloud, instance: DagsterInstance) -> None:
+def test_the_link_opens_the_logs_of_this_execution(cloud: Cloud, instance: DagsterInstance) -> None:
     metadata = metadata_of(cloud.run({"mode": "materialize"}, instance))
     link = unquote(str(metadata["cloud_function/logs"].value))
     assert link.startswith('https://console.cloud.google.com/logs/query;query=resource.type="cloud_run_revision"\n')
@@ -167,7 +167,7 @@ def test_the_trace_of_the_caller_is_that_of_the_function(cloud: Cloud, instance:
     assert metadata_of_failure(result)["cloud_function/trace"] == MetadataValue.text(TRACE_ID)
 
 
-def test_a_failure_tells_that_and_all_else_that_is_known(cloud: Cloud, instance: DagsterInstance) -> None:
+def test_a_failure_has_all_metadata(cloud: Cloud, instance: DagsterInstance) -> None:
     metadata = metadata_of_failure(cloud.run({"mode": "raises"}, instance))
     assert {key.removeprefix("cloud_function/") for key in metadata} == {
         *("function", "logs", "revision", "execution_id", "duration_seconds", "start", "function_url", "trace"),
@@ -178,7 +178,7 @@ def test_a_failure_tells_that_and_all_else_that_is_known(cloud: Cloud, instance:
     assert str(metadata["cloud_function/messages_uri"].value).startswith(f"gs://{cloud.client.bucket}/dagster-pipes/")
 
 
-def test_a_function_that_died_without_a_word_fails_with_its_last_log_entries(
+def test_a_crash_fails_with_the_last_log_entries(
     cloud: Cloud, instance: DagsterInstance, deployed: FunctionServer
 ) -> None:
     cloud.logging.entries[PROJECT] = [out_of_memory()]
@@ -191,10 +191,8 @@ def test_a_function_that_died_without_a_word_fails_with_its_last_log_entries(
     assert OUT_OF_MEMORY in str(metadata_of_failure(result)["cloud_function/last_log_entries"].value)
 
 
-def test_a_function_whose_instance_the_platform_has_terminated_is_not_waited_for(
-    cloud: Cloud, instance: DagsterInstance, emulator: Emulator
-) -> None:
-    """Though its link stays open, and its next heartbeats are not overdue for long: silence alone would say nothing."""
+def test_a_terminated_instance_is_not_waited_for(cloud: Cloud, instance: DagsterInstance, emulator: Emulator) -> None:
+    """Its connection stays open, and its heartbeats are not overdue yet."""
     cloud.logging.entries[PROJECT] = [out_of_memory()]
     with run_deployed("heartbeats", emulator, HEARTBEAT_INTERVAL="4") as server:
         cloud.google.function.backend = server.url
@@ -208,7 +206,7 @@ def test_a_function_whose_instance_the_platform_has_terminated_is_not_waited_for
 
 
 def out_of_memory() -> dict[str, Any]:
-    """Return what the platform logs of the instance when it terminates it."""
+    """Return the platform's log entry of a terminated instance."""
     return {
         "logName": f"projects/{PROJECT}/logs/run.googleapis.com%2Fvarlog%2Fsystem",
         "resource": {

@@ -1,4 +1,4 @@
-"""Every way of being logged in, and what can become of it, with google-auth as it is."""
+"""Each way of being logged in, with its failures, with the real google-auth."""
 
 import logging
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ log = logging.getLogger("calls")
 
 
 class Caller:
-    """Calls the private function, again and again with the same identity, as the attempts of a run do."""
+    """Calls the private function with one identity, as the attempts of a call do."""
 
     def __init__(self, login: Login, *, audience: str | None = None, retry_timeout: float = 20.0) -> None:
         client = PipesCloudFunctionClient(bucket="some-bucket", **login.fields)
@@ -100,7 +100,7 @@ def login(google: Google, way: str) -> Login:
 
 @pytest.fixture(autouse=True)
 def no_token_is_logged(google: Google, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Whatever happens in a test here, no log line has a token: neither ours, nor google-auth's own, at any level."""
+    """No log line of any test here has a token: neither ours nor google-auth's, at any level."""
     caplog.set_level(logging.DEBUG)
     yield
     secrets = [token.rpartition(".")[2] for token in google.accounts.issued]
@@ -138,7 +138,7 @@ def test_a_token_that_is_about_to_expire_is_renewed(login: Login, google: Google
     assert first != second
 
 
-def test_a_token_that_the_platform_holds_for_expired_fails_after_a_fresh_one(login: Login, google: Google) -> None:
+def test_an_expired_token_is_renewed_once(login: Login, google: Google) -> None:
     google.function.clock_offset = 7200
     error = Caller(login).fail()
     assert type(error) is PipesCloudFunctionAccessError
@@ -147,7 +147,7 @@ def test_a_token_that_the_platform_holds_for_expired_fails_after_a_fresh_one(log
     assert first != second
 
 
-def test_a_token_for_another_audience_fails_and_the_error_says_for_which(login: Login, google: Google) -> None:
+def test_a_token_for_another_audience_is_named(login: Login, google: Google) -> None:
     error = Caller(login, audience="https://orders.example.com").fail()
     assert type(error) is PipesCloudFunctionAccessError
     assert "the audience of the ID token, https://orders.example.com" in str(error.description)
@@ -160,7 +160,7 @@ def test_an_audience_can_be_set(login: Login, google: Google) -> None:
     assert answer["aud"] == "https://orders.example.com"
 
 
-def test_who_may_not_call_is_named_with_the_command_that_lets_them(login: Login, google: Google) -> None:
+def test_a_missing_invoker_role_names_the_command(login: Login, google: Google) -> None:
     google.function.invokers.clear()
     error = Caller(login).fail()
     assert type(error) is PipesCloudFunctionAccessError
@@ -169,7 +169,7 @@ def test_who_may_not_call_is_named_with_the_command_that_lets_them(login: Login,
     assert len(google.function.authorizations) == 1
 
 
-def test_a_login_that_is_revoked_between_two_attempts_fails(login: Login, google: Google) -> None:
+def test_a_login_revoked_between_two_attempts_fails(login: Login, google: Google) -> None:
     caller = Caller(login)
     caller.succeed()
     login.revoke()
@@ -181,9 +181,7 @@ def test_a_login_that_is_revoked_between_two_attempts_fails(login: Login, google
 
 
 @pytest.mark.parametrize("offset", [7200, -7200])
-def test_a_clock_that_is_wrong_by_hours_matters_to_who_signs(
-    way: str, login: Login, google: Google, offset: float
-) -> None:
+def test_a_wrong_clock_matters_to_logins_that_sign(way: str, login: Login, google: Google, offset: float) -> None:
     google.accounts.clock_offset = offset
     if way in SIGN_THEMSELVES:
         error = Caller(login).fail()
@@ -203,7 +201,7 @@ def test_a_token_that_is_refused_once_is_replaced(login: Login, google: Google) 
     assert len(google.function.authorizations) == 3
 
 
-def test_a_login_of_gcloud_is_found_without_a_variable_that_names_it(google: Google) -> None:
+def test_a_gcloud_login_is_found_without_a_variable(google: Google) -> None:
     assert Caller(google.logins.user_logged_in_with_gcloud()).succeed()["email"] == CALLER
 
 
@@ -211,7 +209,7 @@ def test_a_login_of_gcloud_is_found_without_a_variable_that_names_it(google: Goo
 
 
 @pytest.mark.parametrize("way", WITHOUT_ID_TOKEN, indirect=True)
-def test_who_cannot_have_an_id_token_is_named_with_the_ways_to_one(way: str, login: Login, google: Google) -> None:
+def test_a_login_without_id_tokens_says_what_to_do(way: str, login: Login, google: Google) -> None:
     error = Caller(login).fail()
     assert type(error) is PipesCloudFunctionIdentityError
     text = str(error.description)
@@ -228,7 +226,7 @@ def test_a_public_function_needs_no_id_token(login: Login, google: Google) -> No
     assert Caller(login).succeed() == {"email": None, "aud": None}
 
 
-def test_a_file_of_credentials_that_is_not_there_is_named(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_credentials_file_is_named(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file.json")
     assert "/no/such/file.json" in str(Caller(google.logins.nobody()).fail().description)
 
@@ -237,7 +235,7 @@ def test_a_file_of_credentials_that_is_not_there_is_named(google: Google, monkey
 
 
 @pytest.mark.parametrize("missing", [DELEGATES[0], DELEGATES[1], CALLER])
-def test_a_chain_with_a_link_missing_names_the_role(google: Google, missing: str) -> None:
+def test_a_broken_delegation_chain_names_the_role(google: Google, missing: str) -> None:
     login = google.logins.user_through_delegates()
     google.accounts.token_creators[missing].clear()
     text = str(Caller(login).fail().description)
@@ -252,7 +250,7 @@ def test_the_order_of_delegates_matters(google: Google) -> None:
     assert "implicitDelegation" in str(Caller(Login(fields, login.revoke)).fail().description)
 
 
-def test_who_impersonates_is_named(google: Google) -> None:
+def test_an_error_names_who_impersonates(google: Google) -> None:
     login = google.logins.service_account_impersonating()
     login.revoke()
     text = str(Caller(login).fail().description)
@@ -295,7 +293,7 @@ def test_this_machine_gets_no_token(google: Google, host: str) -> None:
     assert google.accounts.issued == []
 
 
-def test_a_session_that_authenticates_by_itself_is_left_alone(google: Google) -> None:
+def test_a_session_with_its_own_authorization_is_kept(google: Google) -> None:
     caller = Caller(google.logins.service_account_file())
     with_auth, with_header = create_http_session(), create_http_session()
     with_auth.auth = ("somebody", "password")
@@ -329,7 +327,7 @@ def test_a_function_with_a_401_of_its_own_is_not_called_again(google: Google, he
     assert len(calls) == 1
 
 
-def test_a_function_of_cloudfunctions_net_is_called_with_its_name_in_the_audience(google: Google) -> None:
+def test_the_audience_of_a_cloudfunctions_net_url_has_the_name(google: Google) -> None:
     host = "europe-west1-local-project.cloudfunctions.net"
     google.function.audiences = {f"https://{host}/orders"}
     google.network.serve(host, google.function.app())
@@ -351,7 +349,7 @@ def test_a_function_of_cloudfunctions_net_is_called_with_its_name_in_the_audienc
     ],
     indirect=["way"],
 )
-def test_a_passing_fault_is_outlived(login: Login, google: Google, endpoint: str) -> None:
+def test_a_transient_fault_is_retried(login: Login, google: Google, endpoint: str) -> None:
     google.accounts.lifetime = 100  # so that the second call asks again
     caller = Caller(login)
     caller.succeed()
@@ -360,13 +358,13 @@ def test_a_passing_fault_is_outlived(login: Login, google: Google, endpoint: str
     assert google.accounts.statuses[endpoint] == []
 
 
-def test_a_passing_fault_of_sts_is_outlived(google: Google) -> None:
+def test_a_transient_fault_of_sts_is_retried(google: Google) -> None:
     google.accounts.statuses["sts"] = [503]
     Caller(google.logins.workload_impersonating()).succeed()
     assert google.accounts.asked["sts"] == 2
 
 
-def test_a_fault_that_does_not_pass_ends_with_an_error_that_may_be_retried(google: Google) -> None:
+def test_a_lasting_fault_ends_with_a_retryable_error(google: Google) -> None:
     google.accounts.statuses["iam"] = [503] * 100
     record = Caller(google.logins.user_impersonating(), retry_timeout=0.5).call().last
     assert record.identity_error is not None
@@ -375,7 +373,7 @@ def test_a_fault_that_does_not_pass_ends_with_an_error_that_may_be_retried(googl
     assert 2 <= 100 - len(google.accounts.statuses["iam"]) < 10
 
 
-def test_a_service_that_cannot_be_reached_ends_with_an_error_that_may_be_retried(google: Google) -> None:
+def test_an_unreachable_service_ends_with_a_retryable_error(google: Google) -> None:
     login = google.logins.user_impersonating()
     del google.network.routes.ports["iamcredentials.googleapis.com", 443]
     record = Caller(login, retry_timeout=0.5).call().last
@@ -384,7 +382,7 @@ def test_a_service_that_cannot_be_reached_ends_with_an_error_that_may_be_retried
 
 
 @pytest.mark.parametrize(
-    ("way", "said"),
+    ("way", "text"),
     [
         (
             "service_account_file",
@@ -395,14 +393,14 @@ def test_a_service_that_cannot_be_reached_ends_with_an_error_that_may_be_retried
     ],
     indirect=["way"],
 )
-def test_an_error_says_what_google_said_and_no_more(login: Login, google: Google, said: str) -> None:
+def test_an_error_quotes_only_googles_text(login: Login, google: Google, text: str) -> None:
     caller = Caller(login)
     google.accounts.lifetime = 100
     caller.succeed()
     login.revoke()
-    text = str(caller.fail().description)
-    assert said in text
-    assert "object at 0x" not in text
+    description = str(caller.fail().description)
+    assert text in description
+    assert "object at 0x" not in description
 
 
 def test_threads_share_one_token(google: Google) -> None:

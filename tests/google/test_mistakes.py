@@ -1,4 +1,4 @@
-"""Each mistake of docs/troubleshooting.md, made for real, and that the page quotes what its error says."""
+"""Each mistake of docs/troubleshooting.md is made, and the page quotes its error."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ READ_TIMEOUT_MARGIN = 0.5
 
 @dataclass(frozen=True)
 class Setup:
-    """A function that is deployed well, until a mistake is made, and a resource in whose project it is.
+    """A function that is deployed correctly, until a mistake is made.
 
     Attributes:
         google: Google; the function is at `FUNCTION_URL`.
@@ -48,8 +48,8 @@ class Setup:
         logs: The Cloud Logging API.
         emulator: Cloud Storage.
         bucket: The name of the bucket.
-        storage_client: Looks into it.
-        stack: What ends with the test.
+        storage_client: A client of it.
+        stack: Closes when the test ends.
     """
 
     google: Google
@@ -69,7 +69,7 @@ class Setup:
         return function
 
     def proxy(self, fault: Fault) -> str:
-        """Return the URL of a proxy before Cloud Storage, which strikes."""
+        """Return the URL of a proxy in front of Cloud Storage that injects a fault."""
         return self.stack.enter_context(FaultProxy(self.emulator.url, [fault])).url
 
     def fail(
@@ -81,7 +81,7 @@ class Setup:
         client: type[PipesCloudFunctionClient] = PipesCloudFunctionClient,
         **fields: Any,
     ) -> str:
-        """Call the function; return what the user reads of the failure: its text, and the metadata with it."""
+        """Call the function; return the text and the metadata of the failure."""
         target, event = target or {"function": "orders"}, event or {"mode": "ok"}
 
         @asset
@@ -107,7 +107,7 @@ def setup(
     function: FunctionServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Setup]:
-    # no part is replaced: a margin of 30 s would only make each wait that much longer for the verdict
+    # a margin of 30 s would only make each test that much longer
     monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", READ_TIMEOUT_MARGIN)
     google.function.backend = function.url
     functions, logs = FunctionsApi(google.accounts.issued), LoggingApi(google.accounts.issued)
@@ -125,7 +125,7 @@ class Mistake:
 
     Attributes:
         section: The heading under which the page has it.
-        make: Makes it, and returns what the user reads.
+        make: Makes it, and returns the text that the user reads.
         names: What names it in that text.
         fix: What to do about it in that text.
     """
@@ -140,7 +140,7 @@ MISTAKES: list[Mistake] = []
 
 
 def mistake(section: str, *, names: str, fix: str) -> Callable[[Callable[[Setup], str]], None]:
-    """Put a mistake on the list. Under one heading, they are in the order of the page."""
+    """Put a mistake on the list, in the order of the page."""
     return lambda make: MISTAKES.append(Mistake(section, make, names, fix))
 
 
@@ -272,7 +272,7 @@ def the_platform_answered_in_its_stead(setup: Setup) -> str:
 
 
 @mistake("Out of memory", names="It ran out of memory. Deploy it with more (`--memory`)", fix=OUT_OF_MEMORY)
-def the_platform_s_log_says_that_it_was_out_of_memory(setup: Setup) -> str:
+def the_log_says_out_of_memory(setup: Setup) -> str:
     setup.logs.entries[PROJECT] = [
         {
             "logName": SYSTEM_LOG,
@@ -370,7 +370,7 @@ def a_uri_as_bucket(setup: Setup) -> str:
 
 
 def refused(setup: Setup, **fields: Any) -> str:
-    """Return what refuses a field where the resource is defined."""
+    """Return the error of a field at the resource's definition."""
     with pytest.raises(ValidationError) as caught:
         setup.fail(**fields)
     return str(caught.value)
@@ -380,7 +380,7 @@ def refused(setup: Setup, **fields: Any) -> str:
 
 
 def quotes() -> dict[str, list[str]]:
-    """Return what the page quotes under each heading; `...` stands for what is different from case to case."""
+    """Return the quotes under each heading of the page; `...` stands for text that varies."""
     sections = re.split(r"^### (.+)$", PAGE.read_text(), flags=re.MULTILINE)[1:]
     blocks = (re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE) for text in sections[1::2])
     return {
@@ -394,7 +394,7 @@ def quote_of(made: Mistake) -> str:
 
 
 @pytest.mark.parametrize("made", MISTAKES, ids=[made.make.__name__ for made in MISTAKES])
-def test_the_error_names_the_mistake_and_its_fix_as_the_page_quotes_it(made: Mistake, setup: Setup) -> None:
+def test_the_page_quotes_the_error_of_each_mistake(made: Mistake, setup: Setup) -> None:
     seen = " ".join(made.make(setup).split())
     assert made.names in seen
     assert made.fix in seen

@@ -1,4 +1,4 @@
-"""Whole runs as somebody: Dagster, a private function in a process of its own, and a guarded Cloud Storage."""
+"""Whole runs with a login: Dagster, a private function in its own process, and a Cloud Storage that needs a token."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def guarded_storage(google: Google, emulator: Emulator, bucket: str, monkeypatch: pytest.MonkeyPatch) -> GuardedStorage:
-    """Cloud Storage by its real name, for the process of Dagster; the bucket is there already."""
+    """Cloud Storage by its real name, for the process of Dagster; the bucket exists."""
     guarded = GuardedStorage(google.accounts, emulator.url)
     google.network.serve("storage.googleapis.com", guarded.app())
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "")  # as unset
@@ -36,7 +36,7 @@ def private_function(google: Google, function: FunctionServer) -> str:
 
 
 def run(url: str, login: Login, **fields: Any) -> tuple[bool, str]:
-    """Materialize an asset with a resource that logs in so; return whether it succeeded, and all that Dagster keeps."""
+    """Materialize an asset; return whether it succeeded, and the serialized events of the run."""
 
     class Client(PipesCloudFunctionClient):
         def get_credentials(self) -> "Credentials":
@@ -82,7 +82,7 @@ def test_no_token_is_kept_anywhere(
     assert [token for token in google.accounts.issued if token.rpartition(".")[2] in kept] == []
 
 
-def test_a_user_alone_is_told_what_to_do(
+def test_a_user_without_impersonation_learns_what_to_do(
     google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
 ) -> None:
     succeeded, kept = run(private_function, google.logins.user_alone(), bucket=bucket)
@@ -91,7 +91,7 @@ def test_a_user_alone_is_told_what_to_do(
     assert "Set `impersonate_service_account` of the resource" in kept
 
 
-def test_nobody_is_told_what_to_do_before_anything_is_sent(
+def test_missing_credentials_fail_before_anything_is_sent(
     google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
 ) -> None:
     succeeded, kept = run(private_function, google.logins.nobody(), bucket=bucket)
@@ -102,7 +102,7 @@ def test_nobody_is_told_what_to_do_before_anything_is_sent(
     assert guarded_storage.callers == set()
 
 
-def test_who_may_not_call_is_told_what_to_do(
+def test_a_caller_without_the_role_learns_what_to_do(
     google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
 ) -> None:
     google.function.invokers.clear()
@@ -113,9 +113,7 @@ def test_who_may_not_call_is_told_what_to_do(
     assert len(google.function.authorizations) == 1
 
 
-def test_an_attempt_has_a_token_of_its_own_if_the_last_one_has_expired_meanwhile(
-    google: Google, private_function: str, bucket: str
-) -> None:
+def test_each_attempt_renews_an_expired_token(google: Google, private_function: str, bucket: str) -> None:
     google.accounts.lifetime = 100  # seconds; google-auth holds a token for expired 225 s before it is
     google.function.statuses = [429, 503]
     succeeded, kept = run(private_function, google.logins.service_account_file(), bucket=bucket)
@@ -123,9 +121,7 @@ def test_an_attempt_has_a_token_of_its_own_if_the_last_one_has_expired_meanwhile
     assert len(set(google.function.authorizations)) == 3
 
 
-def test_a_login_that_is_revoked_between_two_attempts_ends_the_run(
-    google: Google, private_function: str, bucket: str
-) -> None:
+def test_a_login_revoked_between_two_attempts_ends_the_run(google: Google, private_function: str, bucket: str) -> None:
     login = google.logins.service_account_file()
     google.accounts.lifetime = 100  # as above
     google.function.statuses = [429]
@@ -138,7 +134,7 @@ def test_a_login_that_is_revoked_between_two_attempts_ends_the_run(
     assert "gcloud iam service-accounts keys create" in kept
 
 
-def test_an_emulator_asks_for_nobody(google: Google, function: FunctionServer, bucket: str) -> None:
+def test_an_emulator_needs_no_credentials(google: Google, function: FunctionServer, bucket: str) -> None:
     succeeded, kept = run(function.url, google.logins.nobody(), bucket=bucket)
     assert succeeded, kept
     assert google.network.routes.asked == []

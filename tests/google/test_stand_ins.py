@@ -105,7 +105,7 @@ def generate(google: Google, method: str, *, caller: str = USER, **body: Any) ->
     return post(f"{IAM}/{CALLER}:{method}", json=body, headers=headers)
 
 
-def test_iam_gives_whoever_may_impersonate_a_token(google: Google) -> None:
+def test_iam_gives_tokens_to_those_who_may_impersonate(google: Google) -> None:
     google.logins.user_impersonating()
     id_token = generate(google, "generateIdToken", audience="https://a.run.app", includeEmail=True).json()["token"]
     assert keys.read(GOOGLE, id_token)["email"] == CALLER
@@ -136,7 +136,7 @@ def test_iam_names_the_permission_that_is_missing(google: Google) -> None:
     assert error["details"][0]["metadata"] == {"permission": "iam.serviceAccounts.getOpenIdToken"}
 
 
-def test_iam_knows_no_caller_without_an_access_token_nor_an_account_that_does_not_exist(google: Google) -> None:
+def test_iam_refuses_unknown_callers_and_accounts(google: Google) -> None:
     assert post(f"{IAM}/{CALLER}:generateIdToken", json={"audience": "a"}).status_code == 401
     assert generate(google, "generateIdToken", audience="a").status_code == 404
 
@@ -158,7 +158,7 @@ def test_metadata_server_knows_the_attached_service_account(google: Google) -> N
     assert metadata("email").headers["Metadata-Flavor"] == "Google"
 
 
-def test_metadata_server_answers_no_browser_and_nothing_when_nothing_is_attached(google: Google) -> None:
+def test_metadata_server_refuses_browsers_and_unknown_accounts(google: Google) -> None:
     login = google.logins.metadata_server()
     assert metadata("email", **{"Metadata-Flavor": "other"}).status_code == 403
     login.revoke()
@@ -215,13 +215,13 @@ def test_private_function_hides_the_signature_from_the_code_behind_it(google: Go
     assert seen == [f"Bearer {token.rpartition('.')[0]}.SIGNATURE_REMOVED_BY_GOOGLE"]
 
 
-def test_private_function_is_not_there_for_a_network_that_its_ingress_setting_does_not_admit(google: Google) -> None:
+def test_private_function_with_internal_ingress_is_not_found(google: Google) -> None:
     google.function.ingress = False
     answer = call(google.accounts.new_id_token(CALLER, FUNCTION_URL))
     assert (answer.status_code, "Error: Page not found" in answer.text) == (404, True)
 
 
-def test_the_platform_answers_for_a_function_that_takes_too_long_or_has_died(google: Google) -> None:
+def test_the_platform_responds_for_a_slow_or_dead_function(google: Google) -> None:
     silent = socket.create_server(("127.0.0.1", 0))  # it takes connections, and says nothing
     google.function.backend, google.function.timeout = f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2
     token = google.accounts.new_id_token(CALLER, FUNCTION_URL)

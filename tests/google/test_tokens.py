@@ -1,4 +1,4 @@
-"""No token is in what a run returns or raises, nor in what a step stores of it."""
+"""No token is in a run's results and errors, nor in what a step stores."""
 
 import pickle
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def client(google: Google, function: FunctionServer, bucket: str) -> PipesCloudF
 
 
 def texts_in(value: object, seen: set[int] | None = None) -> str:
-    """Return all texts that can be reached from a value, without going through code and stack frames."""
+    """Return all texts that are reachable from a value, without code and stack frames."""
     seen = set() if seen is None else seen
     if id(value) in seen:
         return ""

@@ -1,4 +1,4 @@
-"""Jobs for the multiprocess executor, which loads them anew in each step's process."""
+"""Jobs for the multiprocess executor, which imports them in each step's process."""
 
 import os
 from typing import Any
@@ -45,7 +45,7 @@ def read(response: requests.Response) -> dict[str, Any]:
 
 
 def define_passing_job() -> JobDefinition:
-    """The response of one step is the input of the next, by way of a file."""
+    """The response of one step is the input of the next, through a file."""
 
     @job(
         resource_defs={

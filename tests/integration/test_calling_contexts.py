@@ -1,4 +1,4 @@
-"""From which contexts of Dagster a function can be called, and what the function knows of its step."""
+"""The Dagster contexts that can call a function, and what the function knows of its step."""
 
 from typing import Any
 

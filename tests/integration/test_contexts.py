@@ -1,4 +1,4 @@
-"""The context of each kind of step, as the installed Dagster sends it: the function takes it as it is."""
+"""The function accepts the context of each type of step, as the installed Dagster sends it."""
 
 import json
 from collections.abc import Iterator, Mapping

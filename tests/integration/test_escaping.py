@@ -1,4 +1,4 @@
-"""No error but ours escapes from a run, and none before it is known to be useless has a cost."""
+"""Only our errors escape from a run, and a call that cannot work fails before anything is sent."""
 
 from datetime import datetime, timezone
 from typing import Any
@@ -46,7 +46,7 @@ def _circular() -> dict[str, Any]:
         (_circular(), "Expected `extras` to have at most 100 levels"),
     ],
 )
-def test_extras_that_are_no_json_are_refused_before_anything_is_opened(
+def test_extras_that_are_not_json_are_refused_at_once(
     bucket: str, storage_client: storage.Client, extras: Any, text: str
 ) -> None:
     error = error_of(PipesCloudFunctionClient(bucket=bucket, inline_context_limit=0), extras=extras)
@@ -56,7 +56,7 @@ def test_extras_that_are_no_json_are_refused_before_anything_is_opened(
     assert list(storage_client.list_blobs(bucket)) == []
 
 
-def test_a_large_context_for_a_bucket_that_does_not_exist_fails_with_its_name(function: FunctionServer) -> None:
+def test_a_large_context_for_a_missing_bucket_names_it(function: FunctionServer) -> None:
     client = PipesCloudFunctionClient(bucket="no-such-bucket", inline_context_limit=0)
     result, _ = run(calling_asset(function.url, {"mode": "ok"}), client)
     assert "the bucket 'no-such-bucket' does not exist" in step_error(result)
@@ -82,25 +82,25 @@ def test_a_large_context_for_a_bucket_that_does_not_exist_fails_with_its_name(fu
         b"https://host/",
     ],
 )
-def test_what_cannot_be_called_is_refused(client: PipesCloudFunctionClient, url: Any) -> None:
+def test_a_malformed_url_is_refused(client: PipesCloudFunctionClient, url: Any) -> None:
     error = error_of(client, function_url=url)
     assert isinstance(error, PipesCloudFunctionRequestError)
     assert error.allow_retries is False
 
 
-def test_a_name_that_is_no_text_is_refused(client: PipesCloudFunctionClient) -> None:
+def test_a_name_that_is_not_a_text_is_refused(client: PipesCloudFunctionClient) -> None:
     error = error_of(client, function_url=None, function=5)
     assert "Expected `function` to be a string, got int." in str(error.description)
 
 
 class ClientWithoutCredentials(PipesCloudFunctionClient):
-    """Its storage client finds none."""
+    """A client whose storage client finds no credentials."""
 
     def get_storage_client(self) -> storage.Client:
         raise DefaultCredentialsError("Your default credentials were not found.")
 
 
-def test_a_storage_client_without_credentials_fails_with_the_ways_to_some(bucket: str) -> None:
+def test_a_storage_client_without_credentials_says_what_to_do(bucket: str) -> None:
     error = error_of(ClientWithoutCredentials(bucket=bucket))
     assert isinstance(error, PipesCloudFunctionIdentityError)
     assert "Expected valid Google credentials, got: Your default credentials were not found.\nFix: Set" in str(

@@ -1,4 +1,4 @@
-"""A run that failed is shown as failed, with the cause, and with what arrived before."""
+"""A failed run shows its cause, and keeps what arrived before."""
 
 import socket
 
@@ -17,7 +17,7 @@ def failure_of(url: str, mode: str, client: PipesCloudFunctionClient) -> str:
     return step_error(result)
 
 
-def test_an_exception_of_the_function_fails_the_step_with_its_text_and_type(
+def test_an_exception_fails_the_step_with_its_text_and_type(
     function: FunctionServer, client: PipesCloudFunctionClient
 ) -> None:
     error = failure_of(function.url, "raises", client)

@@ -1,4 +1,4 @@
-"""A function that forks: the session is its parent's, and nothing hangs or is lost without an error."""
+"""A function that forks: the session stays with the parent, and nothing hangs or is lost."""
 
 import pytest
 from google.cloud import storage
@@ -22,14 +22,14 @@ def test_a_pipes_call_in_a_forked_child_is_refused_at_once(caller: Caller, inclu
 
 @pytest.mark.parametrize(("how", "code"), [("returns", 0), ("exits", 3), ("raises", 1), ("closes", 0)])
 @pytest.mark.parametrize("include_stdio", [False, True])
-def test_a_child_that_leaves_the_functions_code_leaves_the_session_to_its_parent(
+def test_a_forked_child_leaves_the_session_to_its_parent(
     caller: Caller, how: str, code: int, include_stdio: bool
 ) -> None:
     assert caller.call("child_ends", how=how, include_stdio=include_stdio).json() == {"code": code}
     assert summarize(caller.messages()) == ["opened", "from the parent", "closed"]
 
 
-def test_children_that_print_much_do_not_hang_whatever_the_parents_threads_do(caller: Caller) -> None:
+def test_forked_children_that_print_do_not_hang(caller: Caller) -> None:
     response = caller.call("children_print", children=6, include_stdio=True)
     assert response.json() == {"ended": [True] * 6}
     assert caller.exception() is None

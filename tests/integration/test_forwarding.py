@@ -1,4 +1,4 @@
-"""What a function prints reaches the session of its own request, once and whole, and still its own output."""
+"""The output of a request reaches its own session once and whole, and still the function's own output."""
 
 import re
 import uuid
@@ -50,7 +50,7 @@ def printing(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator[Fun
 
 @pytest.fixture
 def printed(printing: FunctionServer) -> Printed:
-    """Gives what the function has printed since the test began, after a last line that is printed for that."""
+    """Returns what the function printed since the test began; a last call prints a mark to wait for."""
     start = len(printing.child.lines)
 
     def read(bucket: str) -> str:
@@ -88,7 +88,7 @@ def print_everything(function: FunctionServer, bucket: str, tags: list[str], *, 
 
 
 def forwarded(messages: list[dict[str, Any]], stream: str) -> str:
-    """The text of a stream, as Dagster writes it."""
+    """Return the text of a stream, as Dagster writes it."""
     streams = [message["params"] for message in messages if message["method"] == "log_external_stream"]
     return "".join(params["text"] for params in streams if params["stream"] == stream)
 
@@ -99,7 +99,7 @@ def only_session(storage_client: storage.Client, bucket: str) -> list[dict[str, 
 
 
 def tagged(output: str) -> Counter[str]:
-    """How often each thing that `everything` prints occurs, whatever the handlers put around it."""
+    """Count the items that `everything` prints, whatever the handlers put around them."""
     return Counter(re.findall(r"tag\d+ \w+ \d+", output))
 
 
@@ -107,7 +107,7 @@ def expected(tag: str, *ways: str) -> Counter[str]:
     return Counter(f"{tag} {way} {number}" for way in ways for number in range(COUNT))
 
 
-def test_eight_requests_at_once_print_in_all_ways_and_nothing_is_crossed_lost_or_doubled(
+def test_concurrent_requests_get_their_own_output_once(
     printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
 ) -> None:
     tags = [f"tag{number}" for number in range(8)]
@@ -127,7 +127,7 @@ def test_eight_requests_at_once_print_in_all_ways_and_nothing_is_crossed_lost_or
     assert {line: original[line] for line in everything} == everything
 
 
-def test_the_output_of_a_request_without_forwarding_stays_with_the_function(
+def test_output_is_forwarded_only_for_requests_that_ask_for_it(
     printing: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
     print_everything(printing, bucket, ["tag0", "tag1", "tag2", "tag3"], forwarded_tags={"tag1", "tag2"})
@@ -136,7 +136,7 @@ def test_the_output_of_a_request_without_forwarding_stays_with_the_function(
     assert sorted(outputs, key=sorted) == [set(), set(), {"tag1"}, {"tag2"}]
 
 
-def test_a_line_that_is_printed_in_pieces_is_forwarded_and_printed_whole(
+def test_a_line_printed_in_pieces_is_forwarded_whole(
     printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
 ) -> None:
     call(printing, bucket, {"mode": "partial_lines"}).raise_for_status()
@@ -174,7 +174,7 @@ def test_a_traceback_is_forwarded_once_and_printed_once(
     assert printed(bucket).count("ValueError: the table is broken") == 1
 
 
-def test_output_after_the_session_stays_with_the_function_and_raises_nothing(
+def test_output_after_the_session_is_not_forwarded(
     printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
 ) -> None:
     call(printing, bucket, {"mode": "late"}).raise_for_status()
@@ -185,7 +185,7 @@ def test_output_after_the_session_stays_with_the_function_and_raises_nothing(
     assert (output.count("too late"), output.count("too late as well")) == (2, 1)
 
 
-def test_output_after_the_function_has_closed_its_session_raises_nothing(
+def test_print_does_not_raise_after_the_session_is_closed(
     printing: FunctionServer, bucket: str, storage_client: storage.Client, printed: Printed
 ) -> None:
     call(printing, bucket, {"mode": "closes"}).raise_for_status()
@@ -193,19 +193,17 @@ def test_output_after_the_function_has_closed_its_session_raises_nothing(
     assert printed(bucket).count("after the end") == 1
 
 
-def test_print_does_not_raise_when_the_time_is_over_and_what_follows_is_forwarded(
+def test_print_does_not_raise_after_the_deadline(
     printing: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
     headers = {"Dagster-Pipes-Timeout": "1"}
     assert call(printing, bucket, {"mode": "overtime"}, headers=headers).status_code == 500
     messages = only_session(storage_client, bucket)
-    assert forwarded(messages, "stdout").endswith("still printing\na last word\n")
+    assert forwarded(messages, "stdout").endswith("still printing\nafter the deadline\n")
     assert "PipesDeadlineExceededError: The function ran out of time" in forwarded(messages, "stderr")
 
 
-def test_print_does_not_raise_when_messages_cannot_be_stored_but_the_call_fails(
-    emulator: Emulator, bucket: str
-) -> None:
+def test_print_does_not_raise_when_messages_cannot_be_stored(emulator: Emulator, bucket: str) -> None:
     plan = Fault(UPLOAD.of(r"/2\.json$"), storage_forbidden(), EVERY)
     source = FUNCTIONS / "printing" / "main.py"
     with FaultProxy(emulator.url) as proxy, run_function(source, emulator_url=proxy.url) as function:
@@ -216,9 +214,7 @@ def test_print_does_not_raise_when_messages_cannot_be_stored_but_the_call_fails(
         function.child.wait_for_output("unstored 19")
 
 
-def test_a_stream_that_a_request_has_put_in_place_for_a_while_is_its_own(
-    emulator: Emulator, bucket: str, storage_client: storage.Client
-) -> None:
+def test_redirected_output_is_not_forwarded(emulator: Emulator, bucket: str, storage_client: storage.Client) -> None:
     with run_function(FUNCTIONS / "printing" / "main.py", emulator_url=emulator.url, threads=4) as function:
         redirecting = in_background(lambda: call(function, bucket, {"mode": "redirects"}))
         assert call(function, bucket, {"mode": "awaits_redirection"}, forward=False).json() == {"redirected": True}
@@ -242,7 +238,7 @@ def test_a_dagster_run_has_the_output_in_its_stdout_and_stderr(
     assert tagged((logs.stderr or b"").decode()) == expected("tag0", *STDERR_WAYS)
 
 
-def test_a_stream_that_takes_no_attribute_is_left_out_and_a_warning_says_so_once(
+def test_a_stream_that_cannot_be_forwarded_is_logged_once(
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
     with run_function(FUNCTIONS / "slotted" / "main.py", emulator_url=emulator.url) as function:

@@ -64,9 +64,7 @@ def test_our_client_sees_an_exception_through_the_stock_writer(
     assert lines[0] == "stock 0"
 
 
-def test_the_stock_context_loader_loads_what_our_injector_put_into_the_bucket(
-    stock_function: FunctionServer, bucket: str
-) -> None:
+def test_the_stock_context_loader_loads_our_injectors_object(stock_function: FunctionServer, bucket: str) -> None:
     client = PipesCloudFunctionClient(bucket=bucket, inline_context_limit=0)
     result, _ = run(calling_asset(stock_function.url, {"count": 0}, extras={"full": True}), client)
     (materialization,) = result.asset_materializations_for_node("orders")

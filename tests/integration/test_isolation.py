@@ -27,6 +27,8 @@ from tests.dagster_runs import calling_asset, logged, run
 from tests.integration import multiprocess_job
 from tests.sessions import bootstrap
 
+SESSIONS = 30
+
 
 def test_two_assets_of_one_in_process_job_share_one_resource(
     function: FunctionServer, client: PipesCloudFunctionClient
@@ -41,9 +43,7 @@ def test_two_assets_of_one_in_process_job_share_one_resource(
         assert [line for line in lines if line.startswith(name)] == [f"{name} {n}" for n in range(50)]
 
 
-def test_eight_runs_at_once_into_four_threads_of_one_function_do_not_mix(
-    emulator: Emulator, client: PipesCloudFunctionClient
-) -> None:
+def test_concurrent_runs_do_not_mix(emulator: Emulator, client: PipesCloudFunctionClient) -> None:
     together = Barrier(8)
 
     def run_one(tag: str, url: str) -> list[str]:
@@ -60,15 +60,15 @@ def test_eight_runs_at_once_into_four_threads_of_one_function_do_not_mix(
         assert lines == [f"{tag} {number}" for number in range(300)]
 
 
-def test_a_hundred_sessions_in_a_row_on_one_warm_function_leave_nothing_behind(
+def test_many_sessions_of_one_warm_function_leave_nothing_behind(
     function: FunctionServer, client: PipesCloudFunctionClient, storage_client: storage.Client, bucket: str
 ) -> None:
-    for number in range(100):
+    for number in range(SESSIONS):
         result, lines = run(calling_asset(function.url, {"mode": "lines", "count": 2, "tag": str(number)}), client)
         assert result.success
         assert lines == [f"{number} 0", f"{number} 1"]
     names = [blob.name.rpartition("/")[2] for blob in storage_client.list_blobs(bucket)]
-    assert names == ["1.json"] * 100  # the claims, which outlive their runs
+    assert names == ["1.json"] * SESSIONS  # the claims, which outlive their runs
     body = {"mode": "threads", **bootstrap(bucket, uuid.uuid4().hex)}
     threads = requests.post(function.url, json=body, timeout=30).json()["threads"]
     assert len([name for name in threads if name.startswith("pipes ")]) == 2  # those of this very request

@@ -1,4 +1,4 @@
-"""What is kept of a step that fails: the events that Dagster logs of one that succeeds, for each partition."""
+"""A failed step keeps the events that Dagster logs for a successful one, for each partition."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -135,7 +135,7 @@ def test_a_key_that_the_function_reported_stays_its_own(
 
 
 @pytest.mark.parametrize(("cleanup", "shown"), [("never", True), ("on_success", True), ("always", False)])
-def test_a_failure_says_where_the_messages_are_unless_they_are_deleted(
+def test_a_failure_links_to_messages_that_are_kept(
     reports: FunctionServer, bucket: str, cleanup: str, *, shown: bool
 ) -> None:
     @multi_asset(specs=[AssetSpec("orders")])

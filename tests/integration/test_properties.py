@@ -1,4 +1,4 @@
-"""What goes into the channel comes out of the reader: equal, in order, once."""
+"""The reader returns the messages of the channel: equal, in order, once."""
 
 import time
 import uuid
@@ -27,8 +27,8 @@ from tests.json_strategies import json_texts, json_values
 BUCKET: Final = "properties"
 LARGE: Final = 5 * 1024 * 1024
 POLL_INTERVAL: Final = 0.005
-DEADLOCK: Final = 10.0
-"""Seconds after which a fetcher that has not ended is taken for stuck."""
+DEADLOCK: Final = 30.0
+"""Seconds after which a fetcher counts as stuck."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def client() -> Iterator[storage.Client]:
 
 
 class RecordingHandler(PipesMessageHandler):
-    """Keeps what Dagster would have handled."""
+    """Keeps the messages that Dagster would handle."""
 
     def __init__(self) -> None:
         self.messages: list[PipesMessage] = []
@@ -77,7 +77,7 @@ writer_options = st.fixed_dictionaries(
 def sent_and_read(
     client: storage.Client, sent: list[PipesMessage], options: dict[str, Any], *, chunk_count_known: bool = True
 ) -> list[PipesMessage]:
-    """Return what a session's reader hands on if these messages are written between `opened` and `closed`."""
+    """Write these messages between `opened` and `closed`; return the messages that the reader hands on."""
     handler = RecordingHandler()
     session = ReaderSession(
         ObjectStore(BUCKET, client),
@@ -233,7 +233,7 @@ def test_an_outage_of_the_bucket_loses_no_chunk_whenever_it_comes(
 
 @settings(max_examples=40, deadline=None)
 @given(appearances=appearances.filter(bool), fails_at=st.integers(1, 10), ends_at=st.none() | st.integers(1, 10))
-def test_chunks_before_a_permanent_error_come_in_order_once_and_then_the_error(
+def test_chunks_before_a_permanent_error_come_in_order_once(
     appearances: list[int], fails_at: int, ends_at: int | None
 ) -> None:
     store = ScriptedStore(

@@ -1,4 +1,4 @@
-"""What the function answers to a call that Dagster did not make, or made wrongly: a clear error, and nothing run."""
+"""A call that Dagster did not make, or made wrongly, gets a clear error, and no code runs."""
 
 import base64
 import json
@@ -19,8 +19,8 @@ from tests.conftest import FUNCTIONS
 from tests.sessions import bootstrap
 
 BODIES: list[tuple[str, bytes, str]] = [
-    ("no body", b"", "got 0 bytes that are not: "),
-    ("not JSON", b"table=orders", "got 12 bytes that are not: "),
+    ("no body", b"", "JSON object in UTF-8, but it cannot be parsed: "),
+    ("not JSON", b"table=orders", "JSON object in UTF-8, but it cannot be parsed: "),
     ("an array", b"[1, 2]", "got an array"),
     ("no keys of Pipes", b'{"mode": "ok"}', "key 'DAGSTER_PIPES_MESSAGES', got ['mode']"),
     (
@@ -53,7 +53,7 @@ def test_a_get_gets_a_clear_400(function: FunctionServer) -> None:
         ("DAGSTER_PIPES_MESSAGES", {"bucket": 1}, "'bucket' in the messages params to be a string"),
         ("DAGSTER_PIPES_MESSAGES", {}, "'bucket' in the messages params to be a string that is not empty, got nothing"),
         ("DAGSTER_PIPES_MESSAGES", {"bucket": "b", "key_prefix": []}, "'key_prefix' in the messages params"),
-        ("DAGSTER_PIPES_MESSAGES", [], "'DAGSTER_PIPES_MESSAGES' to hold a JSON object, got an array"),
+        ("DAGSTER_PIPES_MESSAGES", [], "'DAGSTER_PIPES_MESSAGES' to be a JSON object, got an array"),
         ("DAGSTER_PIPES_CONTEXT", {"data": 1}, "Expected the Pipes context to be an object, got a number"),
         (
             "DAGSTER_PIPES_CONTEXT",
@@ -118,13 +118,17 @@ def test_a_prefix_in_the_root_of_the_bucket_works(
     assert sorted(blob.name for blob in storage_client.list_blobs(bucket)) == ["1.json", "2.json"]
 
 
-def test_a_function_takes_only_the_buckets_and_the_prefix_that_it_is_configured_for(
+def test_a_function_accepts_only_its_buckets_and_prefix(
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
     env = {"GCF_PIPES_BUCKETS": bucket, "GCF_PIPES_KEY_PREFIX": "dagster-pipes"}
     with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, env=env) as function:
-        for place in (("another-bucket", "dagster-pipes/x"), (bucket, "other/x"), (bucket, "dagster-pipes/../x")):
-            response = requests.post(function.url, json={"mode": "ok", **bootstrap(*place)}, timeout=30)
+        for bucket_and_prefix in (
+            ("another-bucket", "dagster-pipes/x"),
+            (bucket, "other/x"),
+            (bucket, "dagster-pipes/../x"),
+        ):
+            response = requests.post(function.url, json={"mode": "ok", **bootstrap(*bucket_and_prefix)}, timeout=30)
             assert response.status_code == 400
             assert response.json()["error"]["code"] == "bad_request"
         assert list(storage_client.list_blobs(bucket)) == []
@@ -133,9 +137,7 @@ def test_a_function_takes_only_the_buckets_and_the_prefix_that_it_is_configured_
 
 
 @pytest.mark.parametrize(("variable", "value"), [("GCF_PIPES_BUCKETS", ","), ("GCF_PIPES_KEY_PREFIX", "/")])
-def test_a_function_whose_configuration_names_nothing_does_not_start(
-    emulator: Emulator, variable: str, value: str
-) -> None:
+def test_a_function_with_an_empty_configuration_does_not_start(emulator: Emulator, variable: str, value: str) -> None:
     main = FUNCTIONS / "behaviors" / "main.py"
     with (
         pytest.raises(ProcessError, match=f"Expected {variable} to be "),

@@ -1,4 +1,4 @@
-"""The usual way to send all that a function logs to Dagster: the handler of `pipes.log` on the root logger."""
+"""The usual way to send all logs to Dagster: the handler of `pipes.log` on the root logger."""
 
 import logging
 import uuid

@@ -117,7 +117,7 @@ def test_a_large_context_travels_through_the_bucket_and_is_cleaned_up(
     assert claim.name.endswith("/1.json")
 
 
-def test_a_context_that_compresses_well_travels_through_the_bucket_when_it_is_large(
+def test_a_large_context_that_compresses_well_uses_the_bucket(
     function: FunctionServer, client: PipesCloudFunctionClient
 ) -> None:
     """The function decompresses no more than that of what a caller sends."""

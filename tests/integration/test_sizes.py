@@ -1,4 +1,4 @@
-"""What a call may hold: a hostile one takes little memory before it is refused, and a large honest one is served."""
+"""The sizes of calls: a hostile call is refused with little memory, and a large honest one is served."""
 
 import base64
 import json
@@ -37,7 +37,7 @@ from tests.sessions import bootstrap
 
 MIB = 1024 * 1024
 WORST = b"[[[[[]]]]],"
-"""Of all JSON this takes the most memory for its size."""
+"""The JSON that takes the most memory for its size."""
 AT_ONCE = 4
 JSON = {"Content-Type": "application/json"}
 
@@ -192,7 +192,7 @@ def test_a_text_of_any_content_travels_inline_or_through_the_bucket(
 
 
 @pytest.mark.parametrize("size", [-1, 0, 1])
-def test_what_the_injector_lets_out_is_what_the_loader_takes_to_the_byte(
+def test_the_injector_and_the_loader_agree_on_the_limit(
     emulator: Emulator, function: FunctionServer, bucket: str, size: int
 ) -> None:
     """At the bound of what travels inline."""
@@ -205,9 +205,7 @@ def test_what_the_injector_lets_out_is_what_the_loader_takes_to_the_byte(
         assert requests.post(function.url, json=body, timeout=60).status_code == 200
 
 
-def test_the_messages_params_of_the_longest_place_fit(
-    emulator: Emulator, function: FunctionServer, bucket: str
-) -> None:
+def test_the_longest_messages_params_fit(emulator: Emulator, function: FunctionServer, bucket: str) -> None:
     prefix = "é" * 500
     keys = bootstrap(bucket, prefix, include_stdio=True)
     assert len(json.dumps(decode_param(keys["DAGSTER_PIPES_MESSAGES"]))) < MAX_MESSAGES_PARAMS_BYTES

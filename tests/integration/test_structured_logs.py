@@ -1,4 +1,4 @@
-"""What a function logs on Cloud Run: one JSON object a line, with the trace and the labels of its own request."""
+"""The logs of a function on Cloud Run: JSON lines with the trace and the labels of their own request."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def deployed(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator[Fun
 
 @pytest.fixture
 def entries(deployed: FunctionServer) -> Entries:
-    """Gives the structured lines that the function has printed since the test began, after a last one made for that."""
+    """Returns the structured lines since the test began; a last call logs a mark to wait for."""
     start = len(deployed.child.lines)
 
     def read() -> list[dict[str, Any]]:
@@ -66,9 +66,7 @@ def call(
     return requests.post(function.url, json={**event, **keys}, headers=headers, timeout=60)
 
 
-def test_each_way_of_logging_gives_one_entry_with_severity_trace_and_labels(
-    deployed: FunctionServer, bucket: str, entries: Entries
-) -> None:
+def test_each_way_of_logging_gives_one_complete_entry(deployed: FunctionServer, bucket: str, entries: Entries) -> None:
     trace_id = uuid.uuid4().hex
     headers = {"traceparent": f"00-{trace_id}-{SPAN}-01", "Function-Execution-Id": "execution1"}
     response = call(
@@ -123,8 +121,8 @@ def test_the_fields_of_a_json_message_are_kept(deployed: FunctionServer, bucket:
     assert entry.get("rows") == 3 or '"rows": 3' in entry["message"]
 
 
-def test_a_text_cannot_choose_by_what_its_line_is_found(emulator: Emulator, bucket: str) -> None:
-    """Whoever can make a function log a text could else put it into another run, or hide it."""
+def test_a_logged_text_cannot_forge_special_fields(emulator: Emulator, bucket: str) -> None:
+    """Otherwise a caller could put a text into another run's log, or hide it."""
     labels = {"dagster_run_id": "forged", "dagster_partition": "forged", "execution_id": "forged", "user": "kept"}
     forged = ("trace", "insertId", "operation", "spanId", "trace_sampled", "split", "some_later_field")
     special = {
@@ -169,7 +167,7 @@ def test_a_range_of_partitions_and_several_assets_are_labels_too(
     assert {label["dagster_asset"] for label in labels} == {"orders,raw/customers"}
 
 
-def test_requests_at_once_have_their_own_trace_and_labels_on_their_own_lines(
+def test_concurrent_requests_have_their_own_trace_and_labels(
     deployed: FunctionServer, bucket: str, entries: Entries
 ) -> None:
     together = Barrier(8)
@@ -232,7 +230,7 @@ def test_opened_tells_of_the_execution(deployed: FunctionServer, bucket: str, st
     }
 
 
-def test_a_function_without_a_logging_set_up_logs_structured_lines_too(emulator: Emulator, bucket: str) -> None:
+def test_structured_logs_need_no_logging_setup(emulator: Emulator, bucket: str) -> None:
     """Python's handler of last resort prints what the runtime logs, and Flask's own what the function raises."""
     env = {"K_SERVICE": "orders", "GCE_METADATA_HOST": "127.0.0.1:9", "GOOGLE_CLOUD_PROJECT": PROJECT}
     trace_id = uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""A run of a real `dagster dev` that a user terminates, and a step that Dagster itself runs again."""
+"""A run that a user terminates in a real `dagster dev`, and a step that Dagster retries."""
 
 import uuid
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ class Dagster:
     function: FunctionServer
 
     def ask(self, query: str, **variables: Any) -> Any:
-        """Return the data with which a GraphQL query is answered."""
+        """Return the data of a GraphQL response."""
         response = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60)
         assert response.status_code == 200, response.text
         assert "errors" not in response.json(), response.text
@@ -73,7 +73,7 @@ class Dagster:
         return str(self.ask(RUN, runId=run_id)["runOrError"]["status"])
 
     def logs(self, run_id: str) -> str:
-        """Return all that a run has logged so far."""
+        """Return the log of a run so far."""
         events = self.ask(RUN, runId=run_id)["runOrError"]["eventConnection"]["events"]
         return "\n".join(event["message"] for event in events)
 
@@ -84,7 +84,7 @@ def dagster(tmp_path: Path) -> Iterator[Dagster]:
         yield Dagster(dev.ready, stack.function)
 
 
-def test_a_run_that_a_user_terminates_is_canceled_and_its_function_stops(dagster: Dagster) -> None:
+def test_terminating_a_run_stops_its_function(dagster: Dagster) -> None:
     """With the multiprocess executor, which is Dagster's default: the step has a process of its own."""
     run_id = dagster.launch({"ops": {"customers": {"config": {"rows": ENDLESS_ROWS}}}})
     wait_until(lambda: f"generated 500 of {ENDLESS_ROWS} people" in dagster.logs(run_id), timeout=60)
@@ -95,7 +95,7 @@ def test_a_run_that_a_user_terminates_is_canceled_and_its_function_stops(dagster
     dagster.function.child.wait_for_output("PipesCancelledError: Dagster has terminated the run")
 
 
-def test_a_retry_policy_of_dagster_gives_each_attempt_a_session_of_its_own(
+def test_a_dagster_retry_has_a_session_of_its_own(
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
     event = {"count": 2, "interval": 0, "fails_once": uuid.uuid4().hex}

@@ -1,4 +1,4 @@
-"""What is in the bucket is not trusted: a clear error names the place, and what came before it is kept."""
+"""Objects of the bucket are not trusted: an error names the line, and earlier messages are kept."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ CLOSED = message("closed", {})
 
 
 def read(storage_client: storage.Client, bucket: str, chunks: Mapping[int, list[str]]) -> tuple[list[str], str]:
-    """Let Dagster read chunks of those lines; return what it logs, and how the step failed."""
+    """Let Dagster read chunks of these lines; return its log and the step's error."""
 
     @asset(name="orders")
     def reads(context: AssetExecutionContext) -> MaterializeResult:
@@ -89,7 +89,7 @@ def read(storage_client: storage.Client, bucket: str, chunks: Mapping[int, list[
         ),
     ],
 )
-def test_what_no_writer_of_this_session_can_have_written_fails_the_step(
+def test_an_invalid_chunk_fails_the_step(
     storage_client: storage.Client, bucket: str, chunks: dict[int, list[str]], kept: list[str], error: str
 ) -> None:
     lines, failure = read(storage_client, bucket, chunks)

@@ -1,4 +1,4 @@
-"""What is secret in a function's URL goes to the function alone."""
+"""Secrets in a function's URL go only to the function."""
 
 import pickle
 from typing import Any
@@ -14,7 +14,7 @@ SECRETS = ("hunter1", "hunter2", "hunter3", "hunter4")
 
 
 def kept_of(url: str, client: PipesCloudFunctionClient, event: dict[str, Any], answers: list[Any]) -> str:
-    """Run an asset that calls a URL; return all that Dagster keeps, and the response as it is stored."""
+    """Run an asset that calls a URL; return the run's events and the pickled response."""
 
     @asset
     def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:

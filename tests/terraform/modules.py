@@ -1,4 +1,4 @@
-"""Reads the Terraform files, and holds their resources against the provider's schema."""
+"""Reads the Terraform files, and checks their resources by the provider's schema."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -24,29 +24,29 @@ def parse(text: str) -> dict[str, Any]:
     return dict(hcl2.loads(text, serialization_options=options))
 
 
-def blocks(kind: str, folder: Path = MODULE) -> dict[str, Any]:
+def blocks(block_type: str, folder: Path = MODULE) -> dict[str, Any]:
     """Return the blocks with one label, such as variables, of one folder's files by their label."""
     parsed = [parse(path.read_text()) for path in sorted(folder.glob("*.tf"))]
-    return {label: body for file in parsed for block in file.get(kind, []) for label, body in block.items()}
+    return {label: body for file in parsed for block in file.get(block_type, []) for label, body in block.items()}
 
 
 def resources(text: str) -> Iterator[tuple[str, str, Body]]:
     """Yield the type, the name and the body of each resource in a file."""
     for block in parse(text).get("resource", []):
-        for kind, named in block.items():
+        for resource_type, named in block.items():
             for name, body in named.items():
-                yield kind, name, body
+                yield resource_type, name, body
 
 
 def find_errors(text: str, schema: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the arguments of the resources in a file."""
     errors: list[str] = []
-    for kind, name, body in resources(text):
-        if kind not in schema["resources"]:
-            errors.append(f"{kind}.{name}: the schema has no such resource")
+    for resource_type, name, body in resources(text):
+        if resource_type not in schema["resources"]:
+            errors.append(f"{resource_type}.{name}: the schema has no such resource")
             continue
         arguments = {key: value for key, value in body.items() if key not in META_ARGUMENTS}
-        errors += _find_errors_in_block(arguments, schema["resources"][kind], f"{kind}.{name}")
+        errors += _find_errors_in_block(arguments, schema["resources"][resource_type], f"{resource_type}.{name}")
     return errors
 
 

@@ -1,4 +1,4 @@
-"""What `terraform/` says agrees with the two packages that it deploys."""
+"""`terraform/` agrees with the two packages that it deploys."""
 
 import ast
 import re
@@ -40,7 +40,7 @@ def test_the_example_deploys_the_archive_that_the_recipe_builds() -> None:
     assert (MODULE / "example" / default).resolve() == ROOT / built
 
 
-def test_every_variable_and_output_is_described_and_every_variable_is_typed() -> None:
+def test_variables_and_outputs_are_described_and_typed() -> None:
     for folder in (MODULE, MODULE / "example"):
         for name, body in {**blocks("variable", folder), **blocks("output", folder)}.items():
             assert body["description"], name
@@ -63,8 +63,8 @@ def test_no_role_is_given_on_a_project_to_everybody_or_with_a_key(path: Path) ->
 def test_every_role_on_the_bucket_of_the_messages_ends_at_the_prefix() -> None:
     roles = [
         body
-        for kind, _, body in resources((MODULE / "iam.tf").read_text())
-        if kind == "google_storage_bucket_iam_member"
+        for resource_type, _, body in resources((MODULE / "iam.tf").read_text())
+        if resource_type == "google_storage_bucket_iam_member"
     ]
     assert len(roles) == 4
     assert {body["bucket"] for body in roles} == {"${google_storage_bucket.messages.name}"}

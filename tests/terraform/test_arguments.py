@@ -25,7 +25,7 @@ def test_the_resources_have_arguments_of_the_provider(path: Path, schema: Path) 
     assert find_errors(path.read_text(), load_schema(schema)) == []
 
 
-def test_the_schemas_are_of_the_first_and_of_the_last_major_version_allowed() -> None:
+def test_the_schemas_are_of_the_first_and_last_allowed_major() -> None:
     allowed = SpecifierSet(re.findall(r'version = "(.*)"', (MODULE / "versions.tf").read_text())[0])
     versions = [load_schema(path)["version"] for path in SCHEMAS]
     assert all(version in allowed for version in versions)

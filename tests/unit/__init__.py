@@ -1,6 +1,6 @@
 """Tests of the pure parts: no server, no bucket, no network.
 
-Hypothesis measures neither an example's duration nor the speed of making one: on a busy machine both say nothing.
+Hypothesis does not measure the time of examples: on a busy machine it means nothing.
 """
 
 from hypothesis import HealthCheck, settings

@@ -1,4 +1,4 @@
-"""What follows an attempt of a call: nothing, a retry, or the reading of the messages until `closed`."""
+"""The next step after an attempt of a call: none, a retry, or reading messages until `closed`."""
 
 from dataclasses import replace
 from itertools import product
@@ -79,9 +79,7 @@ LAST = (platform(429), platform(500), platform(403), platform(404), STORAGE_UNAV
 
 
 @pytest.mark.parametrize(("first", "last"), [*product(LOST_FIRST, LAST)], ids=lambda attempt: attempt.summary)
-def test_a_function_that_an_earlier_attempt_has_started_is_waited_for_whatever_the_last_one_got(
-    first: Attempt, last: Attempt
-) -> None:
+def test_a_function_started_by_an_earlier_attempt_is_waited_for(first: Attempt, last: Attempt) -> None:
     for session in (OPENED, OPENED_PLAINLY):
         assert next_step((first, last), session, POLICY) is WAIT
 
@@ -118,7 +116,7 @@ def test_a_policy_that_retries_nothing_retries_no_missing_token() -> None:
 
 
 @pytest.mark.parametrize("session", [NOT_OPENED, OPENED, OPENED_PLAINLY])
-def test_a_2xx_of_somebody_else_is_no_end_if_an_earlier_attempt_may_have_started_the_function(
+def test_a_2xx_of_somebody_else_after_a_lost_attempt_is_no_success(
     session: SessionRecord,
 ) -> None:
     lost, alone = (RESET, platform(200)), (REFUSED_CONNECTION, platform(200))
@@ -155,7 +153,7 @@ def test_attempts_are_bounded_in_number_and_time(attempt: int, elapsed: float, a
         ((DUPLICATE,), None),
     ],
 )
-def test_chunk_count_is_known_from_the_function_or_if_none_can_have_started(
+def test_chunk_count_is_that_of_the_function_or_0_if_not_started(
     attempts: tuple[Attempt, ...], count: int | None
 ) -> None:
     assert CallRecord(attempts, None, 1.0).chunk_count == count

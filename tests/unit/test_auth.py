@@ -1,8 +1,15 @@
-"""Whom an ID token is for, and where one may be sent."""
+"""The audience of an ID token, where one may be sent, and what is recorded of the caller."""
+
+import logging
 
 import pytest
+import requests
+from google.auth.credentials import AnonymousCredentials
 
-from dagster_gcf_pipes._auth import audience_of, needs_token
+from dagster_gcf_pipes._auth import FunctionAuth, audience_of, needs_token
+from dagster_gcf_pipes._credentials import Identity
+from dagster_gcf_pipes._fixes import CallerIdentity
+from dagster_gcf_pipes._functions import FunctionName
 
 REGIONAL = "https://europe-west1-my-project.cloudfunctions.net"
 
@@ -54,3 +61,29 @@ def test_the_case_of_scheme_and_host_does_not_matter() -> None:
     assert audience_of(url) == "https://europe-west1-my-project.cloudfunctions.net/Orders"
     assert needs_token(url)
     assert not needs_token("HTTPS://LocalHost")
+
+
+ANONYMOUS = "credentials of the type google.auth.credentials.AnonymousCredentials"
+ORDERS = FunctionName("my-project", "europe-west1", "orders")
+
+
+def auth() -> FunctionAuth:
+    return FunctionAuth(Identity(AnonymousCredentials), audience=None, log=logging.getLogger("test"), function=ORDERS)
+
+
+def test_nothing_is_known_of_the_caller_if_the_session_authenticates_by_itself() -> None:
+    assert auth().caller == CallerIdentity(function=ORDERS)
+
+
+@pytest.mark.parametrize(
+    ("url", "caller"),
+    [
+        ("http://127.0.0.1:8080", CallerIdentity(needs_token=False, audience="http://127.0.0.1:8080", function=ORDERS)),
+        ("https://a.run.app/", CallerIdentity(ANONYMOUS, True, audience="https://a.run.app", function=ORDERS)),
+    ],
+)
+def test_the_caller_without_a_token_is_recorded(url: str, caller: CallerIdentity) -> None:
+    authentication = auth()
+    request = authentication(requests.Request("POST", url).prepare())
+    assert "Authorization" not in request.headers
+    assert authentication.caller == caller

@@ -78,7 +78,7 @@ def test_full_chunk_is_due_at_once() -> None:
     assert InThread(lambda: buffer.take(FOREVER)).result() == Chunk(b"1234567890", message_count=2)
 
 
-def test_message_that_fills_the_chunk_ends_the_waiting_of_the_uploader() -> None:
+def test_message_that_fills_the_chunk_wakes_the_uploader() -> None:
     buffer = new_buffer(max_chunk=10)
     put(buffer, b"12345")
     uploader = InThread(lambda: buffer.take(FOREVER))
@@ -129,7 +129,7 @@ def test_message_larger_than_the_buffer_goes_in_when_it_is_empty() -> None:
     assert taken(buffer) == [Chunk(b"x" * 50, message_count=1)]
 
 
-def test_writer_waits_while_the_buffer_is_full_and_goes_on_when_a_chunk_was_taken() -> None:
+def test_writer_waits_while_the_buffer_is_full() -> None:
     buffer = new_buffer(max_buffer=10)
     put(buffer, b"0123456789")
     with writer_of(buffer, b"next"):
@@ -194,7 +194,7 @@ def test_the_end_ends_the_waiting_of_the_uploader() -> None:
     assert buffer.drained
 
 
-def test_the_last_messages_are_due_with_what_is_left_whether_they_fit_or_not() -> None:
+def test_the_last_messages_are_due_whether_they_fit_or_not() -> None:
     buffer = new_buffer(max_buffer=5)
     put(buffer, b"left ")
     buffer.end_writing(b"warning ", b"closed")
@@ -265,7 +265,7 @@ def test_a_buffer_that_has_failed_keeps_nothing_and_counts_everything() -> None:
 
 
 @given(lines=st.lists(st.binary(min_size=1, max_size=40)), max_chunk=st.integers(min_value=1, max_value=60))
-def test_chunks_are_the_lines_in_order_and_no_chunk_of_several_is_too_large(lines: list[bytes], max_chunk: int) -> None:
+def test_chunks_hold_the_lines_in_order_and_within_the_limit(lines: list[bytes], max_chunk: int) -> None:
     buffer = new_buffer(max_chunk=max_chunk, max_buffer=10_000)
     for line in lines:
         put(buffer, line)

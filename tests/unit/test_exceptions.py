@@ -72,7 +72,7 @@ class BrokenError(Exception, metaclass=BrokenMeta):
     pass
 
 
-def test_an_exception_that_python_cannot_describe_is_described_by_its_name() -> None:
+def test_an_undescribable_exception_is_described_by_its_name() -> None:
     text = "BrokenError, which Python cannot describe because of ZeroDivisionError\n"
     description = describe_exception(BrokenError())
     assert (description["message"], description["name"]) == (text, "BrokenError")
@@ -92,7 +92,7 @@ class BrokenText:
         raise ArithmeticError
 
 
-def test_a_class_that_raises_anything_anywhere_is_described_by_its_name() -> None:
+def test_a_hostile_exception_class_is_described_by_its_name() -> None:
     text = "ExitingError, which Python cannot describe because of SystemExit\n"
     assert describe_exception(ExitingError())["message"] == text
     assert bound_exception(ExitingError())["message"] == text

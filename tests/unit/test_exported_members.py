@@ -1,4 +1,4 @@
-"""What the two packages export is complete, sorted and documented."""
+"""The exports of the two packages are complete, sorted and documented."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""What errors tell the user to do; what is known of a function is filled in."""
+"""What errors tell the user to do, filled in with the known parts of the name of the function."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Names and URLs of functions: what is valid, what they contain, and what is shown of them."""
+"""Names and URLs of functions: the project, the region and the service in them."""
 
 import pytest
 

@@ -30,11 +30,11 @@ def error_of(event: Any) -> PipesCloudFunctionRequestError:
 
 
 @given(json_objects)
-def test_body_is_the_event_with_the_bootstrap_payload_at_its_top_level(event: dict[str, Any]) -> None:
+def test_body_is_the_event_with_the_bootstrap_payload(event: dict[str, Any]) -> None:
     assert json.loads(encode_body(event, BOOTSTRAP)) == {**event, **BOOTSTRAP}
 
 
-def test_empty_event_is_an_object_with_the_bootstrap_payload_alone() -> None:
+def test_body_of_an_empty_event_is_the_bootstrap_payload() -> None:
     assert json.loads(encode_body({}, BOOTSTRAP)) == BOOTSTRAP
 
 

@@ -1,4 +1,4 @@
-"""What an import does not load, each in a fresh interpreter."""
+"""Modules that an import must not load, each in a fresh interpreter."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What `opened` tells of an execution is taken only if it can be true."""
+"""The facts of an execution in `opened` are validated."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from dagster_gcf_pipes._messages.parser import read_opened_extras
 
 
-def test_facts_of_the_right_types_are_taken() -> None:
+def test_facts_of_the_right_types_are_kept() -> None:
     facts = {"service": "orders", "cold_start": True, "trace_id": "a" * 32, "heartbeat_interval": 10.0}
     assert read_opened_extras(facts) == facts
 
@@ -30,5 +30,5 @@ def test_a_whole_number_of_seconds_is_a_number_of_seconds() -> None:
         *({"heartbeat_interval": number} for number in (0, -1.0, math.inf, math.nan, True, "10")),
     ],
 )
-def test_anything_else_is_passed_over(extras: object) -> None:
+def test_invalid_facts_are_ignored(extras: object) -> None:
     assert read_opened_extras(extras) == {}

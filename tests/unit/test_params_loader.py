@@ -19,7 +19,7 @@ from dagster_pipes import (
     encode_param,
 )
 from gcf_pipes import PipesCloudFunctionParamsLoader, PipesRequestError
-from gcf_pipes._loaders import get_param
+from gcf_pipes._shared.json_validation import get_param
 from hypothesis import given
 from hypothesis import strategies as st
 

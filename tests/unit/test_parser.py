@@ -80,7 +80,7 @@ def test_bad_line_is_named_after_the_messages_before_it(line: bytes) -> None:
         next(messages)
 
 
-def test_text_of_a_json_object_without_version_has_the_expected_key_and_the_line() -> None:
+def test_error_of_a_missing_version_names_the_key_and_the_line() -> None:
     with pytest.raises(ChunkFormatError) as caught:
         list(parse_chunk(b'{"hello": 1}', URI))
     assert "'__dagster_pipes_version'" in str(caught.value)
@@ -139,7 +139,7 @@ def test_exception_of_a_wrong_shape_is_named(error: Any, expected: str) -> None:
 
 @pytest.mark.parametrize("link", ["cause", "context"])
 @pytest.mark.parametrize("length", [MAX_EXCEPTION_CHAIN + 1, 200, 400])
-def test_of_a_long_chain_of_exceptions_the_last_one_and_those_nearest_to_it_are_kept(link: str, length: int) -> None:
+def test_long_chain_of_exceptions_keeps_the_last_ones(link: str, length: int) -> None:
     sent = chain(length, link)
     ((kept, count),) = [(each["params"]["exception"], 0) for each in parse_chunk(closed(sent), URI) if each["params"]]
     assert kept["message"] == sent["message"]

@@ -55,9 +55,9 @@ def describe_status(status: int, body: str) -> PipesException:
 
 
 def bound_exception(exception: object) -> PipesException:
-    """Return a bounded description of what other code describes an exception with.
+    """Return a bounded description of an exception that other code reports.
 
-    That can be a description, an exception or just a message. Missing fields become empty.
+    The argument may be a description, an exception or just a message. Missing fields become empty.
     """
     try:
         return _bounded(_description(exception), _links_of_description, _complete)

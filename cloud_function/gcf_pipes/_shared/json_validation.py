@@ -8,12 +8,12 @@ from itertools import islice
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD
+from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD, PipesParams
 
 from gcf_pipes._shared.errors import PipesRequestError
 
 MAX_SHOWN: Final = 100
-"""Characters that an error text shows of another process's text."""
+"""Characters of the other process's text in an error text."""
 SAME_VERSION_FIX: Final = (
     "Fix: Install the same version of dagster-pipes for Dagster and in the function's requirements.txt, and deploy the "
     "function again."
@@ -139,6 +139,21 @@ def with_missing_fields(value: Any, type_: Any) -> Any:
         return {**value, **{name: with_missing_fields(value.get(name), part) for name, part in _fields(member).items()}}
     if _origin(member) is Mapping:
         return {key: with_missing_fields(part, get_args(member)[1]) for key, part in value.items()}
+    return value
+
+
+def get_param(params: PipesParams, name: str, where: str) -> str:
+    """Return a param that must be a string and not empty.
+
+    Raises:
+        JsonValidationError: The param is missing, empty, or not a string.
+    """
+    value = params.get(name)
+    if not isinstance(value, str) or not value:
+        raise JsonValidationError(
+            f"Expected {name!r} in the {where} params to be a string that is not empty, "
+            f"got {json_type(value) if name in params else 'nothing'}."
+        )
     return value
 
 

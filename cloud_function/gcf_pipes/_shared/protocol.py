@@ -15,6 +15,7 @@ A chunk is newline-delimited JSON, one Pipes message per line, or a heartbeat: a
     opened, closed    the two Pipes messages, and nothing else
     responded         the HTTP call returned
     writing ended     nobody will write another chunk
+    sealed            the writer accepts no more messages
     stopped           we gave up
     failed            an exception is kept
     done              none of these will change any more

@@ -1,4 +1,4 @@
-"""A function built on gcf_pipes whose behaviour the event chooses by name."""
+"""A function whose behavior the event chooses by name."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ def lines(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def gated(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Log a line, and return only when somebody who has seen it has created the gate object."""
+    """Log a line, and return when a reader of it has created the gate object."""
     pipes.log.info("waiting at the gate")
     gate = storage.Client(project="local").bucket(event["bucket"]).blob("gate")
     deadline = time.monotonic() + GATE_TIMEOUT
@@ -135,14 +135,14 @@ def from_threads(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def counted(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Count how often this code has run for one key of the event."""
+    """Count the executions for one key of the event."""
     with executions_lock:
         executions[event["key"]] = executions.get(event["key"], 0) + 1
     return {"executions": executions[event["key"]]}
 
 
 def loops_with_messages(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Make a Pipes call every now and then until one raises."""
+    """Make Pipes calls until one raises."""
     while True:
         pipes.log.info("still here")
         ended.wait(0.1)
@@ -165,7 +165,7 @@ def waits(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def dies(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """End as a process does that the platform kills."""
+    """End the process as if the platform killed it."""
     pipes.log.info("loading everything at once")
     os.kill(os.getpid(), signal.SIGKILL)
 

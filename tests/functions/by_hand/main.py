@@ -1,4 +1,4 @@
-"""A function without our runtime: it opens a Pipes session by hand, with our writer, and answers as it likes."""
+"""A function without our runtime: it opens a Pipes session by hand, with our writer, and responds with any status."""
 
 import threading
 from typing import Any
@@ -22,7 +22,7 @@ def main(request: flask.Request) -> Any:
 
 
 def answers(context: PipesContext, event: dict[str, Any]) -> Any:
-    """Report what was done, close the session, and answer with a status."""
+    """Report results, close the session, and respond with a status."""
     with context as pipes:
         pipes.log.info("a line")
         pipes.report_asset_materialization(metadata={"rows": 3})
@@ -30,7 +30,7 @@ def answers(context: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def writes_on(context: PipesContext, event: dict[str, Any]) -> Any:
-    """Answer, and write on for ever."""
+    """Respond, and keep on writing."""
 
     def write() -> None:
         while not never.wait(0.1):

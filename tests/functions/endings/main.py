@@ -45,8 +45,8 @@ def answers(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def raises_base(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Raise what is no Exception."""
-    raise next(kind for kind in BASE_EXCEPTIONS if kind.__name__ == event["name"])("out of the ordinary")
+    """Raise a BaseException, or an exception of asyncio's."""
+    raise next(base for base in BASE_EXCEPTIONS if base.__name__ == event["name"])("out of the ordinary")
 
 
 def closes_then_raises(pipes: PipesContext, event: dict[str, Any]) -> Any:
@@ -66,7 +66,7 @@ def closes_with_a_description(pipes: PipesContext, event: dict[str, Any]) -> Any
 
 
 class BrokenCauseError(Exception):
-    """An exception whose class has a property that raises, in the place where Python looks for a cause."""
+    """An exception whose `__cause__` raises when Python reads it."""
 
     __cause__ = __context__ = property(lambda _: 1 / 0)
 
@@ -81,12 +81,12 @@ WRONG_DESCRIPTIONS: dict[str, Any] = {
     "a broken exception": BrokenCauseError("by hand"),
     "a class": ValueError,
     "wrong fields": {"message": 1, "stack": 2, "name": 3, "cause": "by hand", "context": ValueError("by hand")},
-    "what is no JSON": {"message": "by hand", "stack": [object()], "name": {object()}, "cause": object()},
+    "values that are not JSON": {"message": "by hand", "stack": [object()], "name": {object()}, "cause": object()},
 }
 
 
 def closes_with(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Close the context with what is no description of an exception."""
+    """Close the context with a malformed description of an exception."""
     pipes.close(WRONG_DESCRIPTIONS[event["what"]])
     return {}
 
@@ -97,7 +97,7 @@ def closes_then_answers(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def chains(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Raise the last of so many exceptions, of which each one has led to the next."""
+    """Raise the last of a chain of exceptions."""
     last = ValueError("number 0")
     for number in range(1, event["count"]):
         error = ValueError(f"number {number}")
@@ -129,7 +129,7 @@ def recurses(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def raises_group(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Raise an exception group in so many others."""
+    """Raise nested exception groups."""
     group: Exception = ValueError("the leaf")
     for level in range(event["levels"]):
         group = ExceptionGroup(f"level {level}", [group])  # type: ignore[name-defined]  # noqa: F821 - Python 3.11
@@ -137,7 +137,7 @@ def raises_group(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def leaves_a_thread(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Return while a thread still logs and prints, as fast as it can or now and then, until it is refused."""
+    """Return while a thread still logs and prints, until its call is refused."""
 
     def log() -> None:
         for number in range(10_000_000):
@@ -155,7 +155,7 @@ def leaves_a_thread(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def reports(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Report a value of some depth and size, and return how that was refused."""
+    """Report a value of some depth and size; return the error."""
     value: Any = "x" * event.get("size", 0)
     for _ in range(event.get("depth", 0)):
         value = [value]
@@ -180,7 +180,7 @@ def loops(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def bridges_logging(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Send all that is logged to Dagster, for good, and print so many MiB."""
+    """Send all logs to Dagster from now on, and print so many MiB."""
     logging.getLogger("gcf_pipes").addHandler(pipes.log.handlers[0])
     return prints_much(pipes, event)
 
@@ -199,7 +199,7 @@ def logs_json(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def pipes_call_in_child(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Return with which error a Pipes call fails in a forked child."""
+    """Return the error of a Pipes call in a forked child."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def call_pipes() -> None:
@@ -215,7 +215,7 @@ def pipes_call_in_child(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def child_ends(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Let a forked child leave this function in a way of its own, and return its exit code."""
+    """Let a forked child leave this function; return its exit code."""
     child = os.fork()
     if child == 0:
         match event["how"]:
@@ -233,7 +233,7 @@ def child_ends(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def children_print(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Fork children that print 8 MiB each while threads of this process print and log all the time."""
+    """Fork children that print 8 MiB each while threads of this process print and log."""
     done = threading.Event()
 
     def print_and_log() -> None:
@@ -252,7 +252,7 @@ def children_print(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def _print_8_mib() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # below the stream: who reads the function's output has enough to do
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the test has enough output to read
     for _ in range(8 * 1024):
         print("c" * 1023)
 

@@ -1,4 +1,4 @@
-"""A function that gives a sign of life every half second, or as HEARTBEAT_INTERVAL says, and is silent otherwise."""
+"""A function that writes heartbeats: each half second, or as HEARTBEAT_INTERVAL says."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ never = threading.Event()
 
 
 def waits(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Say nothing for some seconds."""
+    """Write no message for some seconds."""
     pipes.log.info("before")
     never.wait(event["seconds"])
     pipes.log.info("after")
@@ -26,7 +26,7 @@ def waits(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def dies(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """End as a process does that runs out of memory, when what it has logged is stored."""
+    """End the process as if it ran out of memory, after its log line is stored."""
     pipes.log.info("before")
     never.wait(event["seconds"])
     HOW[event["how"]]()

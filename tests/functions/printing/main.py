@@ -1,4 +1,4 @@
-"""A function that prints in all the ways there are, with a logging set-up like that of many users."""
+"""A function that prints in many ways, with a usual logging setup."""
 
 import contextlib
 import contextvars
@@ -13,7 +13,7 @@ import flask
 from dagster_pipes import PipesContext
 from gcf_pipes import PipesDeadlineExceededError, pipes_function, pipes_traceparent
 
-logging.basicConfig(level=logging.INFO)  # its handler holds the stderr of now
+logging.basicConfig(level=logging.INFO)  # its handler keeps the current stderr
 warnings.simplefilter("always")
 
 own_logger = logging.getLogger("own")
@@ -98,7 +98,7 @@ def partial_lines(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def odd_text(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Print what is no plain ASCII line."""
+    """Print text that is not plain ASCII lines."""
     print("ünïcödé ☃", "x" * 600_000, "end")
     print('{"message": "json of the user", "severity": "INFO"}')
     print("{not json")
@@ -140,13 +140,13 @@ def closes(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def overtime(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Print until a Pipes call says that the time is over, and once more."""
+    """Print until a Pipes call raises at the deadline, and once more."""
     while True:
         print("still printing")
         try:
             pipes.log.debug("tick")
         except PipesDeadlineExceededError:
-            print("a last word")
+            print("after the deadline")
             raise
         never.wait(0.05)
 
@@ -159,7 +159,7 @@ def slow_prints(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def logs(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Log in all the ways that are structured on the platform."""
+    """Log in each way that the platform gets as a structured line."""
     tag = event["tag"]
     for number in range(event.get("count", 1)):
         logging.warning("%s root %s", tag, number)

@@ -1,4 +1,4 @@
-"""A function built on gcf_pipes that reports what the event says, and answers with what it knows of its step."""
+"""A function built on gcf_pipes that reports what the event says, and returns what it knows of its step."""
 
 from typing import Any
 

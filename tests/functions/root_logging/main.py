@@ -31,7 +31,7 @@ def leaves_handler(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def floods(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Log far more than the buffer holds, from two threads, while the uploads log lines of their own."""
+    """Log far more than the buffer holds, from two threads, while the uploads log too."""
     root.addHandler(pipes.log.handlers[0])
     root.setLevel(logging.DEBUG)
 
@@ -48,7 +48,7 @@ def floods(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 
 def logs_after_the_end(pipes: PipesContext, event: dict[str, Any]) -> Any:
-    """Log with the context of the run before."""
+    """Log with the context of the call before."""
     logging.info("on another logger")
     try:
         ended[-1].log.info("directly")

@@ -1,4 +1,4 @@
-"""A function whose stdout takes no attribute, as some that are written in C, or with slots, do not."""
+"""A function whose stdout has slots, and so accepts no attributes, like streams written in C."""
 
 import os
 import sys
