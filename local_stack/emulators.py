@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
 from local_stack.processes import python_command, run_on_free_port, run_process
 
 EMBEDDED = "gcp-storage-emulator"
@@ -42,6 +45,11 @@ def run_emulator(name: str) -> Iterator[Emulator]:
     run = _run_fake_gcs_server if name == FAKE_GCS_SERVER else _run_embedded
     with run() as emulator:
         yield emulator
+
+
+def storage_client(url: str) -> storage.Client:
+    """Return a Cloud Storage client of an emulator, whatever the environment says."""
+    return storage.Client("local", AnonymousCredentials(), client_options={"api_endpoint": url})
 
 
 @contextmanager

@@ -9,10 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
-
-from local_stack.emulators import Emulator, available_emulators, run_emulator
+from local_stack.emulators import Emulator, available_emulators, run_emulator, storage_client
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import ENDING_SIGNALS
 
@@ -74,10 +71,7 @@ def exit_on_signals() -> None:
 
 
 def _upload_input(emulator: Emulator) -> str:
-    # without `STORAGE_EMULATOR_HOST` in this process's environment, which only the caller may change
-    options = {"api_endpoint": emulator.url}
-    credentials = AnonymousCredentials()
-    with closing(storage.Client(project="local", credentials=credentials, client_options=options)) as client:
+    with closing(storage_client(emulator.url)) as client:
         blob = client.create_bucket(BUCKET).blob(f"input/{INPUT.name}")
         blob.upload_from_filename(os.fspath(INPUT))
         return f"gs://{BUCKET}/{blob.name}"

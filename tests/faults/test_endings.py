@@ -10,21 +10,12 @@ from gcf_pipes import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWr
 from google.cloud import storage
 
 from local_stack.emulators import Emulator
+from local_stack.emulators import storage_client as storage_of
 from local_stack.functions import FunctionServer
-from tests.faults import (
-    EVERY,
-    READ,
-    UPLOAD,
-    Away,
-    Fault,
-    FaultProxy,
-    PlanInForce,
-    Stall,
-    after,
-    storage_forbidden,
-)
-from tests.faults.pairs import ProxiedClient
-from tests.faults.pairs import storage_client as storage_of
+from tests.faults.accounting import ActivePlan
+from tests.faults.plan import EVERY, READ, UPLOAD, Fault, Stall, Unavailable, after, storage_forbidden
+from tests.faults.proxy import FaultProxy
+from tests.faults.stack import ProxiedClient
 from tests.helpers import calling_asset, run, step_error, stored_sessions, summarize, wait_until
 
 FOR_EVER = 3600.0
@@ -61,7 +52,7 @@ def test_a_writer_waits_at_its_bound_while_the_bucket_is_away_and_loses_nothing(
     emulator: Emulator, bucket: str, storage_client: storage.Client, upload_timeout: float
 ) -> None:
     prefix = uuid.uuid4().hex
-    away = Fault(UPLOAD.of(r"/2\.json$"), Away(4 * min(upload_timeout, 1.0)))
+    away = Fault(UPLOAD.of(r"/2\.json$"), Unavailable(4 * min(upload_timeout, 1.0)))
     with FaultProxy(emulator.url) as proxy, closing(storage_of(proxy.url)) as client, proxy.planned(away):
         writer = PipesCloudStorageMessageWriter(
             client, max_chunk_bytes=500, max_buffer_bytes=2000, upload_timeout=upload_timeout
@@ -94,10 +85,10 @@ def test_a_writer_says_how_many_messages_it_could_not_store_when_an_upload_fails
     assert f"{written - 1} Pipes messages could not be stored after chunk 1" in str(raised.value)
 
 
-def write_while_an_upload_stalls(channel: PipesCloudStorageMessageWriterChannel, plan: PlanInForce) -> None:
+def write_while_an_upload_stalls(channel: PipesCloudStorageMessageWriterChannel, plan: ActivePlan) -> None:
     channel.write_message(log(0))
     channel.write_message(log(1))
-    plan.wait_until_met(timeout=10)
+    plan.wait_until_triggered(timeout=10)
     channel.write_message(log(2))
 
 

@@ -6,9 +6,9 @@ import pytest
 from gcf_pipes import PipesStorageForbiddenError
 from gcf_pipes._storage import ObjectStore
 
-from local_stack.emulators import Emulator
-from tests.faults import READ, Fault, FaultProxy, Status, storage_error
-from tests.faults.pairs import storage_client
+from local_stack.emulators import Emulator, storage_client
+from tests.faults.plan import READ, Fault, Status, storage_error
+from tests.faults.proxy import FaultProxy
 
 LACKS = "{} does not have storage.objects.get access to the Google Cloud Storage object."
 

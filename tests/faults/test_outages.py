@@ -22,25 +22,26 @@ from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
+from local_stack.emulators import storage_client as storage_of
 from local_stack.functions import FunctionServer, run_function
 from local_stack.memory import MIB, memory_of_workers
 from tests.conftest import FUNCTIONS
-from tests.faults import (
+from tests.faults.plan import (
     EVERY,
     READ,
+    STORAGE_UNAVAILABLE,
     UPLOAD,
-    Away,
-    Dead,
+    Action,
     Delay,
     Fault,
-    FaultProxy,
     Stall,
+    Unavailable,
+    Unresponsive,
     after,
     first,
     storage_forbidden,
 )
-from tests.faults.pairs import storage_client as storage_of
-from tests.faults.plan import STORAGE_UNAVAILABLE, Action
+from tests.faults.proxy import FaultProxy
 from tests.helpers import bootstrap, calling_asset, run, stored_sessions, summarize, wait_until
 
 FOR_EVER = 3600.0
@@ -91,7 +92,7 @@ def write_until_refused(channel: PipesCloudStorageMessageWriterChannel) -> None:
 def test_an_outage_that_is_longer_than_any_timeout_costs_only_time(
     function: FunctionServer, proxy: FaultProxy, bucket: str, storage_client: storage.Client
 ) -> None:
-    with proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Away(8.0))):
+    with proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Unavailable(8.0))):
         response = call(function, bucket, mode="levels", timeout=60)
     assert (response.status_code, response.headers["Dagster-Pipes-Chunk-Count"]) == (200, "2")
     assert summarize(stored_sessions(storage_client, bucket)["session"])[-2:] == ["at 60", "closed"]
@@ -109,12 +110,12 @@ def test_a_chunk_is_stored_soon_after_uploads_have_hung(
     """What hung when the outage ended hangs for ever: the next attempt must not be far, or Dagster finds us dead."""
     writer = PipesCloudStorageMessageWriter(proxied_client, heartbeat_interval=heartbeat_interval)
     with (
-        proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Dead(seconds))) as plan,
+        proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Unresponsive(seconds))) as plan,
         writer.open({"bucket": bucket, "key_prefix": "session"}) as channel,
     ):
         for number in range(2):
             channel.write_message(make_message("report_custom_message", {"payload": number}))
-        plan.wait_until_met(timeout=10)
+        plan.wait_until_triggered(timeout=10)
         wait_until(storage_client.bucket(bucket).blob("session/2.json").exists, seconds + 6)
 
 
@@ -191,7 +192,7 @@ def test_the_runs_deadline_counts_from_the_arrival_of_its_request(
 def test_output_that_does_not_fit_is_dropped_counted_and_reported(
     function: FunctionServer, proxy: FaultProxy, bucket: str, storage_client: storage.Client
 ) -> None:
-    with proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Away(6.0))):
+    with proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Unavailable(6.0))):
         assert call(function, bucket, mode="prints_much", mib=20).status_code == 200
     messages = stored_sessions(storage_client, bucket)["session"]
     printed = len([message for message in messages if message["method"] == "log_external_stream"])
@@ -206,7 +207,7 @@ def test_output_that_does_not_fit_is_dropped_counted_and_reported(
 def test_a_handler_that_sends_our_own_warnings_to_the_session_does_no_harm(
     function: FunctionServer, proxy: FaultProxy, bucket: str, storage_client: storage.Client
 ) -> None:
-    with proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Away(3.0))):
+    with proxy.planned(Fault(UPLOAD.of(r"/2\.json$"), Unavailable(3.0))):
         assert call(function, bucket, mode="bridges_logging", mib=20).status_code == 200
     assert stored_sessions(storage_client, bucket)["session"][-1]["params"] == {}
 
@@ -247,7 +248,7 @@ def test_an_error_while_polling_for_the_marker_does_not_end_the_polling(
         channel = open_session(proxied_client, bucket)
         storage_client.bucket(bucket).blob("session/cancel").upload_from_string(b"")
         wait_until(lambda: channel.cancelled)
-        plan.wait_until_met(timeout=10)
+        plan.wait_until_triggered(timeout=10)
     with pytest.raises(PipesCancelledError):
         channel.write_message(make_message("report_custom_message", {"payload": 1}))
     channel.close()
@@ -260,7 +261,7 @@ def test_a_read_of_the_marker_that_stalls_delays_neither_uploads_nor_the_end(
 ) -> None:
     with proxy.planned(Fault(MARKER, Stall(FOR_EVER), EVERY)) as plan:
         channel = open_session(proxied_client, bucket)
-        plan.wait_until_met(timeout=10)
+        plan.wait_until_triggered(timeout=10)
         started = time.monotonic()
         channel.write_message(make_message("report_custom_message", {"payload": 1}))
         wait_until(lambda: channel.chunk_count == 2)

@@ -13,23 +13,23 @@ from dagster_gcf_pipes._reader_session import MAX_SILENT_HEARTBEATS
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.faults import (
+from tests.faults.plan import (
     CALL,
     EVERY,
     INSTANCE_DIED,
     READ,
     Action,
-    Away,
     DelayAnswer,
     DeliverLate,
     Fault,
-    FaultProxy,
     ResetAfter,
     Stall,
     StatusAfter,
+    Unavailable,
     after,
 )
-from tests.faults.pairs import ProxiedClient
+from tests.faults.proxy import FaultProxy
+from tests.faults.stack import ProxiedClient
 from tests.helpers import calling_asset, run, step_error
 
 DEAD_WITHIN = 20.0
@@ -117,13 +117,13 @@ def test_a_bucket_that_cannot_be_read_for_long_costs_only_time_and_is_no_silence
     heartbeats: FunctionServer, storage_link: FaultProxy, bucket: str
 ) -> None:
     client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url)
-    with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Away(14.0))):
+    with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Unavailable(14.0))):
         result, lines = run(calling_asset(heartbeats.url, {"mode": "waits", "seconds": 4}), client)
     assert result.success
     assert lines == ["before", "after"]
 
 
-@pytest.mark.parametrize("fault", [Away(14.0), Stall(12.0)], ids=["away", "stalls"])
+@pytest.mark.parametrize("fault", [Unavailable(14.0), Stall(12.0)], ids=["away", "stalls"])
 def test_a_bucket_that_cannot_be_read_while_a_lost_call_is_followed_costs_only_time(
     link: FaultProxy, storage_link: FaultProxy, bucket: str, fault: Action
 ) -> None:
@@ -143,7 +143,7 @@ def test_a_bucket_that_never_comes_back_ends_the_step_at_the_function_s_deadline
     monkeypatch.setattr("dagster_gcf_pipes._reader_session.MIN_DRAIN_DEADLINE", 1.0)  # else the test takes a minute
     monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", 1.0)
     client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url, function_timeout=5)
-    with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Away(3600), EVERY)):
+    with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Unavailable(3600), EVERY)):
         result, _ = run(calling_asset(heartbeats.url, {"mode": "waits", "seconds": 1}), client)
     assert "The function's messages could not be read and handled to their end: Cannot read gs://" in step_error(result)
 

@@ -21,7 +21,7 @@ from dagster_gcf_pipes import (
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.faults import (
+from tests.faults.plan import (
     CALL,
     EVERY,
     INSTANCE_DIED,
@@ -30,14 +30,14 @@ from tests.faults import (
     DelayAnswer,
     DeliverLate,
     Fault,
-    FaultProxy,
     ResetAfter,
     Status,
     StatusAfter,
     after,
     storage_forbidden,
 )
-from tests.faults.pairs import ProxiedClient
+from tests.faults.proxy import FaultProxy
+from tests.faults.stack import ProxiedClient
 from tests.helpers import calling_asset, run, step_error
 
 OLD_RESPONSE_TIMEOUT = 32.0

@@ -12,12 +12,11 @@ from dagster_pipes import DagsterPipesError, PipesContext
 from gcf_pipes import PipesCloudFunctionContextLoader, PipesCloudStorageMessageWriter, pipes_function
 from gcf_pipes._allowed_locations import AllowedLocations
 from google.api_core.exceptions import NotFound
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from local_stack.emulators import EMBEDDED, run_emulator
+from local_stack.emulators import EMBEDDED, run_emulator, storage_client
 from tests.fuzz.oracle import NAMES, PLACE, Call, Request, read_call, said
 
 RAN: Final = "ran"
@@ -37,14 +36,9 @@ class ViolationError(AssertionError):
 @contextmanager
 def running_subject() -> Iterator["Subject"]:
     """Run the subject with an emulator of its own, for the requests that are calls."""
-    with run_emulator(EMBEDDED) as emulator, closing(_local_client(emulator.url)) as client:
+    with run_emulator(EMBEDDED) as emulator, closing(storage_client(emulator.url)) as client:
         client.create_bucket(PLACE.bucket)
         yield Subject(client)
-
-
-def _local_client(url: str) -> storage.Client:
-    credentials = AnonymousCredentials()
-    return storage.Client(project="local", credentials=credentials, client_options={"api_endpoint": url})
 
 
 class Subject:

@@ -23,7 +23,8 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import python_command, run_process
 from tests.conftest import FUNCTIONS
-from tests.faults import CALL, Delay, Fault, FaultProxy
+from tests.faults.plan import CALL, Delay, Fault
+from tests.faults.proxy import FaultProxy
 from tests.helpers import bootstrap, calling_asset, run, step_error, stored_sessions, summarize, wait_until
 
 TERMINATED = """
@@ -90,7 +91,7 @@ def test_a_run_that_is_terminated_before_its_function_has_started_keeps_it_from_
     with FaultProxy(function.url) as link, link.planned(Fault(CALL, Delay(3600))) as plan:
         command = python_command("-c", TERMINATED, link.url, bucket, "ok")
         with run_process(command, ready=r"(\[pipes\] calling)", stop_signal=signal.SIGINT, stop_timeout=30):
-            plan.wait_until_met(timeout=30)
+            plan.wait_until_triggered(timeout=30)
     names = sorted(blob.name.rpartition("/")[2] for blob in storage_client.list_blobs(bucket))
     assert names == ["1.json", "cancel"]  # it is delivered when the plan ends
 

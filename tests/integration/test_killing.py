@@ -29,7 +29,7 @@ from tests.conftest import FUNCTIONS
 from tests.helpers import bootstrap, calling_asset, logged, step_error, stored_sessions, summarize, wait_until
 
 SEEDS = range(int(os.environ.get("KILL_SEEDS", "5")))
-STEADY = FUNCTIONS / "steady" / "main.py"
+STEADY = FUNCTIONS / "slow_logger" / "main.py"
 COUNT = 40
 OUTLIVING_COUNT = 120
 EVENT = {"count": COUNT, "interval": 0.02}
@@ -73,7 +73,7 @@ class Striker(logging.Handler):
 def run_struck(
     function: FunctionServer, client: PipesCloudFunctionClient, striker: Striker
 ) -> tuple[ExecuteInProcessResult, list[str]]:
-    """Materialize an asset that calls `steady`, with a striker among Dagster's loggers; return what `run` returns."""
+    """Materialize an asset that calls `slow_logger`, with a striker among Dagster's loggers, like `run`."""
 
     @logger
     def striking(_: InitLoggerContext) -> logging.Logger:

@@ -19,7 +19,7 @@ from local_stack.stack import run_stack
 from tests.conftest import FUNCTIONS
 from tests.helpers import calling_asset, run, stored_sessions, summarize, wait_until
 
-STEADY = FUNCTIONS / "steady" / "main.py"
+STEADY = FUNCTIONS / "slow_logger" / "main.py"
 ENDLESS_ROWS = 5_000_000
 LAUNCH = """
 mutation ($runConfig: RunConfigData!) {

@@ -12,8 +12,8 @@ import pytest
 from gcf_pipes import PipesStorageError
 from gcf_pipes._storage import ObjectStore
 
-from local_stack.emulators import Emulator
-from tests.faults import (
+from local_stack.emulators import Emulator, storage_client
+from tests.faults.plan import (
     DELETE,
     EVERY,
     LIST,
@@ -24,12 +24,11 @@ from tests.faults import (
     UPLOAD,
     Action,
     Fault,
-    FaultProxy,
     Match,
     ResetBefore,
     Stall,
 )
-from tests.faults.pairs import storage_client
+from tests.faults.proxy import FaultProxy
 from tests.storage.servers import full_listener, trickling_server
 
 TIMEOUT = 2.0
@@ -145,7 +144,7 @@ def test_an_interruption_of_a_deletion_is_honoured_at_once_and_nothing_keeps_the
         with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=env) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "deleting\n"
-            proxy.plan.wait_until_met(30)
+            proxy.plan.wait_until_triggered(30)
             started = time.monotonic()
             process.send_signal(signal.SIGINT)
             assert process.stdout.readline() == "interrupted\n"

@@ -37,10 +37,10 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError, TransportError
 from google.cloud import storage
 
-from local_stack.emulators import Emulator
+from local_stack.emulators import Emulator, storage_client
 from local_stack.functions import run_function
 from tests.conftest import FUNCTIONS
-from tests.faults import (
+from tests.faults.plan import (
     DELETE,
     EVERY,
     LIST,
@@ -50,14 +50,13 @@ from tests.faults import (
     STORAGE_UNAVAILABLE,
     UPLOAD,
     Fault,
-    FaultProxy,
     Status,
     Truncate,
     after,
     storage_error,
     storage_forbidden,
 )
-from tests.faults.pairs import storage_client
+from tests.faults.proxy import FaultProxy
 from tests.helpers import bootstrap
 
 KEY = "some/1.json"
