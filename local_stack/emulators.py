@@ -1,4 +1,4 @@
-"""The Cloud Storage emulators, and what each of them can do."""
+"""The Cloud Storage emulators."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,9 +20,8 @@ class Emulator:
 
     Attributes:
         name: The emulator's name.
-        url: What `STORAGE_EMULATOR_HOST` is set to.
-        honours_preconditions: Whether `if_generation_match` has its effect. Where it has not, a call that is
-            delivered twice runs twice.
+        url: The value for `STORAGE_EMULATOR_HOST`.
+        honours_preconditions: Whether `if_generation_match` works. Otherwise a call that is delivered twice runs twice.
     """
 
     name: str
@@ -31,7 +30,7 @@ class Emulator:
 
 
 def available_emulators() -> list[str]:
-    """The names of the emulators that can be started on this machine, the preferred one first."""
+    """The names of the emulators on this machine, the preferred one first."""
     return [FAKE_GCS_SERVER, EMBEDDED] if shutil.which(FAKE_GCS_SERVER) else [EMBEDDED]
 
 

@@ -24,7 +24,7 @@ class LocalStack:
     Attributes:
         emulator: The Cloud Storage emulator.
         function: The function.
-        environment: The environment variables from which `examples/definitions.py` learns where everything is.
+        environment: The environment variables for `examples/definitions.py`.
     """
 
     emulator: Emulator
@@ -37,8 +37,8 @@ def run_stack(lake: Path, on_line: Callable[[str], None] = lambda _: None) -> It
     """Run the local stack while the block runs.
 
     Args:
-        lake: The local directory for the Delta tables: the emulators cannot serve them.
-        on_line: Called with each line that the function prints.
+        lake: The local directory for the Delta tables. The emulators cannot serve them.
+        on_line: Called with each line of the function's output.
 
     Raises:
         ProcessError: A process did not start.
@@ -59,7 +59,7 @@ def run_stack(lake: Path, on_line: Callable[[str], None] = lambda _: None) -> It
 
 
 def exit_on_signals() -> None:
-    """Make Ctrl-C, SIGTERM and SIGHUP end this process through the blocks that stop its children, and no second one."""
+    """Let the first Ctrl-C, SIGTERM or SIGHUP end this process through the blocks that stop its children."""
 
     def stop(signum: int, _: FrameType | None) -> NoReturn:
         for each in ENDING_SIGNALS:
