@@ -10,7 +10,7 @@ from typing import Any, Final
 import requests
 from dagster import AssetsDefinition, DagsterInstance, materialize
 
-from tests.faults.matrix import LINES, Case
+from tests.faults.matrix import LINES, RUN_BOUND, Case
 from tests.faults.proxy import FaultProxy
 from tests.faults.stack import ProxiedClient, ProxiedStack
 from tests.functions.record import Record, new_record
@@ -128,7 +128,7 @@ def run_case(stack: ProxiedStack, case: Case, implementation: Implementation = o
     calling = implementation(stack, key, {"key": key, "lines": LINES, "status": case.status})
     with stack.links[case.link].planned(*case.faults):
         run = in_background(lambda: make_run(key, calling))
-        hung = not wait([run], case.bound).done
+        hung = not wait([run], RUN_BOUND).done
     return replace(
         run.result(UNHANG_TIMEOUT),
         hung=hung,

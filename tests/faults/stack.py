@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator, storage_client
+from local_stack.emulators import Emulator, available_emulators, storage_client
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.faults.plan import Fault
@@ -18,6 +19,8 @@ from tests.faults.proxy import FaultProxy
 
 Link = Literal["writer", "reader", "call"]
 """The connections: function to bucket, Dagster to bucket, Dagster to function."""
+ON_ONE_EMULATOR = pytest.mark.parametrize("emulator", available_emulators()[:1], indirect=True)
+"""For modules in which the emulator makes no difference."""
 ONE_MESSAGE_PER_CHUNK = FUNCTIONS / "one_message_per_chunk" / "main.py"
 
 

@@ -1,4 +1,4 @@
-"""Runs whose end does not come with the function's response: unreadable messages, a silent link, an absent bucket."""
+"""Ends that do not come with the function's response: unreadable messages, failed and stalled uploads."""
 
 import uuid
 from collections.abc import Iterator
@@ -15,8 +15,10 @@ from local_stack.functions import FunctionServer
 from tests.faults.accounting import ActivePlan
 from tests.faults.plan import EVERY, READ, UPLOAD, Fault, Stall, Unavailable, after, storage_forbidden
 from tests.faults.proxy import FaultProxy
-from tests.faults.stack import ProxiedClient
+from tests.faults.stack import ON_ONE_EMULATOR, ProxiedClient
 from tests.helpers import calling_asset, run, step_error, stored_sessions, summarize, wait_until
+
+pytestmark = ON_ONE_EMULATOR
 
 FOR_EVER = 3600.0
 
@@ -28,7 +30,7 @@ def proxy(emulator: Emulator) -> Iterator[FaultProxy]:
         yield proxy
 
 
-def test_a_run_whose_messages_cannot_be_read_fails_at_once_and_ends_the_function(
+def test_unreadable_messages_fail_the_step_and_end_the_function(
     function: FunctionServer, bucket: str, storage_client: storage.Client, proxy: FaultProxy
 ) -> None:
     client = ProxiedClient(bucket=bucket, api_endpoint=proxy.url, function_timeout=3600)
@@ -48,7 +50,7 @@ def test_a_run_whose_messages_cannot_be_read_fails_at_once_and_ends_the_function
 
 
 @pytest.mark.parametrize("upload_timeout", [30.0, 0.5])
-def test_a_writer_waits_at_its_bound_while_the_bucket_is_away_and_loses_nothing(
+def test_a_writer_with_a_full_buffer_waits_and_loses_nothing(
     emulator: Emulator, bucket: str, storage_client: storage.Client, upload_timeout: float
 ) -> None:
     prefix = uuid.uuid4().hex
@@ -63,7 +65,7 @@ def test_a_writer_waits_at_its_bound_while_the_bucket_is_away_and_loses_nothing(
     assert summarize(stored_sessions(storage_client, bucket)[prefix]) == [f"line {number}" for number in range(200)]
 
 
-def test_a_writer_says_how_many_messages_it_could_not_store_when_an_upload_fails_for_good(
+def test_a_writer_counts_messages_after_a_failed_upload(
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
     prefix = uuid.uuid4().hex
@@ -92,9 +94,7 @@ def write_while_an_upload_stalls(channel: PipesCloudStorageMessageWriterChannel,
     channel.write_message(log(2))
 
 
-def test_a_writer_counts_the_messages_of_an_upload_that_does_not_end_as_not_stored(
-    emulator: Emulator, bucket: str
-) -> None:
+def test_a_writer_counts_the_messages_of_a_stalled_upload(emulator: Emulator, bucket: str) -> None:
     stalled = Fault(UPLOAD.of(r"/2\.json$"), Stall(FOR_EVER), EVERY)
     with FaultProxy(emulator.url) as proxy, closing(storage_of(proxy.url)) as client, proxy.planned(stalled) as plan:
         writer = PipesCloudStorageMessageWriter(client, flush_interval=0, upload_timeout=1)

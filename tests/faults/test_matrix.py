@@ -14,7 +14,12 @@ from tests.helpers import wait_until
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[ProxiedStack]:
-    with run_emulator(available_emulators()[0]) as emulator, run_proxied_stack(emulator) as stack:
+    with (
+        run_emulator(available_emulators()[0]) as emulator,
+        run_proxied_stack(emulator) as stack,
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        monkeypatch.setattr("dagster_gcf_pipes._attempts.RESPONSE_TIMEOUT", 3.0)  # for a response that never comes
         yield stack
 
 
