@@ -38,10 +38,10 @@ dev:
 bench *arguments:
     {{ run }} python -m benchmarks {{ arguments }}
 
-# Run every fault plan with our pair and with Dagster's stock parts, and print one table
+# Run every fault plan with this package and with Dagster's own parts, and print one table
 [group('run')]
 faults:
-    {{ run }} python -m tests.faults
+    {{ run }} python -m benchmarks --only faults
 
 # Run the tests, in several processes: they mostly wait
 [group('check')]
@@ -58,7 +58,7 @@ test-one +arguments:
 fuzz count="100000":
     {{ run }} python -m tests.fuzz {{ count }}
 
-# Make runs through random faults for so many minutes, and count what went wrong
+# Make runs with random faults for so many minutes, and count what went wrong
 [group('check')]
 soak minutes seed="":
     {{ run }} python -m tests.soak {{ minutes }} {{ seed }}

@@ -1,1 +1,1 @@
-"""Measures our pair of Pipes parts and the stock pair, side by side: `python -m benchmarks`."""
+"""Measures our implementation of Pipes and Dagster's own (stock), side by side: `python -m benchmarks`."""

@@ -16,10 +16,10 @@ from typing import Final
 from benchmarks._sizes import FULL, QUICK, Sizes
 from benchmarks._stack import create_buckets
 from benchmarks._table import Row, format_table
-from benchmarks.sections import burst, isolation, latency, overhead, printing, requests_on_the_wire
-from local_stack.emulators import available_emulators, run_emulator
+from benchmarks.sections import burst, faults, isolation, latency, overhead, printing, requests_on_the_wire
+from local_stack.emulators import Emulator, available_emulators, run_emulator
 
-Section = Callable[[str, Sizes], Iterator[Row]]
+Section = Callable[[Emulator, Sizes], Iterator[Row]]
 SECTIONS: Final[dict[str, Section]] = {
     "overhead": overhead.measure,
     "latency": latency.measure,
@@ -27,12 +27,13 @@ SECTIONS: Final[dict[str, Section]] = {
     "isolation": isolation.measure,
     "printing": printing.measure,
     "burst": burst.measure,
+    "faults": faults.measure,
 }
 NOTES: Final = """\
 Stock: dagster_gcp's PipesGCSMessageReader and PipesEnvContextInjector, dagster_pipes' PipesGCSMessageWriter and
-PipesMappingParamsLoader, a plain POST; with their defaults, where the row does not say otherwise.
+PipesMappingParamsLoader, a plain POST; with their defaults, unless the row says otherwise.
 Ours: with its defaults. Both against the same emulator process.
-Requests: the deletes are our cleanup after a success; the stock pair leaves its objects in the bucket.
+Requests: the deletes are our cleanup after a success; stock leaves its objects in the bucket.
 Memory: growth above a short run in the same process; the function's is that of its gunicorn worker.
 The time of handle_message is counted for both in the same way, around Dagster's own method.
 *  Stock with a PipesContext for each request, which its documentation advises against; so in all rows but the next.
@@ -56,11 +57,11 @@ def main() -> None:
     with run_emulator(options.emulator) as emulator:
         create_buckets(emulator.url)
         for name in options.only or SECTIONS:
-            for row in SECTIONS[name](emulator.url, QUICK if options.quick else FULL):
+            for row in SECTIONS[name](emulator, QUICK if options.quick else FULL):
                 _show_progress(row, time.monotonic() - started)
                 rows.append(row)
     print(format_table(rows))
-    print(f"\n{NOTES}\n{_machine(options.emulator)}")
+    print(f"\n{NOTES}\n{faults.NOTES}\n{_machine(options.emulator)}")
     print(f"Measured in {time.monotonic() - started:.0f} s.")
 
 
@@ -69,7 +70,7 @@ def _show_progress(row: Row, seconds: float) -> None:
 
 
 def _parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure our pair and the stock pair.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure ours and Dagster's own (stock).")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller measurements: two to three minutes")
     emulators = available_emulators()
     parser.add_argument("--emulator", choices=emulators, default=emulators[0], help="default: %(default)s")

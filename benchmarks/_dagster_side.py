@@ -1,4 +1,4 @@
-"""Dagster's side of a run, in a worker process: what is submitted to the executor of `benchmarks._stack`."""
+"""Dagster's side of a run, in a worker process."""
 
 import tempfile
 import time
@@ -12,24 +12,23 @@ from unittest import mock
 import requests
 from dagster import (
     AssetExecutionContext,
-    AssetsDefinition,
     DagsterInstance,
     ExecuteInProcessResult,
-    PipesEnvContextInjector,
     PipesMessageHandler,
-    ResourceParam,
     asset,
     materialize,
-    open_pipes_session,
 )
 from dagster_gcp.pipes import PipesGCSMessageReader
 from dagster_pipes import PipesMessage
 from google.cloud.storage import Client
 
+from benchmarks._stock import stock_asset
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.memory import memory
+from tests.dagster_runs import calling_asset, step_error
 
 Event = Mapping[str, Any]
+Implementation = Literal["ours", "stock"]
 Storage = Literal["memory", "sqlite"]
 
 
@@ -38,15 +37,15 @@ class Task:
     """A run to be made.
 
     Attributes:
-        pair: Whose parts.
-        function_url: The function of that pair.
+        implementation: Which implementation.
+        function_url: Its function.
         bucket: The bucket for the messages.
-        events: What to call it with, for each asset of the run, by the asset's name.
-        interval: Seconds between two looks and between two uploads of the stock pair; its default if None.
+        events: The event of each asset of the run, by the asset's name.
+        interval: Seconds between two polls and between two uploads of stock, or None for its default.
         storage: Where Dagster keeps the event log.
     """
 
-    pair: Literal["ours", "stock"]
+    implementation: Implementation
     function_url: str
     bucket: str
     events: Mapping[str, Event]
@@ -70,14 +69,14 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a run.
+class Measurement:
+    """What was measured of a run.
 
     Attributes:
         success: Whether the run is green.
         seconds: How long it took.
         error: Why it is not green.
-        lines: What the assets logged, with the lines of Pipes itself.
+        lines: The lines that the assets and Pipes itself logged.
         handling_seconds: How much of the time Dagster's message handler took.
         peak_memory: The peak memory of the worker process after the run, in bytes.
     """
@@ -90,7 +89,7 @@ class Outcome:
     peak_memory: int
 
     def texts(self, asset_name: str = "asset") -> list[str]:
-        """What an asset logged, without the lines of Pipes itself."""
+        """The lines that an asset logged, without those of Pipes itself."""
         return [line.text for line in self.lines if line.asset == asset_name and not line.text.startswith("[pipes]")]
 
 
@@ -113,21 +112,21 @@ class _Stopwatch:
     seconds: float = 0.0
 
 
-def make_run(task: Task) -> Outcome:
-    """Make a run, and give what has arrived when it ends."""
+def make_run(task: Task) -> Measurement:
+    """Make a run, and measure it."""
     with _time_of_handling() as handling:
-        outcome = _make_run(task)
-    return replace(outcome, handling_seconds=handling.seconds)
+        measured = _make_run(task)
+    return replace(measured, handling_seconds=handling.seconds)
 
 
-def make_runs_at_once(tasks: list[Task]) -> list[Outcome]:
+def make_runs_at_once(tasks: list[Task]) -> list[Measurement]:
     """Make several runs at the same time, each with an instance of its own."""
     with ThreadPoolExecutor(len(tasks)) as threads:
         return list(threads.map(_make_run, tasks))
 
 
-def log_alone(count: int, storage: Storage) -> Outcome:
-    """Log as many lines from a plain asset: what it costs Dagster alone."""
+def log_alone(count: int, storage: Storage) -> Measurement:
+    """Log as many lines from a plain asset, which costs Dagster alone."""
 
     @asset(name="asset")
     def logging_asset(context: AssetExecutionContext) -> None:
@@ -137,7 +136,7 @@ def log_alone(count: int, storage: Storage) -> Outcome:
     with _new_instance(storage) as instance:
         started = time.monotonic()
         result = materialize([logging_asset], instance=instance)
-        return Outcome(result.success, time.monotonic() - started, "", [], 0.0, memory("VmHWM"))
+        return Measurement(result.success, time.monotonic() - started, "", [], 0.0, memory("VmHWM"))
 
 
 def sample_overhead(task: Task, plain_url: str) -> OverheadSample:
@@ -160,47 +159,27 @@ def sample_overhead(task: Task, plain_url: str) -> OverheadSample:
     return OverheadSample(empty_run_ended - started, plain_call_ended - empty_run_ended, ended - plain_call_ended)
 
 
-def _make_run(task: Task) -> Outcome:
+def _make_run(task: Task) -> Measurement:
     with _new_instance(task.storage) as instance:
         started = time.monotonic()
         result = _materialize(task, instance)
         seconds = time.monotonic() - started
         peak = memory("VmHWM")
-        return Outcome(result.success, seconds, _error(result), _lines(result, instance), 0.0, peak)
+        return Measurement(result.success, seconds, _error(result), _lines(result, instance), 0.0, peak)
 
 
 def _materialize(task: Task, instance: DagsterInstance) -> ExecuteInProcessResult:
-    if task.pair == "ours":
-        assets = [_our_asset(task, name, event) for name, event in task.events.items()]
-        resources: dict[str, object] = {"cloud_function": PipesCloudFunctionClient(bucket=task.bucket)}
+    resources: dict[str, object]
+    if task.implementation == "ours":
+        assets = [calling_asset(task.function_url, dict(event), name=name) for name, event in task.events.items()]
+        resources = {"cloud_function": PipesCloudFunctionClient(bucket=task.bucket)}
     else:
-        assets = [_stock_asset(task, name, event) for name, event in task.events.items()]
+        interval = {} if task.interval is None else {"writer_interval": task.interval}
+        assets = [
+            stock_asset(task.function_url, {**event, **interval}, name=name) for name, event in task.events.items()
+        ]
         resources = {"message_reader": _stock_reader(task)}
     return materialize(assets, instance=instance, resources=resources, raise_on_error=False)
-
-
-def _our_asset(task: Task, name: str, event: Event) -> AssetsDefinition:
-    @asset(name=name)
-    def call(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
-        return cloud_function.run(context=context, function_url=task.function_url, event=event).get_materialize_result()
-
-    return call
-
-
-def _stock_asset(task: Task, name: str, event: Event) -> AssetsDefinition:
-    """Call as the documentation of Dagster does, with the context in the request: the fewest requests to the bucket."""
-
-    @asset(name=name)
-    def call(context: AssetExecutionContext, message_reader: ResourceParam[PipesGCSMessageReader]) -> Any:
-        with open_pipes_session(
-            context=context, context_injector=PipesEnvContextInjector(), message_reader=message_reader
-        ) as session:
-            interval = {} if task.interval is None else {"interval_of_parts": task.interval}
-            body = {**event, **interval, **session.get_bootstrap_env_vars()}
-            requests.post(task.function_url, json=body).raise_for_status()
-        return session.get_results()[0] if session.get_results() else None
-
-    return call
 
 
 def _stock_reader(task: Task) -> PipesGCSMessageReader:
@@ -245,5 +224,5 @@ def _lines(result: ExecuteInProcessResult, instance: DagsterInstance) -> list[Li
 
 
 def _error(result: ExecuteInProcessResult) -> str:
-    errors = [event.step_failure_data.error for event in result.get_step_failure_events()]
-    return "; ".join(error.cause.message if error.cause else error.message for error in errors if error)
+    failed = [event.step_key for event in result.get_step_failure_events() if event.step_key]
+    return "; ".join(step_error(result, step) for step in failed)

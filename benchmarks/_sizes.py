@@ -9,16 +9,16 @@ class Sizes:
     """How much is measured.
 
     Attributes:
-        overhead_runs: Runs of our pair whose overhead is measured.
-        stock_runs: Runs of the stock pair for the overhead, with each of its settings, and for the requests; they take
-            seconds each.
+        overhead_runs: Runs of ours whose overhead is measured.
+        stock_runs: Runs of stock for the overhead, with each of its settings, and for the requests; each takes seconds.
         latency_seconds: How long a function logs a line every half second.
         burst_in_memory: Messages of a burst with an in-memory instance.
         burst_in_sqlite: Messages of a burst with SQLite.
         alone_in_memory: Lines that Dagster logs by itself, for comparison, with an in-memory instance.
         alone_in_sqlite: The same, with SQLite.
         short_runs: Short runs whose requests are counted.
-        slow: Whether to measure the idle minute, and the stock pair's bursts and requests.
+        slow: Whether to measure the idle minute, and stock's bursts.
+        fault_plan_step: Every so many-th fault plan is run.
     """
 
     overhead_runs: int
@@ -30,6 +30,7 @@ class Sizes:
     alone_in_sqlite: int
     short_runs: int
     slow: bool
+    fault_plan_step: int
 
 
 FULL: Final = Sizes(
@@ -42,6 +43,7 @@ FULL: Final = Sizes(
     alone_in_sqlite=4_000,
     short_runs=11,
     slow=True,
+    fault_plan_step=1,
 )
 QUICK: Final = Sizes(
     overhead_runs=11,
@@ -53,4 +55,5 @@ QUICK: Final = Sizes(
     alone_in_sqlite=1_000,
     short_runs=5,
     slow=False,
+    fault_plan_step=20,
 )

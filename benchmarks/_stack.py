@@ -1,25 +1,17 @@
 """The processes that a section of the benchmark needs."""
 
-import multiprocessing
-import os
-import signal
-import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-import requests
-
-from benchmarks._dagster_side import Event, Storage, Task
+from benchmarks._dagster_side import Event, Implementation, Storage, Task
+from local_stack.emulators import storage_client
 from local_stack.functions import FunctionServer, run_function
 
 FUNCTIONS: Final = Path(__file__).parent / "functions"
-Pair = Literal["ours", "stock"]
-PAIRS: Final[tuple[Pair, ...]] = ("ours", "stock")
+IMPLEMENTATIONS: Final[tuple[Implementation, ...]] = ("ours", "stock")
 
 
 @dataclass(frozen=True)
@@ -30,53 +22,36 @@ class Functions:
     stock: FunctionServer
     plain: FunctionServer
 
-    def task(self, pair: Pair, interval: float | None = None, storage: Storage = "memory", **events: Event) -> Task:
-        """A run of a pair that calls its function once for each keyword, the name of an asset, with that event."""
-        server: FunctionServer = getattr(self, pair)
-        return Task(pair, server.url, bucket_of(pair), events, interval=interval, storage=storage)
+    def task(
+        self,
+        implementation: Implementation,
+        interval: float | None = None,
+        storage: Storage = "memory",
+        **events: Event,
+    ) -> Task:
+        """Return a run with an asset for each keyword, which calls the function with that event."""
+        server: FunctionServer = getattr(self, implementation)
+        return Task(implementation, server.url, bucket_of(implementation), events, interval=interval, storage=storage)
 
 
-def bucket_of(pair: Pair) -> str:
-    """The bucket of a pair's messages; each has its own so that its requests can be told by their path."""
-    return f"benchmark-{pair}"
+def bucket_of(implementation: Implementation) -> str:
+    """The bucket of an implementation's messages. Each has its own, so that the path of a request names it."""
+    return f"benchmark-{implementation}"
 
 
 def create_buckets(storage_url: str) -> None:
-    """Create the buckets of both pairs."""
-    for pair in PAIRS:
-        requests.post(
-            f"{storage_url}/storage/v1/b", params={"project": "p"}, json={"name": bucket_of(pair)}, timeout=10
-        )
+    """Create the buckets of both implementations."""
+    with closing(storage_client(storage_url)) as client:
+        for implementation in IMPLEMENTATIONS:
+            client.create_bucket(bucket_of(implementation))
 
 
 @contextmanager
 def run_functions(storage_url: str, *, threads: int = 8) -> Iterator[Functions]:
-    """Run the functions of both pairs, and the one without Pipes, while the block runs."""
+    """Run the functions of both implementations, and one without Pipes, while the block runs."""
     with ExitStack() as stack:
         ours, stock, plain = (
             stack.enter_context(run_function(FUNCTIONS / name / "main.py", emulator_url=storage_url, threads=threads))
             for name in ("ours", "stock", "plain")
         )
         yield Functions(ours, stock, plain)
-
-
-@contextmanager
-def run_dagster_process(storage_url: str) -> Iterator[Executor]:
-    """Run a fresh process for Dagster's side while the block runs.
-
-    Each pair gets its own, so that nothing that one of them sets in its process has an effect on the other.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, initializer=_initialize, initargs=(storage_url,)) as executor:
-        pid = executor.submit(os.getpid)  # starts the process: its imports take seconds, in which others can start
-        try:
-            yield executor
-        except (Exception, SystemExit):  # Ctrl-C reaches the process without this
-            with suppress(BrokenProcessPool, ProcessLookupError):
-                os.kill(pid.result(), signal.SIGINT)  # the run under way may take minutes more
-            raise
-
-
-def _initialize(storage_url: str) -> None:
-    os.environ["STORAGE_EMULATOR_HOST"] = storage_url
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - Dagster writes each line of its log there, as it does by default

@@ -9,14 +9,14 @@ HEADINGS: Final = ("section", "metric", "bar", "ours", "stock")
 
 @dataclass(frozen=True)
 class Row:
-    """One figure for both pairs.
+    """One figure of both implementations.
 
     Attributes:
         section: What is measured.
         metric: The figure, with its unit.
-        bar: What ours is to reach, empty where nothing is set.
-        ours: Our pair's figure.
-        stock: The stock pair's, empty where it was not measured.
+        bar: The value that ours must reach, empty if there is none.
+        ours: Our figure.
+        stock: The stock figure, empty if it was not measured.
     """
 
     section: str

@@ -1,1 +1,1 @@
-"""What runs on one machine in place of the cloud: a Cloud Storage emulator and the function, each its own process."""
+"""The local stand-ins for the cloud: a Cloud Storage emulator and the function, each in its own process."""

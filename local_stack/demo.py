@@ -32,7 +32,7 @@ def _run(directory: Path) -> int:
             ready=r"^(\w+) $",
             env={**stack.environment, "TMPDIR": os.fspath(directory)},
             on_line=lambda line: print(line, end="", flush=True),
-            stop_signal=signal.SIGKILL,  # Dagster takes another signal for the end of one run, and starts the next
+            stop_signal=signal.SIGKILL,  # after another signal Dagster ends one run only, and starts the next
         ) as runs:
             return runs.process.wait()
 

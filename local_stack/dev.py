@@ -11,7 +11,7 @@ from local_stack.processes import ChildProcess, python_command, run_on_free_port
 from local_stack.stack import exit_on_signals, run_stack
 
 HOME = Path(__file__).parent.parent / ".local_stack"
-"""Where the Delta tables and Dagster's own storage are; they stay when the stack stops."""
+"""The directory of the Delta tables and of Dagster's own storage. It stays when the stack stops."""
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def run_dagster(
 
     Args:
         home: The directory for Dagster's own storage.
-        environment: Environment variables, beside this process's own.
+        environment: Environment variables, in addition to this process's own.
         on_line: Called with each line that it prints.
 
     Raises:

@@ -1,7 +1,6 @@
 """Serves the embedded Cloud Storage emulator on a free port: `python -m local_stack.embedded_emulator`.
 
-The package's own command cannot tell which port it got, and its server's listen queue of 5 is too short for several
-clients.
+The package's own command does not print its port, and its listen queue of 5 is too short for several clients.
 """
 
 from functools import partial

@@ -1,9 +1,12 @@
-"""The Cloud Storage emulators, and what each of them can do."""
+"""The Cloud Storage emulators."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 
 from local_stack.processes import python_command, run_on_free_port, run_process
 
@@ -17,9 +20,8 @@ class Emulator:
 
     Attributes:
         name: The emulator's name.
-        url: What `STORAGE_EMULATOR_HOST` is set to.
-        honours_preconditions: Whether `if_generation_match` has its effect. Where it has not, a call that is
-            delivered twice runs twice.
+        url: The value for `STORAGE_EMULATOR_HOST`.
+        honours_preconditions: Whether `if_generation_match` works. Otherwise a call that is delivered twice runs twice.
     """
 
     name: str
@@ -28,7 +30,7 @@ class Emulator:
 
 
 def available_emulators() -> list[str]:
-    """The names of the emulators that can be started on this machine, the preferred one first."""
+    """The names of the emulators on this machine, the preferred one first."""
     return [FAKE_GCS_SERVER, EMBEDDED] if shutil.which(FAKE_GCS_SERVER) else [EMBEDDED]
 
 
@@ -42,6 +44,11 @@ def run_emulator(name: str) -> Iterator[Emulator]:
     run = _run_fake_gcs_server if name == FAKE_GCS_SERVER else _run_embedded
     with run() as emulator:
         yield emulator
+
+
+def storage_client(url: str) -> storage.Client:
+    """Return a Cloud Storage client of an emulator, whatever the environment says."""
+    return storage.Client("local", AnonymousCredentials(), client_options={"api_endpoint": url})
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Materializes the example's assets once, and shows what arrives, and when: a part of `just demo`."""
+"""Materializes the example's assets once, and prints each event as it arrives: a part of `just demo`."""
 
 import logging
 import re
@@ -22,11 +22,11 @@ from examples.definitions import defs
 
 RUNS = (("customers", None), ("monthly_weather", "2012-01-01"), ("monthly_weather", "2015-07-01"))
 _CREATED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z")
-"""The time at which the example's function created a line; it puts it in front."""
+"""The time at the start of each line of the example's function."""
 
 
 class EventPrinter(logging.Handler):
-    """Prints each event as it reaches Dagster, and notes how long the function's lines took to arrive."""
+    """Prints each event as it reaches Dagster, and measures the delay of the function's lines."""
 
     def __init__(self, title: str) -> None:
         super().__init__(logging.INFO)

@@ -1,4 +1,4 @@
-"""The function, as the cloud runs it: functions-framework on gunicorn."""
+"""The function on functions-framework and gunicorn, as in the cloud."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ class FunctionServer:
     """A running function.
 
     Attributes:
-        url: Where it is called.
+        url: Its URL.
         child: Its process.
     """
 
@@ -39,7 +39,7 @@ def run_function(
         emulator_url: The Cloud Storage emulator that it uses.
         threads: How many requests it serves at once.
         env: Further environment variables.
-        on_line: Called with each line that it prints.
+        on_line: Called with each line of its output.
 
     Raises:
         ProcessError: It did not start.

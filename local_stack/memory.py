@@ -1,4 +1,4 @@
-"""The memory of processes, from Linux' /proc; 0 where there is none."""
+"""The memory of processes, from /proc on Linux; 0 elsewhere."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 MIB: Final = 1024 * 1024
 Figure = Literal["VmRSS", "VmHWM"]
-"""The resident set of a process now, and the largest that it has had. Source: man 5 proc_pid_status."""
+"""The resident set of a process now, and its peak. Source: man 5 proc_pid_status."""
 
 
 def memory(figure: Figure, pid: int | str = "self") -> int:

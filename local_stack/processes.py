@@ -1,5 +1,6 @@
-"""Child processes that are ready when they say so, and gone when their block ends."""
+"""Child processes that run while a block runs."""
 
+import multiprocessing
 import os
 import re
 import secrets
@@ -8,7 +9,10 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread, current_thread, main_thread
@@ -21,11 +25,11 @@ STOP_TIMEOUT = 10.0
 OUTPUT_TIMEOUT = 30.0
 PORT_ATTEMPTS = 5
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a request to end, a closed terminal."""
+"""Ctrl-C, a request to stop, a closed terminal."""
 
 
 class ProcessError(RuntimeError):
-    """A child process did not start, or did not print what was expected of it."""
+    """A child process did not start, or did not print the expected text."""
 
 
 @dataclass
@@ -34,9 +38,9 @@ class ChildProcess:
 
     Attributes:
         process: The process.
-        lines: What it has printed so far, to stdout and stderr.
+        lines: The lines of its stdout and stderr so far.
         printed: Notified when the process prints a line.
-        ready: What the group of the pattern for which `run_process` waited has matched, empty while it waits.
+        ready: The group of the `ready` pattern of `run_process`, empty before its line is printed.
     """
 
     process: "subprocess.Popen[str]"
@@ -78,9 +82,9 @@ def run_process(
 
     Args:
         command: The command with its arguments.
-        ready: Regular expression, with one group, of the line with which the process says that it is ready.
-        env: Environment variables, beside this process's own.
-        on_line: Called with each line that the process prints.
+        ready: Regular expression with one group, for the line that the process prints when it is ready.
+        env: Environment variables, in addition to this process's own.
+        on_line: Called with each line of output.
         stop_signal: The signal that asks the process to end.
         stop_timeout: Seconds that it has for that before it is killed.
 
@@ -88,7 +92,7 @@ def run_process(
         ProcessError: The process ended, or did not become ready in time.
     """
     with ExitStack() as stack:
-        with _signals_held_back():  # until what stops the process is in place
+        with _signals_held_back():  # until the callbacks that stop the process exist
             process = subprocess.Popen(
                 command,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
@@ -97,35 +101,35 @@ def run_process(
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its children in order
+                start_new_session=True,  # Ctrl-C reaches only this process, which then stops its children in order
             )
             child = ChildProcess(process)
-            settled = Event()
-            pump = Thread(target=_pump, args=(child, re.compile(ready), settled, on_line), daemon=True)
+            started = Event()
+            pump = Thread(target=_pump, args=(child, re.compile(ready), started, on_line), daemon=True)
             pump.start()
             stack.callback(pump.join, STOP_TIMEOUT)
             stack.callback(_stop, process, stop_signal, stop_timeout)
-        if not settled.wait(START_TIMEOUT) or not child.ready:
+        if not started.wait(START_TIMEOUT) or not child.ready:
             raise ProcessError(f"Expected {command[0]} to print {ready!r}, but it printed:\n{child.output}")
         yield child
 
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Handle a signal that comes in the block at its end."""
+    """Handle the signals of the block at its end."""
     if current_thread() is not main_thread():
-        yield  # signals are handled in the main thread alone
+        yield  # only the main thread handles signals
         return
-    came: list[int] = []
+    received: list[int] = []
     handlers = {each: signal.getsignal(each) for each in ENDING_SIGNALS}
     for each in handlers:
-        signal.signal(each, lambda signum, _: came.append(signum))
+        signal.signal(each, lambda signum, _: received.append(signum))
     try:
         yield
     finally:
         for each, handler in handlers.items():
             signal.signal(each, handler)
-    for signum in came:
+    for signum in received:
         signal.raise_signal(signum)
 
 
@@ -182,7 +186,31 @@ def wait_until_listening(port: int, child: ChildProcess) -> None:
         time.sleep(0.05)
 
 
-def _pump(child: ChildProcess, ready: re.Pattern[str], settled: Event, on_line: Callable[[str], None]) -> None:
+@contextmanager
+def run_worker(env: Mapping[str, str] | None = None) -> Iterator[Executor]:
+    """Run a fresh Python process while the block runs, which takes one call at a time and writes nothing to stderr.
+
+    Args:
+        env: Environment variables, in addition to this process's own.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=_prepare_worker, initargs=(env or {},)) as executor:
+        pid = executor.submit(os.getpid)  # starts the process: its imports take seconds, in which others can start
+        try:
+            yield executor
+        except (Exception, SystemExit):  # Ctrl-C reaches the process without this
+            with suppress(BrokenProcessPool, ProcessLookupError):
+                os.kill(pid.result(), signal.SIGINT)  # the call in progress may take minutes
+            raise
+
+
+def _prepare_worker(env: Mapping[str, str]) -> None:
+    os.environ.update(env)
+    warnings.simplefilter("ignore")
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process: Dagster writes each log line there
+
+
+def _pump(child: ChildProcess, ready: re.Pattern[str], started: Event, on_line: Callable[[str], None]) -> None:
     if child.process.stdout is None:
         raise TypeError("Expected the process to be started with a pipe for its output.")
     with child.process.stdout as stdout:
@@ -193,8 +221,8 @@ def _pump(child: ChildProcess, ready: re.Pattern[str], settled: Event, on_line: 
             on_line(line)
             if not child.ready and (match := ready.search(line)):
                 child.ready = match[1]
-                settled.set()
-    settled.set()
+                started.set()
+    started.set()
 
 
 def _stop(process: "subprocess.Popen[str]", stop_signal: signal.Signals, timeout: float) -> None:
@@ -204,5 +232,5 @@ def _stop(process: "subprocess.Popen[str]", stop_signal: signal.Signals, timeout
             process.wait(timeout)
     finally:  # after an interruption too
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # whatever is left of it, its own children too
+            os.killpg(process.pid, signal.SIGKILL)  # also its children
         process.wait()

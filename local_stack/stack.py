@@ -9,10 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
-
-from local_stack.emulators import Emulator, available_emulators, run_emulator
+from local_stack.emulators import Emulator, available_emulators, run_emulator, storage_client
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import ENDING_SIGNALS
 
@@ -27,7 +24,7 @@ class LocalStack:
     Attributes:
         emulator: The Cloud Storage emulator.
         function: The function.
-        environment: The environment variables from which `examples/definitions.py` learns where everything is.
+        environment: The environment variables for `examples/definitions.py`.
     """
 
     emulator: Emulator
@@ -40,8 +37,8 @@ def run_stack(lake: Path, on_line: Callable[[str], None] = lambda _: None) -> It
     """Run the local stack while the block runs.
 
     Args:
-        lake: The local directory for the Delta tables: the emulators cannot serve them.
-        on_line: Called with each line that the function prints.
+        lake: The local directory for the Delta tables. The emulators cannot serve them.
+        on_line: Called with each line of the function's output.
 
     Raises:
         ProcessError: A process did not start.
@@ -62,7 +59,7 @@ def run_stack(lake: Path, on_line: Callable[[str], None] = lambda _: None) -> It
 
 
 def exit_on_signals() -> None:
-    """Make Ctrl-C, SIGTERM and SIGHUP end this process through the blocks that stop its children, and no second one."""
+    """Let the first Ctrl-C, SIGTERM or SIGHUP end this process through the blocks that stop its children."""
 
     def stop(signum: int, _: FrameType | None) -> NoReturn:
         for each in ENDING_SIGNALS:
@@ -74,10 +71,7 @@ def exit_on_signals() -> None:
 
 
 def _upload_input(emulator: Emulator) -> str:
-    # without `STORAGE_EMULATOR_HOST` in this process's environment, which only the caller may change
-    options = {"api_endpoint": emulator.url}
-    credentials = AnonymousCredentials()
-    with closing(storage.Client(project="local", credentials=credentials, client_options=options)) as client:
+    with closing(storage_client(emulator.url)) as client:
         blob = client.create_bucket(BUCKET).blob(f"input/{INPUT.name}")
         blob.upload_from_filename(os.fspath(INPUT))
         return f"gs://{BUCKET}/{blob.name}"

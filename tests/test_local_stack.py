@@ -1,4 +1,4 @@
-"""`just demo` and `just dev` as a user runs them, and what they leave running: nothing."""
+"""`just demo` and `just dev` as a user runs them. They leave nothing running."""
 
 import os
 import signal
@@ -10,13 +10,14 @@ import pytest
 import requests
 
 from local_stack.processes import ProcessError, python_command, run_process
+from tests.waiting import wait_until
 
 MARK = "LOCAL_STACK_TEST"
 ASSETS = "{ assetsOrError { ... on AssetConnection { nodes { key { path } } } } }"
 
 
 def processes_marked(mark: str) -> list[str]:
-    """Return the command lines of the processes that have inherited an environment variable of that value."""
+    """Return the command lines of the processes with this value of the environment variable."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -24,11 +25,11 @@ def processes_marked(mark: str) -> list[str]:
             if f"{MARK}={mark}".encode() in environment:
                 found.append((process / "cmdline").read_text().replace("\0", " "))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended, or it is not ours
+            continue  # it has ended, or belongs to another user
     return found
 
 
-def test_the_demo_materializes_every_asset_and_leaves_nothing_running() -> None:
+def test_the_demo_materializes_every_asset() -> None:
     mark = uuid.uuid4().hex
     command = python_command("-m", "local_stack.demo")
     demo = subprocess.run(command, env={**os.environ, MARK: mark}, capture_output=True, text=True, check=False)
@@ -41,24 +42,28 @@ def test_the_demo_materializes_every_asset_and_leaves_nothing_running() -> None:
     ]
     assert "2 of 2 passed" in demo.stdout
     assert "All assets were materialized." in demo.stdout
-    assert processes_marked(mark) == []
+    wait_until(lambda: not processes_marked(mark), timeout=5)  # a killed process may take a moment
 
 
-@pytest.mark.parametrize(("stop_signal", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-@pytest.mark.parametrize("moment", [r"(^emulator: )", r"( opened dagster pipes)", r"( generated 1000 of )"])
-def test_a_demo_that_is_stopped_ends_at_once_and_leaves_nothing_running(
-    moment: str, stop_signal: signal.Signals, code: int
-) -> None:
+@pytest.mark.parametrize(
+    ("moment", "stop_signal", "code"),
+    [
+        (r"(^emulator: )", signal.SIGHUP, 129),
+        (r"( opened dagster pipes)", signal.SIGTERM, 143),
+        (r"( generated 1000 of )", signal.SIGINT, 130),
+    ],
+)
+def test_a_stopped_demo_leaves_nothing_running(moment: str, stop_signal: signal.Signals, code: int) -> None:
     mark = uuid.uuid4().hex
     command = python_command("-m", "local_stack.demo")
     with run_process(command, ready=moment, env={MARK: mark}, stop_signal=stop_signal, stop_timeout=30) as demo:
         pass
     assert demo.process.returncode == code
     assert "All assets were materialized" not in demo.output
-    assert processes_marked(mark) == []
+    wait_until(lambda: not processes_marked(mark), timeout=5)  # a killed process may take a moment
 
 
-def test_a_second_ctrl_c_does_not_keep_the_first_from_stopping_everything() -> None:
+def test_more_ctrl_c_do_not_prevent_the_demo_from_stopping() -> None:
     mark = uuid.uuid4().hex
     command = python_command("-m", "local_stack.demo")
     with run_process(command, ready=r"( opened dagster pipes)", env={MARK: mark}, stop_signal=signal.SIGINT) as demo:
@@ -66,26 +71,25 @@ def test_a_second_ctrl_c_does_not_keep_the_first_from_stopping_everything() -> N
         while demo.process.poll() is None:
             demo.process.send_signal(signal.SIGINT)
     assert demo.process.returncode == 130
-    assert processes_marked(mark) == []
+    wait_until(lambda: not processes_marked(mark), timeout=5)  # a killed process may take a moment
 
 
-@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
-def test_dev_serves_dagster_until_it_is_stopped_and_leaves_nothing_running(stop_signal: signal.Signals) -> None:
+def test_dev_serves_dagster_until_it_is_stopped() -> None:
     mark = uuid.uuid4().hex
     with run_process(
         python_command("-m", "local_stack.dev"),
         ready=r"Dagster is at (http://\S+)",
         env={MARK: mark},
-        stop_signal=stop_signal,
+        stop_signal=signal.SIGINT,
         stop_timeout=60,
     ) as dev:
         response = requests.post(f"{dev.ready}/graphql", json={"query": ASSETS}, timeout=60)
         assert response.status_code == 200
         assert len(processes_marked(mark)) > 3
-    assert processes_marked(mark) == []
+    wait_until(lambda: not processes_marked(mark), timeout=5)  # a killed process may take a moment
 
 
-def test_a_process_that_ends_before_it_is_ready_is_shown_with_its_output() -> None:
+def test_a_process_that_does_not_start_is_shown_with_its_output() -> None:
     command = python_command("-c", "print('cannot start')")
     with pytest.raises(ProcessError, match="cannot start"), run_process(command, ready="(ready)"):
         pass

@@ -1,1 +1,1 @@
-"""The sections of the benchmark: each measures both pairs and yields rows of the table."""
+"""The sections of the benchmark: each measures both implementations and yields rows of the table."""

@@ -5,11 +5,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks._dagster_side import Outcome, Storage, Task, log_alone, make_run
+from benchmarks._dagster_side import Implementation, Measurement, Storage, Task, log_alone, make_run
 from benchmarks._sizes import Sizes
-from benchmarks._stack import Pair, run_dagster_process, run_functions
+from benchmarks._stack import run_functions
 from benchmarks._table import Row
+from local_stack.emulators import Emulator
 from local_stack.memory import MIB, memory_of_workers
+from local_stack.processes import run_worker
 
 STOCK_TIME_LIMIT: Final = 120.0
 """Seconds that the stock reader's thread has after the function has answered; then the run fails.
@@ -22,41 +24,41 @@ _STORAGE_NAMES: Final[dict[Storage, str]] = {"memory": "in memory", "sqlite": "S
 
 @dataclass(frozen=True)
 class _Burst:
-    """What came of a burst; the memory is what the peak grew by, above that of a short run before, in bytes."""
+    """A burst; the memory is the growth of the peak above that of a short run before, in bytes."""
 
-    pair: Pair
-    outcome: Outcome
+    implementation: Implementation
+    run: Measurement
     function_memory: int
     dagster_memory: int
 
     @property
     def kept(self) -> str:
-        numbers = [int(text.split()[1]) for text in self.outcome.texts() if text.startswith("burst ")]
+        numbers = [int(text.split()[1]) for text in self.run.texts() if text.startswith("burst ")]
         order = "in order" if numbers == sorted(set(numbers)) else "NOT in order"
-        return f"{len(numbers):,}, {order}, run {'green' if self.outcome.success else 'failed'}"
+        return f"{len(numbers):,}, {order}, run {'green' if self.run.success else 'failed'}"
 
     @property
     def pace(self) -> str:
-        arrived = len(self.outcome.texts())
-        return f"{self.outcome.seconds:,.1f} s ({arrived / self.outcome.seconds:,.0f}/s)"
+        arrived = len(self.run.texts())
+        return f"{self.run.seconds:,.1f} s ({arrived / self.run.seconds:,.0f}/s)"
 
     @property
     def ceiling(self) -> str:
-        if self.pair == "ours":
+        if self.implementation == "ours":
             return "-"
-        most = len(self.outcome.texts()) / self.outcome.seconds * STOCK_TIME_LIMIT
+        most = len(self.run.texts()) / self.run.seconds * STOCK_TIME_LIMIT
         return f"{most:,.0f}"
 
     @property
     def handling(self) -> str:
-        share = self.outcome.handling_seconds / self.outcome.seconds
-        return f"{self.outcome.handling_seconds:,.1f} s ({share:.0%})"
+        share = self.run.handling_seconds / self.run.seconds
+        return f"{self.run.handling_seconds:,.1f} s ({share:.0%})"
 
 
-def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
+def measure(emulator: Emulator, sizes: Sizes) -> Iterator[Row]:
     """Measure bursts with an in-memory instance and with SQLite."""
-    yield from _measure(storage_url, "memory", sizes.burst_in_memory, sizes.alone_in_memory, slow=sizes.slow)
-    yield from _measure(storage_url, "sqlite", sizes.burst_in_sqlite, sizes.alone_in_sqlite, slow=sizes.slow)
+    yield from _measure(emulator.url, "memory", sizes.burst_in_memory, sizes.alone_in_memory, slow=sizes.slow)
+    yield from _measure(emulator.url, "sqlite", sizes.burst_in_sqlite, sizes.alone_in_sqlite, slow=sizes.slow)
 
 
 def _measure(storage_url: str, storage: Storage, count: int, alone_count: int, *, slow: bool) -> Iterator[Row]:
@@ -80,23 +82,23 @@ def _measure(storage_url: str, storage: Storage, count: int, alone_count: int, *
     yield row(f"Dagster alone: the same (from {alone_count:,})", "", lambda _: _mebibytes(alone_memory))
 
 
-def _run_burst(storage_url: str, pair: Pair, storage: Storage, count: int) -> _Burst:
+def _run_burst(storage_url: str, implementation: Implementation, storage: Storage, count: int) -> _Burst:
     """Run it in fresh processes, after a short run that loads what any run needs."""
     with ExitStack() as stack:
-        process = stack.enter_context(run_dagster_process(storage_url))
+        process = stack.enter_context(run_worker({"STORAGE_EMULATOR_HOST": storage_url}))
         functions = stack.enter_context(run_functions(storage_url))
-        interval = None if pair == "ours" else 1.0  # for the short run only
+        interval = None if implementation == "ours" else 1.0  # for the short run only
 
         def task(count: int, interval: float | None = None) -> Task:
             event = {"behaviour": "log", "tag": "burst", "count": count, "interval": 0}
-            return functions.task(pair, interval, storage, asset=event)
+            return functions.task(implementation, interval, storage, asset=event)
 
-        server = functions.ours if pair == "ours" else functions.stock
+        server = functions.ours if implementation == "ours" else functions.stock
         short = process.submit(make_run, task(10, interval)).result()
         function_memory = memory_of_workers("VmHWM", server.child.process.pid)
         burst = process.submit(make_run, task(count)).result()
         return _Burst(
-            pair,
+            implementation,
             burst,
             memory_of_workers("VmHWM", server.child.process.pid) - function_memory,
             burst.peak_memory - short.peak_memory,
@@ -105,7 +107,7 @@ def _run_burst(storage_url: str, pair: Pair, storage: Storage, count: int) -> _B
 
 def _log_alone(storage_url: str, storage: Storage, count: int) -> tuple[float, float]:
     """Seconds, and growth of the peak memory, of logging as many lines without Pipes."""
-    with run_dagster_process(storage_url) as process:
+    with run_worker({"STORAGE_EMULATOR_HOST": storage_url}) as process:
         short = process.submit(log_alone, 10, storage).result()
         alone = process.submit(log_alone, count, storage).result()
         return alone.seconds, alone.peak_memory - short.peak_memory

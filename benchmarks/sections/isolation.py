@@ -5,10 +5,12 @@ from concurrent.futures import Executor, Future
 from contextlib import ExitStack
 from typing import Final
 
-from benchmarks._dagster_side import Event, Outcome, make_run, make_runs_at_once
+from benchmarks._dagster_side import Event, Implementation, Measurement, make_run, make_runs_at_once
 from benchmarks._sizes import Sizes
-from benchmarks._stack import PAIRS, Functions, Pair, run_dagster_process, run_functions
+from benchmarks._stack import IMPLEMENTATIONS, Functions, run_functions
 from benchmarks._table import Row
+from local_stack.emulators import Emulator
+from local_stack.processes import run_worker
 
 LINES: Final = 20
 INTERVAL: Final = 0.1
@@ -17,16 +19,18 @@ TAGS: Final = tuple(f"run-{number}" for number in range(RUNS_AT_ONCE))
 SECTION: Final = "isolation"
 
 
-def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:  # noqa: ARG001 - it takes a few seconds in any size
-    """Measure both pairs, at the same time: their functions and their Dagster processes are their own."""
+def measure(emulator: Emulator, sizes: Sizes) -> Iterator[Row]:  # noqa: ARG001 - it takes a few seconds in any size
+    """Measure both implementations, at the same time: their functions and their Dagster processes are their own."""
     with ExitStack() as stack:
-        processes = [stack.enter_context(run_dagster_process(storage_url)) for _ in PAIRS]
-        functions = stack.enter_context(run_functions(storage_url, threads=RUNS_AT_ONCE))
-        tasks = [functions.task(pair, first=_event("first"), second=_event("second")) for pair in PAIRS]
+        processes = [stack.enter_context(run_worker({"STORAGE_EMULATOR_HOST": emulator.url})) for _ in IMPLEMENTATIONS]
+        functions = stack.enter_context(run_functions(emulator.url, threads=RUNS_AT_ONCE))
+        tasks = [functions.task(name, first=_event("first"), second=_event("second")) for name in IMPLEMENTATIONS]
         shared = [process.submit(make_run, task) for process, task in zip(processes, tasks, strict=True)]
         metric = f"two assets, one resource: lines of each, of {LINES}"
         yield Row(SECTION, metric, "all", *(_lines_of_each(run.result()) for run in shared))
-        at_once = [_submit_runs(process, functions, pair) for process, pair in zip(processes, PAIRS, strict=True)]
+        at_once = [
+            _submit_runs(process, functions, name) for process, name in zip(processes, IMPLEMENTATIONS, strict=True)
+        ]
         metric = f"{RUNS_AT_ONCE} runs at once, 1 function process: good ones"
         yield Row(SECTION, f"{metric} *", str(RUNS_AT_ONCE), *(_good_runs(runs.result()) for runs in at_once))
         documented = _submit_runs(processes[1], functions, "stock", open_dagster_pipes=True)
@@ -37,26 +41,28 @@ def _event(tag: str, **more: object) -> Event:
     return {"behaviour": "log", "tag": tag, "count": LINES, "interval": INTERVAL, **more}
 
 
-def _lines_of_each(outcome: Outcome) -> str:
+def _lines_of_each(outcome: Measurement) -> str:
     first, second = (len(outcome.texts(name)) for name in ("first", "second"))
     return f"{first} and {second}, run {_colour(outcome)}"
 
 
-def _colour(outcome: Outcome) -> str:
+def _colour(outcome: Measurement) -> str:
     return "green" if outcome.success else "failed"
 
 
-def _submit_runs(process: Executor, functions: Functions, pair: Pair, **more: object) -> "Future[list[Outcome]]":
-    tasks = [functions.task(pair, asset=_event(tag, **more)) for tag in TAGS]
+def _submit_runs(
+    process: Executor, functions: Functions, name: Implementation, **more: object
+) -> "Future[list[Measurement]]":
+    tasks = [functions.task(name, asset=_event(tag, **more)) for tag in TAGS]
     return process.submit(make_runs_at_once, tasks)
 
 
-def _good_runs(outcomes: list[Outcome]) -> str:
+def _good_runs(outcomes: list[Measurement]) -> str:
     """Count the runs that succeed with exactly their own lines, and tell of each how it ended and what it shows."""
     good = [outcome.success and _has_exactly_its_own(outcome, tag) for outcome, tag in zip(outcomes, TAGS, strict=True)]
     lines = ", ".join(str(len(outcome.texts())) for outcome in outcomes)
     return f"{sum(good)}; {sum(outcome.success for outcome in outcomes)} green; lines {lines}"
 
 
-def _has_exactly_its_own(outcome: Outcome, tag: str) -> bool:
+def _has_exactly_its_own(outcome: Measurement, tag: str) -> bool:
     return [text.split()[:2] for text in outcome.texts()] == [[tag, str(number)] for number in range(LINES)]

@@ -5,26 +5,28 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Final
 
-from benchmarks._dagster_side import Outcome, make_run
+from benchmarks._dagster_side import Measurement, make_run
 from benchmarks._sizes import Sizes
-from benchmarks._stack import PAIRS, run_dagster_process, run_functions
+from benchmarks._stack import IMPLEMENTATIONS, run_functions
 from benchmarks._statistics import percentile
 from benchmarks._table import Row
+from local_stack.emulators import Emulator
+from local_stack.processes import run_worker
 
 INTERVAL: Final = 0.5
 SECTION: Final = "latency"
 
 
-def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
-    """Measure both pairs at the same time: their functions sleep most of it, and both meet the same machine."""
+def measure(emulator: Emulator, sizes: Sizes) -> Iterator[Row]:
+    """Measure both implementations at the same time: their functions mostly sleep, and the machine is the same."""
     count = round(sizes.latency_seconds / INTERVAL)
     event = {"behaviour": "log", "tag": "latency", "count": count, "interval": INTERVAL}
     with ExitStack() as stack:
-        processes = [stack.enter_context(run_dagster_process(storage_url)) for _ in PAIRS]
-        functions = stack.enter_context(run_functions(storage_url))
+        processes = [stack.enter_context(run_worker({"STORAGE_EMULATOR_HOST": emulator.url})) for _ in IMPLEMENTATIONS]
+        functions = stack.enter_context(run_functions(emulator.url))
         runs = [
-            process.submit(make_run, functions.task(pair, asset=event))
-            for pair, process in zip(PAIRS, processes, strict=True)
+            process.submit(make_run, functions.task(name, asset=event))
+            for name, process in zip(IMPLEMENTATIONS, processes, strict=True)
         ]
         ours, stock = (_latencies(run.result()) for run in runs)
     yield Row(
@@ -40,7 +42,7 @@ def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
     )
 
 
-def _latencies(outcome: Outcome) -> list[float]:
+def _latencies(outcome: Measurement) -> list[float]:
     if not outcome.texts():
         raise RuntimeError(f"Expected lines in the event log, but there are none. The run's error: {outcome.error!r}")
     return [line.arrived - float(line.text.split()[-1]) for line in outcome.lines if line.text.startswith("latency ")]

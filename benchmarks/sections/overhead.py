@@ -9,19 +9,23 @@ from typing import Final
 
 from benchmarks._dagster_side import OverheadSample, Task, sample_overhead
 from benchmarks._sizes import Sizes
-from benchmarks._stack import PAIRS, run_dagster_process, run_functions
+from benchmarks._stack import IMPLEMENTATIONS, run_functions
 from benchmarks._statistics import percentile
 from benchmarks._table import Row
+from local_stack.emulators import Emulator
+from local_stack.processes import run_worker
 
 EVENT: Final = {"behaviour": "report"}
 SECTION: Final = "overhead"
 
 
-def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
-    """Measure the three kinds alternately, round by round, so that a drift of the machine meets all of them."""
+def measure(emulator: Emulator, sizes: Sizes) -> Iterator[Row]:
+    """Measure the three kinds alternately, round by round, so that a drift of the machine affects all of them."""
     with ExitStack() as stack:
-        ours, stock = (stack.enter_context(run_dagster_process(storage_url)) for _ in PAIRS)
-        functions = stack.enter_context(run_functions(storage_url))
+        ours, stock = (
+            stack.enter_context(run_worker({"STORAGE_EMULATOR_HOST": emulator.url})) for _ in IMPLEMENTATIONS
+        )
+        functions = stack.enter_context(run_functions(emulator.url))
         plain_url = functions.plain.url
         our_task = functions.task("ours", asset=EVENT)
         stock_task = functions.task("stock", asset=EVENT)

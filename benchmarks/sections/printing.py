@@ -11,15 +11,16 @@ import requests
 from benchmarks._sizes import Sizes
 from benchmarks._stack import bucket_of, run_functions
 from benchmarks._table import Row
+from local_stack.emulators import Emulator
 from tests.sessions import bootstrap
 
 COUNT: Final = 10_000
 SECTION: Final = "printing"
 
 
-def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
-    """Measure whole calls alternately; Dagster is not there, and the stock pair once, as it takes seconds."""
-    with run_functions(storage_url) as functions:
+def measure(emulator: Emulator, sizes: Sizes) -> Iterator[Row]:
+    """Measure whole calls alternately, without Dagster. Stock is measured once: it takes seconds."""
+    with run_functions(emulator.url) as functions:
         _seconds(functions.ours.url, forwarded=False)  # the first of a process is not measured
         quiet, forwarded = [], []
         for _ in range(sizes.short_runs):
@@ -32,9 +33,9 @@ def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
 
 
 def _seconds(url: str, *, forwarded: bool) -> float:
-    pair = bootstrap(bucket_of("ours"), f"printing/{uuid.uuid4().hex}", include_stdio=forwarded)
+    keys = bootstrap(bucket_of("ours"), f"printing/{uuid.uuid4().hex}", include_stdio=forwarded)
     started = time.monotonic()
-    requests.post(url, json={"behaviour": "print", "count": COUNT, **pair}, timeout=120).raise_for_status()
+    requests.post(url, json={"behaviour": "print", "count": COUNT, **keys}, timeout=120).raise_for_status()
     return time.monotonic() - started
 
 

@@ -8,11 +8,13 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Final
 
-from benchmarks._counting_proxy import CountingProxy, run_counting_proxy
-from benchmarks._dagster_side import Event, Outcome, Task, make_run
+from benchmarks._dagster_side import Event, Measurement, Task, make_run
 from benchmarks._sizes import Sizes
-from benchmarks._stack import PAIRS, Functions, run_dagster_process, run_functions
+from benchmarks._stack import IMPLEMENTATIONS, Functions, run_functions
 from benchmarks._table import Row
+from local_stack.emulators import Emulator
+from local_stack.processes import run_worker
+from tests.faults.proxy import FaultProxy
 
 MINUTE: Final = 60.0
 IDLE_SECONDS: Final = 85.0
@@ -22,18 +24,19 @@ SECTION: Final = "requests"
 SHORT_BAR: Final = "<= 3 writes, 6 reads"
 IDLE_BAR: Final = "<= 6 writes, <= 60 reads"
 KINDS: Final = ("writes", "reads", "deletes")
+KIND_OF_METHOD: Final = {"GET": "reads", "POST": "writes", "PUT": "writes", "DELETE": "deletes"}
 
 
-def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
-    """Measure both pairs behind one proxy; their requests are told apart by the bucket."""
+def measure(emulator: Emulator, sizes: Sizes) -> Iterator[Row]:
+    """Measure both implementations behind one proxy; the bucket tells their requests apart."""
     with ExitStack() as stack:
-        proxy = stack.enter_context(run_counting_proxy(storage_url))
-        processes = [stack.enter_context(run_dagster_process(proxy.url)) for _ in PAIRS]
+        proxy = stack.enter_context(FaultProxy(emulator.url))
+        processes = [stack.enter_context(run_worker({"STORAGE_EMULATOR_HOST": proxy.url})) for _ in IMPLEMENTATIONS]
         functions = stack.enter_context(run_functions(proxy.url))
         several = (sizes.short_runs, sizes.stock_runs)
 
         def row(metric: str, bar: str, event: Event, counts: tuple[int, int]) -> Row:
-            tasks = [functions.task(pair, asset=event) for pair in PAIRS]
+            tasks = [functions.task(name, asset=event) for name in IMPLEMENTATIONS]
             return Row(SECTION, metric, bar, *map(_count_runs, [proxy] * 2, processes, tasks, counts))
 
         yield row("short function, first run of its process", SHORT_BAR, {"behaviour": "report"}, (1, 1))
@@ -45,8 +48,8 @@ def measure(storage_url: str, sizes: Sizes) -> Iterator[Row]:
             yield Row(SECTION, "idle minute", IDLE_BAR, "not in quick mode", "not in quick mode")
 
 
-def _count_runs(proxy: CountingProxy, process: Executor, task: Task, count: int) -> str:
-    """Count the requests of each of some runs: the median and, where there is more than one, the most."""
+def _count_runs(proxy: FaultProxy, process: Executor, task: Task, count: int) -> str:
+    """Count the requests of some runs: the median and, of several, the maximum."""
     runs = [_count_run(proxy, process, task) for _ in range(count)]
     return ", ".join(_format_counts(kind, [run[kind] for run in runs]) for kind in KINDS)
 
@@ -56,30 +59,39 @@ def _format_counts(kind: str, counts: list[int]) -> str:
     return figure if len(counts) == 1 else f"{figure} (most {max(counts)})"
 
 
-def _count_run(proxy: CountingProxy, process: Executor, task: Task) -> Counter[str]:
+def _count_run(proxy: FaultProxy, process: Executor, task: Task) -> Counter[str]:
     start = time.time()
     _require_success(process.submit(make_run, task).result())
-    return proxy.count(task.bucket, start, time.time())
+    return _count(proxy, task.bucket, start, time.time())
 
 
-def _idle_minute(proxy: CountingProxy, processes: list[Executor], functions: Functions) -> Row:
-    """Both pairs at the same time: they are idle. The minute begins when Dagster sees `opened`."""
+def _count(proxy: FaultProxy, bucket: str, start: float, end: float) -> Counter[str]:
+    """Count the requests for a bucket by their kind, from one time to another."""
+    return Counter(
+        KIND_OF_METHOD[request.method]
+        for request in list(proxy.requests)
+        if f"/{bucket}" in request.path and start <= request.time < end
+    )
+
+
+def _idle_minute(proxy: FaultProxy, processes: list[Executor], functions: Functions) -> Row:
+    """Measure both at the same time: they are idle. The minute begins when Dagster sees `opened`."""
     event = {"behaviour": "idle", "seconds": IDLE_SECONDS}
-    tasks = [functions.task(pair, asset=event) for pair in PAIRS]
+    tasks = [functions.task(name, asset=event) for name in IMPLEMENTATIONS]
     runs = [process.submit(make_run, task) for process, task in zip(processes, tasks, strict=True)]
     figures = []
     for task, run in zip(tasks, runs, strict=True):
         opened = _time_of_opened(_require_success(run.result()))
-        counts = proxy.count(task.bucket, opened, opened + MINUTE)
+        counts = _count(proxy, task.bucket, opened, opened + MINUTE)
         figures.append(", ".join(f"{counts[kind]} {kind}" for kind in KINDS))
     return Row(SECTION, "idle minute", IDLE_BAR, *figures)
 
 
-def _require_success(outcome: Outcome) -> Outcome:
+def _require_success(outcome: Measurement) -> Measurement:
     if not outcome.success:
         raise RuntimeError(f"Expected the run to succeed, but it failed: {outcome.error}")
     return outcome
 
 
-def _time_of_opened(outcome: Outcome) -> float:
+def _time_of_opened(outcome: Measurement) -> float:
     return next(line.arrived for line in outcome.lines if line.text == OPENED)

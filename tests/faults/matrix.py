@@ -1,14 +1,13 @@
-"""Every fault at every place where it can strike, and what must come of it.
+"""Every fault at every place, and the outcome that it must have.
 
-Three proxies stand between the parts: the function and its bucket, Dagster and its bucket, Dagster and the function.
 The function writes `opened`, four lines and `closed`, each as a chunk of its own.
 """
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Final, Literal
+from typing import Final
 
-from tests.faults import (
+from tests.faults.plan import (
     CALL,
     DELETE,
     EVERY,
@@ -23,7 +22,6 @@ from tests.faults import (
     UNAUTHENTICATED,
     UPLOAD,
     Action,
-    Away,
     Delay,
     DeliverLate,
     Duplicate,
@@ -35,11 +33,13 @@ from tests.faults import (
     Status,
     StatusAfter,
     Truncate,
+    Unavailable,
     after,
     platform_error,
     storage_error,
     storage_forbidden,
 )
+from tests.faults.stack import Link
 
 LINES: Final = [f"line {number}" for number in range(4)]
 FIRST_CHUNK: Final = 1
@@ -47,28 +47,23 @@ MIDDLE_CHUNK: Final = 3
 LAST_CHUNK: Final = 6
 PLACES: Final = {"opened": FIRST_CHUNK, "first line": 2, "a middle line": MIDDLE_CHUNK, "closed": LAST_CHUNK}
 RUN_BOUND: Final = 60.0
-"""Seconds within which every run must have ended."""
-LATE: Final = 150.0
-"""Seconds within which a run must have ended whose response never comes, although its session is closed."""
-
-Link = Literal["writer", "reader", "call"]
+"""Seconds in which every run must end."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Some faults, where they strike, and what must come of it.
+    """Some faults, where they are injected, and the outcome that they must have.
 
     Attributes:
-        link: The proxy in which the faults strike.
+        link: The proxy that injects the faults.
         faults: The faults.
         status: The HTTP status that the function itself returns.
         error: A text that the step's error must have, or None if the run must succeed.
         lines: How many of the function's lines must be shown.
-        executions: How often the user's code must have run when all deliveries of the call have been answered.
+        executions: How often the user's code must run until all deliveries of the call have been answered.
         late_executions: How often it must run when the call is delivered again after the verdict. Only a call that the
-            platform has rejected leaves its session open: nothing of it can be on its way.
-        kept: How many objects are left when a run has succeeded: the claim.
-        bound: Seconds within which the run must have ended.
+            platform has rejected leaves its session open, because none of its deliveries can still arrive.
+        kept: How many objects must be left after a success: the claim.
     """
 
     link: Link
@@ -79,7 +74,6 @@ class Case:
     executions: int = 1
     late_executions: int = 0
     kept: int = 1
-    bound: float = RUN_BOUND
 
 
 TRANSIENT_STORAGE: dict[str, Action] = {
@@ -91,7 +85,7 @@ TRANSIENT_STORAGE: dict[str, Action] = {
     "503 although processed": StatusAfter(503),
     "a stall": Stall(0.3),
     "a delay": Delay(0.3),
-    "a bucket that is away": Away(0.6),
+    "an unavailable bucket": Unavailable(0.6),
 }
 
 CALL_NOT_PROCESSED: dict[str, Action] = {
@@ -102,7 +96,7 @@ CALL_NOT_PROCESSED: dict[str, Action] = {
     "reset before": ResetBefore(),
     "a stall": Stall(0.3),
     "a delay": Delay(0.3),
-    "a function that is away": Away(0.3),
+    "an unavailable function": Unavailable(0.3),
 }
 
 CALL_PROCESSED: dict[str, Action] = {
@@ -123,7 +117,7 @@ def chunk(match: Match, number: int) -> Match:
     return match.of(rf"/{number}\.json$")
 
 
-LOST_FIRST: dict[str, Action] = {
+LOST_ATTEMPTS: dict[str, Action] = {
     "reset, and started later": DeliverLate(0.6),
     "reset, and started after the last attempt": DeliverLate(3600),
     "503, and started later": DeliverLate(0.6, INSTANCE_DIED),
@@ -131,27 +125,27 @@ LOST_FIRST: dict[str, Action] = {
     "reset after": ResetAfter(),
     "504 although processed": StatusAfter(504),
 }
-"""What becomes of the first of several attempts."""
+"""The first of several attempts."""
 
-OTHERS_GET: dict[str, Status] = {
+LATER_ANSWERS: dict[str, Status] = {
     "429, no instance": NO_INSTANCE_429,
     "500, no instance": NO_INSTANCE_500,
     "503": INSTANCE_DIED,
     "403": NOT_INVOKER,
     "404": platform_error(404, "Page not found"),
 }
-"""What the later attempts get while the first has the only instance."""
+"""The answer to later attempts while the first has the only instance."""
 
 OWN_STATUSES: Final = (302, 400, 401, 403, 404, 409, 418, 429, 500, 501, 502, 503, 504)
 
 
 def cases() -> dict[str, Case]:
-    """Return every fault at every place where it can strike."""
+    """Return all cases by name."""
     return {**storage_cases(), **call_cases(), **cases_of_two_attempts(), **cases_of_own_statuses(), **cleanup_cases()}
 
 
 def storage_cases() -> dict[str, Case]:
-    """Return the faults of the bucket, for each side of it."""
+    """Return the faults between the bucket and each side."""
     found: dict[str, Case] = {}
     for place, number in PLACES.items():
         for name, action in TRANSIENT_STORAGE.items():
@@ -159,7 +153,7 @@ def storage_cases() -> dict[str, Case]:
             found[f"read of {place}: {name}"] = Case("reader", (Fault(chunk(READ, number), action),))
         found[f"upload of {place}: a truncated answer"] = Case("writer", (Fault(chunk(UPLOAD, number), Truncate(5)),))
         found[f"read of {place}: truncated"] = Case("reader", (Fault(chunk(READ, number).answered(200), Truncate(5)),))
-        lines = max(number - 2, 0)  # those in the chunks before
+        lines = max(number - 2, 0)  # in the chunks before
         is_claim = number == FIRST_CHUNK
         found[f"upload of {place}: 403"] = Case(
             "writer",
@@ -184,7 +178,7 @@ def call_cases() -> dict[str, Case]:
         for name, action in (CALL_NOT_PROCESSED | CALL_PROCESSED).items()
     }
     silent = Stall(3600, processed=True)  # a link that drops idle connections and tells neither side
-    found["call: silent for good although processed"] = Case("call", (Fault(CALL, silent),), bound=LATE)
+    found["call: silent for good although processed"] = Case("call", (Fault(CALL, silent),))
     for name, action in {"401": UNAUTHENTICATED, "403": NOT_INVOKER}.items():
         found[f"call: {name}"] = Case(
             "call",
@@ -201,9 +195,9 @@ def call_cases() -> dict[str, Case]:
 
 
 def cases_of_two_attempts() -> dict[str, Case]:
-    """Return the cases in which the first attempt is lost and the later ones get something else."""
+    """Return the cases whose first attempt is lost and whose later ones get another answer."""
     found: dict[str, Case] = {}
-    for (first_name, lost), (name, answer) in product(LOST_FIRST.items(), OTHERS_GET.items()):
+    for (first_name, lost), (name, answer) in product(LOST_ATTEMPTS.items(), LATER_ANSWERS.items()):
         faults = (Fault(CALL, lost), Fault(CALL, answer, after(1), minimum=0))
         starts_too_late = isinstance(lost, DeliverLate) and (lost.seconds > RUN_BOUND or answer.code in {403, 404})
         if starts_too_late:
@@ -215,7 +209,7 @@ def cases_of_two_attempts() -> dict[str, Case]:
 
 
 def cases_of_own_statuses() -> dict[str, Case]:
-    """Return the cases in which the function itself returns a status that is not 2xx, and its answer may be lost."""
+    """Return the cases in which the function itself returns a status that is not 2xx, with or without its answer."""
     found: dict[str, Case] = {}
     for status in OWN_STATUSES:
         for name, action in {"": Delay(0), ", lost": ResetAfter(), ", behind a proxy's 503": StatusAfter(503)}.items():

@@ -1,10 +1,10 @@
-"""Fault plans as data: which requests are struck, which of those it hits, and what happens to them.
+"""Fault plans as data: which requests get a fault, and what it does to them.
 
     UPLOAD.of(r"/2\\.json$")     a match: requests of one kind, here for objects whose name has this pattern
-    ResetAfter()                an action: what happens to a request that is struck
-    Fault(match, action, at)    a fault: the action strikes those of the matching requests whose ordinals are in `at`
+    ResetAfter()                an action: what happens to a request that gets the fault
+    Fault(match, action, at)    a fault: the action is injected into the matching requests whose ordinals are in `at`
 
-Nothing here opens a socket: an action tells `tests.faults.proxy`, through an `Exchange`, what to do.
+Nothing here opens a socket: an action uses an `Exchange`, which `tests.faults.proxy` implements.
 """
 
 import json
@@ -31,13 +31,13 @@ class Request:
 
     Attributes:
         method: The HTTP method.
-        target: Path and query as they stood on the request line.
+        target: Path and query as on the request line.
         path: The path, unquoted.
         query: The query, unquoted.
         headers: All headers.
-        body: The body, decoded if it came in chunks.
+        body: The body.
         bucket: The bucket that a request to Cloud Storage names.
-        object_name: The object that a request to Cloud Storage names, in its path, its query or its body.
+        object_name: The object that a request to Cloud Storage names, in its path or its body.
         create_only: Whether it is an upload that must not replace an object (`ifGenerationMatch=0`).
     """
 
@@ -58,7 +58,7 @@ class Response:
 
     Attributes:
         status: The HTTP status.
-        headers: All headers but those that the proxy sets itself (`Content-Length`, `Connection`).
+        headers: All headers except those that the proxy sets itself (`Content-Length`, `Connection`).
         body: The whole body.
         reason: The text beside the status.
         keep_bytes: If given, the client gets this many bytes of the body, and then the connection ends.
@@ -82,19 +82,19 @@ Reply = Response | HangUp
 
 
 class Exchange(Protocol):
-    """What an action can do with the request that it strikes."""
+    """What an action can do with its request."""
 
     def forward(self) -> Response:
         """Deliver the request upstream and wait for the answer."""
 
     def deliver(self, after: float = 0.0) -> "Future[Response]":
-        """Deliver the request upstream in another thread, so many seconds later, or when the plan is over.
+        """Deliver the request upstream in another thread, after so many seconds or at the end of the plan.
 
-        The delivery goes on when the client has had its reply, and the plan ends after it.
+        The delivery continues after the client has its reply. The plan waits for it.
         """
 
     def wait(self, seconds: float) -> None:
-        """Wait, but not longer than the plan is in force."""
+        """Wait, at most until the end of the plan."""
 
 
 # ------------------------------------------------------------------------------------------------------------- matches
@@ -102,15 +102,15 @@ class Exchange(Protocol):
 
 @dataclass(frozen=True)
 class Match:
-    """Says which requests a fault is about.
+    """Selects requests.
 
     Attributes:
         kind: The name of this kind of request.
         methods: Regular expression of the whole method.
         path: Regular expression of the whole unquoted path.
-        query: Regular expression that is searched in the unquoted query.
-        object_name: Regular expression that is searched in the object's name, which a request then must have.
-        status: The status that upstream must have answered, None if a request matches whatever its answer will be.
+        query: Regular expression to search in the unquoted query.
+        object_name: Regular expression to search in the object's name. If given, the request must name an object.
+        status: The status of the answer from upstream, or None to match before the request is delivered.
     """
 
     kind: str
@@ -121,19 +121,19 @@ class Match:
     status: int | None = None
 
     def of(self, object_name: str) -> "Match":
-        """Return this match for those requests alone in whose object's name the pattern is found."""
+        """Return this match for requests whose object's name has the pattern."""
         return replace(self, object_name=object_name)
 
     def answered(self, status: int) -> "Match":
-        """Return this match for those requests alone that upstream has answered so.
+        """Return this match for requests that upstream has answered with a status.
 
-        They have been delivered when they are struck, so that an action can do something to their answer alone: cut
-        it, delay it, lose it. `READ.answered(200)` leaves out the looks for an object that is not there yet.
+        The action then changes the answer only: it cuts, delays or loses it. `READ.answered(200)` leaves out the polls
+        for an object that does not exist yet.
         """
         return replace(self, status=status)
 
     def matches(self, request: Request, answer: Response | None = None) -> bool:
-        """Whether a request is of this kind, about such an object, and has that answer (none yet, if any will do)."""
+        """Whether a request has this kind, such an object and that answer."""
         return bool(
             self.status == (answer.status if answer else None)
             and re.fullmatch(self.methods, request.method)
@@ -143,7 +143,6 @@ class Match:
         )
 
 
-_BUCKET: Final = r"(?:/storage/v1)?/b(?:/[^/]+)?"
 _LIST: Final = r"(?:/storage/v1)?/b/[^/]+/o"
 _OBJECT: Final = r"(?:/download)?(?:/storage/v1)?/b/[^/]+/o/.+"
 
@@ -153,13 +152,10 @@ READ: Final = Match("read", "GET", _OBJECT, query=r"(?:^|&)alt=media(?:&|$)")
 METADATA: Final = Match("metadata", "GET", _OBJECT, query=r"^(?!(?:.*&)?alt=media(?:&|$))")
 LIST: Final = Match("list", "GET", _LIST)
 DELETE: Final = Match("delete", "DELETE", _OBJECT)
-BUCKET: Final = Match("bucket", ".+", _BUCKET)
-BATCH: Final = Match("batch", "POST", r"/batch/.+")
-CALL: Final = Match("call", "POST", r"(?!/upload/|/storage/|/batch/|/b/).*")
-"""A call of the function: a POST that is not one to Cloud Storage."""
-ANY: Final = Match("any", ".+", ".*")
+CALL: Final = Match("call", "POST", r"(?!/upload/|/storage/|/b/|/b$).*")
+"""A call of the function: a POST that does not go to Cloud Storage."""
 
-_KINDS: Final = (UPLOAD, READ, METADATA, LIST, DELETE, BUCKET, BATCH, CALL)
+_KINDS: Final = (UPLOAD, READ, METADATA, LIST, DELETE, CALL)
 
 
 def kind_of(request: Request) -> str:
@@ -171,16 +167,14 @@ def kind_of(request: Request) -> str:
 
 
 class Action(ABC):
-    """What happens to a request that is struck."""
+    """What a fault does to a request."""
 
-    @property
-    def lasts(self) -> float:
-        """For how many seconds from its first strike on it strikes every matching request; 0: as the ordinals say."""
-        return 0.0
+    lasts: float = 0.0
+    """Seconds from its first injection in which it affects every matching request; 0: only those of the ordinals."""
 
     @abstractmethod
-    def play(self, exchange: Exchange) -> Reply:
-        """Do it, and return what the client gets."""
+    def apply(self, exchange: Exchange) -> Reply:
+        """Do it, and return the client's reply."""
 
 
 @dataclass(frozen=True)
@@ -202,12 +196,8 @@ class Status(Action):
         """The answer itself."""
         return Response(self.code, self.headers, self.body, responses.get(self.code, ""))
 
-    def play(self, exchange: Exchange) -> Response:
+    def apply(self, exchange: Exchange) -> Response:
         return self.response
-
-    def after(self, within: float | None = None) -> "StatusAfter":
-        """Return the same answer, but to a request that was processed."""
-        return StatusAfter(self.code, self.body, self.headers, within)
 
 
 @dataclass(frozen=True)
@@ -217,25 +207,23 @@ class StatusAfter(Action):
     Attributes:
         code: The HTTP status.
         body: The body.
-        headers: The headers.
-        within: If given, it answers after so many seconds, though the request is still being processed.
+        within: If given, the longest wait for upstream in seconds. The request goes on after it.
     """
 
     code: int
     body: bytes = b""
-    headers: Headers = ()
     within: float | None = None
 
-    def play(self, exchange: Exchange) -> Response:
+    def apply(self, exchange: Exchange) -> Response:
         _await_delivery(exchange, self.within)
-        return Status(self.code, self.body, self.headers).response
+        return Status(self.code, self.body).response
 
 
 @dataclass(frozen=True)
 class ResetBefore(Action):
     """Resets the connection; nothing is forwarded."""
 
-    def play(self, exchange: Exchange) -> HangUp:
+    def apply(self, exchange: Exchange) -> HangUp:
         return HangUp.RESET
 
 
@@ -244,12 +232,12 @@ class ResetAfter(Action):
     """Forwards, and resets the connection when the request was processed: a lost acknowledgement.
 
     Attributes:
-        within: If given, it resets after so many seconds, though the request is still being processed.
+        within: If given, the longest wait for upstream in seconds. The request goes on after it.
     """
 
     within: float | None = None
 
-    def play(self, exchange: Exchange) -> HangUp:
+    def apply(self, exchange: Exchange) -> HangUp:
         _await_delivery(exchange, self.within)
         return HangUp.RESET
 
@@ -259,12 +247,12 @@ class Truncate(Action):
     """Forwards, and ends the connection before the response's body is complete.
 
     Attributes:
-        keep_bytes: How many bytes of the body the client gets. The body must be longer: else nothing would be cut.
+        keep_bytes: How many bytes of the body the client gets. The body must be longer.
     """
 
     keep_bytes: int = 0
 
-    def play(self, exchange: Exchange) -> Response:
+    def apply(self, exchange: Exchange) -> Response:
         response = exchange.forward()
         if len(response.body) <= self.keep_bytes:
             raise ValueError(f"{self} cannot cut a body of {len(response.body)} bytes (HTTP {response.status}).")
@@ -277,13 +265,13 @@ class Stall(Action):
 
     Attributes:
         seconds: How long it waits. The end of the plan ends the wait.
-        processed: Whether the request is forwarded and processed before.
+        processed: Whether upstream processes the request first.
     """
 
     seconds: float
     processed: bool = False
 
-    def play(self, exchange: Exchange) -> HangUp:
+    def apply(self, exchange: Exchange) -> HangUp:
         if self.processed:
             exchange.forward()
         exchange.wait(self.seconds)
@@ -300,7 +288,7 @@ class Delay(Action):
 
     seconds: float
 
-    def play(self, exchange: Exchange) -> Response:
+    def apply(self, exchange: Exchange) -> Response:
         exchange.wait(self.seconds)
         return exchange.forward()
 
@@ -315,7 +303,7 @@ class DelayAnswer(Action):
 
     seconds: float
 
-    def play(self, exchange: Exchange) -> Response:
+    def apply(self, exchange: Exchange) -> Response:
         response = exchange.forward()
         exchange.wait(self.seconds)
         return response
@@ -326,15 +314,15 @@ class Duplicate(Action):
     """Delivers the request twice.
 
     Attributes:
-        concurrently: Both deliveries start at once, and the client gets its answer as soon as it is there, while the
-            other delivery goes on. Otherwise the second one starts when the first is answered.
-        answer: Which answer, in the order in which they came, the client gets.
+        concurrently: Whether both deliveries start at once. The client then gets its answer as soon as it arrives.
+            Otherwise the second delivery starts after the first answer.
+        answer: Which answer, in the order of arrival, the client gets.
     """
 
     concurrently: bool = False
     answer: Literal["first", "second"] = "first"
 
-    def play(self, exchange: Exchange) -> Response:
+    def apply(self, exchange: Exchange) -> Response:
         if self.concurrently:
             arrived: SimpleQueue[Future[Response]] = SimpleQueue()
             for delivery in (exchange.deliver(), exchange.deliver()):
@@ -347,54 +335,46 @@ class Duplicate(Action):
 
 @dataclass(frozen=True)
 class DeliverLate(Action):
-    """Answers at once, and delivers the request later: it waits in a queue, or for its instance to start.
+    """Answers at once, and delivers the request later, like a queue or an instance that starts slowly.
 
     Attributes:
-        seconds: How much later. The end of the plan ends the wait, and the request is delivered then.
+        seconds: How much later. At the end of the plan the request is delivered anyway.
         answer: What the client gets, or None for a reset.
     """
 
     seconds: float
     answer: Status | None = None
 
-    def play(self, exchange: Exchange) -> Reply:
+    def apply(self, exchange: Exchange) -> Reply:
         exchange.deliver(after=self.seconds)
         return self.answer.response if self.answer else HangUp.RESET
 
 
 @dataclass(frozen=True)
-class Away(Action):
-    """Resets the connection of every matching request, from the first strike on until the time is over.
+class Unavailable(Action):
+    """Resets the connection of every matching request for a time that starts with the first injection.
 
     Attributes:
-        seconds: How long that is.
+        lasts: How many seconds.
     """
 
-    seconds: float
+    lasts: float
 
-    @property
-    def lasts(self) -> float:
-        return self.seconds
-
-    def play(self, exchange: Exchange) -> HangUp:
+    def apply(self, exchange: Exchange) -> HangUp:
         return HangUp.RESET
 
 
 @dataclass(frozen=True)
-class Dead(Action):
-    """Never answers, nor forwards, what matches from the first strike on until the time is over, also after that.
+class Unresponsive(Action):
+    """Like `Unavailable`, but the requests get neither an answer nor a reset, not even later.
 
     Attributes:
-        seconds: How long that is.
+        lasts: How many seconds.
     """
 
-    seconds: float
+    lasts: float
 
-    @property
-    def lasts(self) -> float:
-        return self.seconds
-
-    def play(self, exchange: Exchange) -> HangUp:
+    def apply(self, exchange: Exchange) -> HangUp:
         exchange.wait(threading.TIMEOUT_MAX)
         return HangUp.CLOSE
 
@@ -402,7 +382,7 @@ class Dead(Action):
 def _await_delivery(exchange: Exchange, within: float | None) -> None:
     done, _ = wait([exchange.deliver()], within)
     for delivery in done:
-        delivery.result()  # a request that could not be delivered was not processed either
+        delivery.result()  # raises if the request could not be delivered
 
 
 # -------------------------------------------------------------------------------------------------------------- faults
@@ -413,9 +393,9 @@ def first(times: int) -> range:
     return range(1, times + 1)
 
 
-def after(passed: int, times: int | None = None) -> range:
-    """The ordinals of the `times` requests that follow the first `passed` ones, or of all that follow."""
-    return range(passed + 1, sys.maxsize if times is None else passed + times + 1)
+def after(passed: int) -> range:
+    """The ordinals of all requests after the first `passed` ones."""
+    return range(passed + 1, sys.maxsize)
 
 
 EVERY: Final = after(0)
@@ -425,15 +405,14 @@ EVERY: Final = after(0)
 class Fault:
     """One fault of a plan.
 
-    Where several faults of a plan would strike the same request, the first of them does; those that strike answers
-    come after those that strike requests.
+    If several faults apply to a request, the first one is injected. Faults of requests go before faults of answers.
 
     Attributes:
-        match: Which requests it is about.
-        action: What happens to a request that it strikes.
-        at: Which of the matching requests it strikes, the first being 1: `first(2)`, `after(3)`, `EVERY`, `{2, 5}`.
-            All matching requests count, also those that another fault strikes.
-        minimum: How often it must strike, or the plan was not met.
+        match: Selects requests.
+        action: What happens to them.
+        at: The ordinals of the selected requests that get the fault, from 1: `first(2)`, `after(3)`, `EVERY`, `{2, 5}`.
+            Requests that another fault affects count, too.
+        minimum: How often the fault must be injected. Otherwise the test fails.
     """
 
     match: Match
@@ -442,11 +421,11 @@ class Fault:
     minimum: int = 1
 
 
-class FaultNotMetError(AssertionError):
-    """A planned fault did not strike as often as it must: the test did not test what it says."""
+class FaultNotTriggeredError(AssertionError):
+    """A fault was not injected as often as its plan requires, so the test did not test its subject."""
 
 
-# ------------------------------------------------------------------------- what Cloud Storage and the platform answer
+# --------------------------------------------------------------------- answers of Cloud Storage and of the platform
 
 
 def storage_error(code: int, reason: str, message: str, *, domain: str = "global") -> Status:
@@ -457,7 +436,7 @@ def storage_error(code: int, reason: str, message: str, *, domain: str = "global
 
 
 def storage_forbidden(permission: str = "storage.objects.create") -> Status:
-    """Return the 403 of an identity that lacks a permission."""
+    """Return the 403 for an identity without a permission."""
     message = (
         f"pipes@local.iam.gserviceaccount.com does not have {permission} access to the Google Cloud Storage object. "
         f"Permission '{permission}' denied on resource (or it may not exist)."
@@ -479,7 +458,7 @@ STORAGE_PRECONDITION_FAILED: Final = storage_error(
 
 
 def platform_error(code: int, text: str) -> Status:
-    """Return an answer that the platform gives in a function's stead."""
+    """Return an answer of the platform in place of the function's."""
     return Status(code, text.encode(), (("Content-Type", "text/plain"),))
 
 

@@ -1,4 +1,4 @@
-"""Runs whose end does not come with the function's response: unreadable messages, a silent link, an absent bucket."""
+"""Ends that do not come with the function's response: unreadable messages, failed and stalled uploads."""
 
 import uuid
 from collections.abc import Iterator
@@ -10,22 +10,13 @@ from gcf_pipes import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWr
 from google.cloud import storage
 
 from local_stack.emulators import Emulator
+from local_stack.emulators import storage_client as storage_of
 from local_stack.functions import FunctionServer
 from tests.dagster_runs import calling_asset, run, step_error
-from tests.faults import (
-    EVERY,
-    READ,
-    UPLOAD,
-    Away,
-    Fault,
-    FaultProxy,
-    PlanInForce,
-    Stall,
-    after,
-    storage_forbidden,
-)
-from tests.faults.pairs import ProxiedClient
-from tests.faults.pairs import storage_client as storage_of
+from tests.faults.accounting import ActivePlan
+from tests.faults.plan import EVERY, READ, UPLOAD, Fault, Stall, Unavailable, after, storage_forbidden
+from tests.faults.proxy import FaultProxy
+from tests.faults.stack import ProxiedClient
 from tests.sessions import stored_sessions, summarize
 from tests.waiting import wait_until
 
@@ -39,7 +30,7 @@ def proxy(emulator: Emulator) -> Iterator[FaultProxy]:
         yield proxy
 
 
-def test_a_run_whose_messages_cannot_be_read_fails_at_once_and_ends_the_function(
+def test_unreadable_messages_fail_the_step_and_end_the_function(
     function: FunctionServer, bucket: str, storage_client: storage.Client, proxy: FaultProxy
 ) -> None:
     client = ProxiedClient(bucket=bucket, api_endpoint=proxy.url, function_timeout=3600)
@@ -59,11 +50,11 @@ def test_a_run_whose_messages_cannot_be_read_fails_at_once_and_ends_the_function
 
 
 @pytest.mark.parametrize("upload_timeout", [30.0, 0.5])
-def test_a_writer_waits_at_its_bound_while_the_bucket_is_away_and_loses_nothing(
+def test_a_writer_with_a_full_buffer_waits_and_loses_nothing(
     emulator: Emulator, bucket: str, storage_client: storage.Client, upload_timeout: float
 ) -> None:
     prefix = uuid.uuid4().hex
-    away = Fault(UPLOAD.of(r"/2\.json$"), Away(4 * min(upload_timeout, 1.0)))
+    away = Fault(UPLOAD.of(r"/2\.json$"), Unavailable(4 * min(upload_timeout, 1.0)))
     with FaultProxy(emulator.url) as proxy, closing(storage_of(proxy.url)) as client, proxy.planned(away):
         writer = PipesCloudStorageMessageWriter(
             client, max_chunk_bytes=500, max_buffer_bytes=2000, upload_timeout=upload_timeout
@@ -74,7 +65,7 @@ def test_a_writer_waits_at_its_bound_while_the_bucket_is_away_and_loses_nothing(
     assert summarize(stored_sessions(storage_client, bucket)[prefix]) == [f"line {number}" for number in range(200)]
 
 
-def test_a_writer_says_how_many_messages_it_could_not_store_when_an_upload_fails_for_good(
+def test_a_writer_counts_messages_after_a_failed_upload(
     emulator: Emulator, bucket: str, storage_client: storage.Client
 ) -> None:
     prefix = uuid.uuid4().hex
@@ -96,16 +87,14 @@ def test_a_writer_says_how_many_messages_it_could_not_store_when_an_upload_fails
     assert f"{written - 1} Pipes messages could not be stored after chunk 1" in str(raised.value)
 
 
-def write_while_an_upload_stalls(channel: PipesCloudStorageMessageWriterChannel, plan: PlanInForce) -> None:
+def write_while_an_upload_stalls(channel: PipesCloudStorageMessageWriterChannel, plan: ActivePlan) -> None:
     channel.write_message(log(0))
     channel.write_message(log(1))
-    plan.wait_until_met(timeout=10)
+    plan.wait_until_triggered(timeout=10)
     channel.write_message(log(2))
 
 
-def test_a_writer_counts_the_messages_of_an_upload_that_does_not_end_as_not_stored(
-    emulator: Emulator, bucket: str
-) -> None:
+def test_a_writer_counts_the_messages_of_a_stalled_upload(emulator: Emulator, bucket: str) -> None:
     stalled = Fault(UPLOAD.of(r"/2\.json$"), Stall(FOR_EVER), EVERY)
     with FaultProxy(emulator.url) as proxy, closing(storage_of(proxy.url)) as client, proxy.planned(stalled) as plan:
         writer = PipesCloudStorageMessageWriter(client, flush_interval=0, upload_timeout=1)

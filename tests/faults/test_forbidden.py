@@ -1,4 +1,4 @@
-"""What is said of an identity that Cloud Storage refuses: as it names it, in JSON or, to a download, in plain text."""
+"""The error for an identity without a permission. Cloud Storage names it in JSON or, for a download, in plain text."""
 
 from contextlib import closing
 
@@ -6,9 +6,9 @@ import pytest
 from gcf_pipes import PipesStorageForbiddenError
 from gcf_pipes._shared.storage import ObjectStore
 
-from local_stack.emulators import Emulator
-from tests.faults import READ, Fault, FaultProxy, Status, storage_error
-from tests.faults.pairs import storage_client
+from local_stack.emulators import Emulator, storage_client
+from tests.faults.plan import READ, Fault, Status, storage_error
+from tests.faults.proxy import FaultProxy
 
 LACKS = "{} does not have storage.objects.get access to the Google Cloud Storage object."
 
@@ -22,7 +22,9 @@ LACKS = "{} does not have storage.objects.get access to the Google Cloud Storage
     ],
 )
 @pytest.mark.parametrize("form", ["json", "text", "json without a message"])
-def test_the_command_names_the_member(emulator: Emulator, bucket: str, caller: str, member: str, form: str) -> None:
+def test_a_refused_read_names_the_command_and_the_member(
+    emulator: Emulator, bucket: str, caller: str, member: str, form: str
+) -> None:
     text = LACKS.format(caller)
     answer = {
         "json": storage_error(403, "forbidden", text),

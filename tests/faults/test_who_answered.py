@@ -18,11 +18,12 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionClient,
     PipesCloudFunctionCompletedInvocation,
 )
+from dagster_gcf_pipes._attempts import RESPONSE_TIMEOUT
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run, step_error
-from tests.faults import (
+from tests.faults.plan import (
     CALL,
     EVERY,
     INSTANCE_DIED,
@@ -31,16 +32,14 @@ from tests.faults import (
     DelayAnswer,
     DeliverLate,
     Fault,
-    FaultProxy,
     ResetAfter,
     Status,
     StatusAfter,
     after,
     storage_forbidden,
 )
-from tests.faults.pairs import ProxiedClient
-
-OLD_RESPONSE_TIMEOUT = 32.0
+from tests.faults.proxy import FaultProxy
+from tests.faults.stack import ProxiedClient
 
 
 class SelfAuthenticating(PipesCloudFunctionClient):
@@ -67,7 +66,7 @@ def by_hand(emulator: Emulator) -> Iterator[FunctionServer]:
 
 
 def all_lines(url: str, client: PipesCloudFunctionClient, **event: object) -> tuple[ExecuteInProcessResult, str]:
-    """Run, and return all that was logged, ours included."""
+    """Make a run, and return the result and all log lines, also ours."""
     with DagsterInstance.ephemeral() as instance:
         asset = calling_asset(url, dict(event))
         result = materialize([asset], resources={"cloud_function": client}, instance=instance, raise_on_error=False)
@@ -77,7 +76,7 @@ def all_lines(url: str, client: PipesCloudFunctionClient, **event: object) -> tu
 # ------------------------------------------------------------------------------------------- the function's own answer
 
 
-def test_a_function_that_fails_fast_announces_no_attempt_that_is_not_made(
+def test_a_fast_failure_does_not_announce_another_attempt(
     function: FunctionServer, link: FaultProxy, bucket: str
 ) -> None:
     client = PipesCloudFunctionClient(bucket=bucket, poll_interval=3)
@@ -89,7 +88,7 @@ def test_a_function_that_fails_fast_announces_no_attempt_that_is_not_made(
 
 
 @pytest.mark.parametrize("fault", [ResetAfter(), StatusAfter(503, INSTANCE_DIED.body)])
-def test_a_response_that_was_lost_is_neither_a_proxy_s_page_nor_our_409(
+def test_a_lost_response_is_not_a_proxys_page_or_our_409(
     function: FunctionServer, link: FaultProxy, bucket: str, fault: ResetAfter | StatusAfter
 ) -> None:
     seen: list[PipesCloudFunctionCompletedInvocation] = []
@@ -101,14 +100,12 @@ def test_a_response_that_was_lost_is_neither_a_proxy_s_page_nor_our_409(
         _ = seen[0].response
 
 
-def test_a_response_that_comes_long_after_closed_is_the_function_s(
-    function: FunctionServer, link: FaultProxy, bucket: str
-) -> None:
+def test_a_response_long_after_closed_is_the_functions(function: FunctionServer, link: FaultProxy, bucket: str) -> None:
+    assert RESPONSE_TIMEOUT == 90
     seen: list[PipesCloudFunctionCompletedInvocation] = []
-    with link.planned(Fault(CALL, DelayAnswer(OLD_RESPONSE_TIMEOUT))):
-        result, _ = run(
-            calling_asset(link.url, {"mode": "ok"}, on_invocation=seen.append), PipesCloudFunctionClient(bucket=bucket)
-        )
+    client = PipesCloudFunctionClient(bucket=bucket, drain_timeout=1)
+    with link.planned(Fault(CALL, DelayAnswer(3.0))):
+        result, _ = run(calling_asset(link.url, {"mode": "ok"}, on_invocation=seen.append), client)
     assert result.success
     assert seen[0].response.json() == {"ok": True}
 
@@ -116,11 +113,9 @@ def test_a_response_that_comes_long_after_closed_is_the_function_s(
 # --------------------------------------------------------------------------------------- a function without our runtime
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 409, 429, 500, 502, 503, 504])
-def test_what_a_function_without_our_runtime_reported_is_kept_whatever_it_answers(
-    by_hand: FunctionServer, bucket: str, status: int
-) -> None:
-    """Even if it has done so before the reader has seen anything. Nobody knows whose answer it was, so it is red."""
+@pytest.mark.parametrize("status", [302, 400, 403, 409, 429, 500, 503])
+def test_a_plain_functions_reports_are_kept_for_any_status(by_hand: FunctionServer, bucket: str, status: int) -> None:
+    """The step fails, because nobody knows whose answer it was. The reader sees the messages only after the answer."""
     client = PipesCloudFunctionClient(bucket=bucket, poll_interval=3, max_attempts=1)
     with DagsterInstance.ephemeral() as instance:
         asset = calling_asset(by_hand.url, {"mode": "answers", "status": status})
@@ -133,7 +128,7 @@ def test_what_a_function_without_our_runtime_reported_is_kept_whatever_it_answer
     assert "and it closed its Pipes session" in error
 
 
-def test_a_function_without_our_runtime_that_answers_2xx_is_green(by_hand: FunctionServer, bucket: str) -> None:
+def test_a_plain_function_that_answers_2xx_is_green(by_hand: FunctionServer, bucket: str) -> None:
     seen: list[PipesCloudFunctionCompletedInvocation] = []
     asset = calling_asset(by_hand.url, {"mode": "answers", "status": 201}, on_invocation=seen.append)
     result, lines = run(asset, PipesCloudFunctionClient(bucket=bucket))
@@ -142,26 +137,24 @@ def test_a_function_without_our_runtime_that_answers_2xx_is_green(by_hand: Funct
     assert seen[0].response.text == "chosen by the function"
 
 
-def test_a_function_that_writes_on_after_its_answer_is_read_for_a_bounded_time(
-    by_hand: FunctionServer, bucket: str
-) -> None:
+def test_a_plain_function_that_keeps_writing_is_read_for_a_time(by_hand: FunctionServer, bucket: str) -> None:
     client = PipesCloudFunctionClient(bucket=bucket, drain_timeout=2)
     result, lines = run(calling_asset(by_hand.url, {"mode": "writes_on", "status": 200}), client)
     assert "without closing its Pipes session" in step_error(result)
     assert 2 < len(lines) < 100
 
 
-# --------------------------------------------------------------------------------- somebody else answers with 2xx
+# ------------------------------------------------------------------------------------- a 2xx that is not the function's
 
 LOGIN_PAGE = Status(200, b"<html>log in</html>")
 
 
 def lost_then_login_page(seconds: float) -> tuple[Fault, Fault]:
-    """The first delivery is lost and comes later; a proxy answers the second one."""
+    """The first delivery is lost and arrives later. A proxy answers the second one."""
     return Fault(CALL, DeliverLate(seconds)), Fault(CALL, LOGIN_PAGE, after(1))
 
 
-def test_a_login_page_is_not_the_answer_of_a_function_that_an_earlier_attempt_has_started(
+def test_a_login_page_is_not_the_answer_to_an_earlier_attempt(
     function: FunctionServer, link: FaultProxy, bucket: str
 ) -> None:
     seen: list[PipesCloudFunctionCompletedInvocation] = []
@@ -175,14 +168,14 @@ def test_a_login_page_is_not_the_answer_of_a_function_that_an_earlier_attempt_ha
         _ = seen[0].response
 
 
-def test_a_login_page_makes_no_failed_plain_function_green(by_hand: FunctionServer, bucket: str) -> None:
+def test_a_login_page_does_not_make_a_failed_function_green(by_hand: FunctionServer, bucket: str) -> None:
     client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.1)
     with FaultProxy(by_hand.url) as link, link.planned(*lost_then_login_page(2)):
         result, _ = run(calling_asset(link.url, {"mode": "answers", "status": 500}), client)
     assert "nobody knows who sent this response" in step_error(result)
 
 
-def test_a_call_that_only_a_login_page_answered_runs_nothing_later(
+def test_a_call_answered_by_a_login_page_runs_nothing_later(
     emulator: Emulator, function: FunctionServer, link: FaultProxy, bucket: str, storage_client: storage.Client
 ) -> None:
     if not emulator.honours_preconditions:
@@ -195,10 +188,10 @@ def test_a_call_that_only_a_login_page_answered_runs_nothing_later(
     assert [name for name in names(storage_client, bucket) if name != "cancel"] == ["1.json"]
 
 
-def test_a_call_whose_messages_cannot_be_read_runs_nothing_later(
+def test_a_call_with_unreadable_messages_runs_nothing_later(
     emulator: Emulator, function: FunctionServer, link: FaultProxy, bucket: str, storage_client: storage.Client
 ) -> None:
-    """Else each retry of the step would leave another delivery behind."""
+    """Otherwise each retry of the step would leave another delivery behind."""
     if not emulator.honours_preconditions:
         pytest.skip(f"{emulator.name} ignores `if_generation_match`, on which the claim rests")
     forbidden = Fault(READ, storage_forbidden("storage.objects.get"), EVERY)
@@ -226,9 +219,7 @@ def test_a_redirect_whose_target_is_malformed_is_a_redirect(
 # -------------------------------------------------------------------------------------------------- it was not sent
 
 
-def test_a_file_of_certificate_authorities_that_is_not_there_is_named(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_file_of_certificate_authorities_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/no-such-company/ca.pem")
     result, _ = all_lines("https://127.0.0.1:9/", PipesCloudFunctionClient(bucket=bucket))
     assert "the certificate authorities cannot be read" in step_error(result)
@@ -238,7 +229,7 @@ def test_a_file_of_certificate_authorities_that_is_not_there_is_named(
 @pytest.mark.parametrize(
     "proxy", ["http://a..b:80", "http://[::1", "http://proxy:99999", "ftp://proxy:3128", "http://user:pw@proxy:port"]
 )
-def test_a_proxy_whose_url_cannot_be_used_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+def test_a_proxy_with_a_bad_url_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     result, _ = all_lines("http://orders.example/", SelfAuthenticating(bucket=bucket, max_attempts=1))
@@ -247,7 +238,7 @@ def test_a_proxy_whose_url_cannot_be_used_is_named(bucket: str, monkeypatch: pyt
     assert "pw" not in error.partition("The above")[0]
 
 
-def test_a_connection_that_is_refused_on_this_machine_says_how_to_start_the_function(
+def test_a_refused_local_connection_says_how_to_start_the_function(
     storage_client: storage.Client, bucket: str, refused_url: str
 ) -> None:
     result, lines = all_lines(refused_url, PipesCloudFunctionClient(bucket=bucket))
@@ -263,7 +254,7 @@ def test_a_connection_that_is_refused_on_this_machine_says_how_to_start_the_func
 
 @contextmanager
 def tls_server() -> Iterator[str]:
-    """Run a server whose certificate nobody here trusts."""
+    """Run a server with a certificate that is not trusted here."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("orders.example", "127.0.0.1").configure_cert(context)
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
@@ -283,9 +274,7 @@ def tls_server() -> Iterator[str]:
         yield f"https://127.0.0.1:{listener.getsockname()[1]}/"
 
 
-def test_a_certificate_that_is_not_trusted_is_not_retried_and_names_the_variable(
-    storage_client: storage.Client, bucket: str
-) -> None:
+def test_an_untrusted_certificate_is_not_retried(storage_client: storage.Client, bucket: str) -> None:
     with tls_server() as url:
         result, lines = all_lines(url, PipesCloudFunctionClient(bucket=bucket))
     error = step_error(result)
@@ -295,13 +284,13 @@ def test_a_certificate_that_is_not_trusted_is_not_retried_and_names_the_variable
     assert list(storage_client.list_blobs(bucket)) == []
 
 
-def test_a_server_that_speaks_no_tls_is_named(function: FunctionServer, bucket: str) -> None:
+def test_a_server_without_tls_is_named(function: FunctionServer, bucket: str) -> None:
     url = function.url.replace("http://", "https://")
     result, _ = all_lines(url, PipesCloudFunctionClient(bucket=bucket, max_attempts=1))
     assert re.search(r"Could not connect to the function: TLS failed: \w+", step_error(result))
 
 
-def test_a_proxy_that_cannot_be_reached_is_named(
+def test_an_unreachable_proxy_is_named(
     bucket: str, storage_client: storage.Client, monkeypatch: pytest.MonkeyPatch, refused_url: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", refused_url)
@@ -316,7 +305,7 @@ def test_a_proxy_that_cannot_be_reached_is_named(
     assert list(storage_client.list_blobs(bucket)) == []
 
 
-def test_a_host_that_does_not_exist_is_named_without_what_is_secret_in_its_url(bucket: str) -> None:
+def test_an_unknown_host_is_named_without_the_secrets_of_its_url(bucket: str) -> None:
     url = "http://no-such-host.invalid/orders?key=secret"
     result, lines = all_lines(url, PipesCloudFunctionClient(bucket=bucket, max_attempts=2, retry_delay=0.1))
     error = step_error(result)

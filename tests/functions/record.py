@@ -1,19 +1,21 @@
-"""What a test function remembers of its calls, to compare with what Dagster shows."""
+"""Records what a function did for each key, for tests that compare it with what Dagster shows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import TypedDict
+from typing import Any, TypedDict
+
+import flask
 
 
 class Record(TypedDict):
-    """The executions of the user's code for one key.
+    """What the user's code did for one key.
 
     Attributes:
         started: How often it was started.
         ended: How often it ran to its end.
         raised: How often it ended with an exception.
-        lines: The lines that it logged, without an error, in order.
+        lines: What it logged and reported, in order.
     """
 
     started: int
@@ -28,7 +30,7 @@ _lock = Lock()
 
 @contextmanager
 def recorded(key: str) -> Iterator[Record]:
-    """Record one run of the user's code, which adds its lines itself."""
+    """Record one run of the user's code in the block, which adds its lines itself."""
     with _lock:
         record = _records.setdefault(key, new_record())
         record["started"] += 1
@@ -42,8 +44,18 @@ def recorded(key: str) -> Iterator[Record]:
         record["ended"] += 1
 
 
-def record_of(key: str) -> Record:
-    """Return what is recorded for a key, and forget it if nothing runs for it any more."""
+def with_records(function: Callable[[flask.Request], Any]) -> Callable[[flask.Request], Any]:
+    """Return a function that also returns the record of a key to a request `{"asked": key}`."""
+
+    def main(request: flask.Request) -> Any:
+        event = request.get_json()
+        return _take_record(event["asked"]) if "asked" in event else function(request)
+
+    return main
+
+
+def _take_record(key: str) -> Record:
+    """Return the record of a key, and forget it if nothing runs for the key."""
     with _lock:
         record = _records.get(key, new_record())
         if record["started"] == record["ended"] + record["raised"]:
@@ -52,5 +64,5 @@ def record_of(key: str) -> Record:
 
 
 def new_record() -> Record:
-    """Return a record of nothing."""
+    """Return an empty record."""
     return {"started": 0, "ended": 0, "raised": 0, "lines": []}

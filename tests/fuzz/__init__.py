@@ -1,1 +1,1 @@
-"""What a hostile caller may send, and what the entry point must do with it."""
+"""Hostile requests and chunks, and what the two halves must do with them."""

@@ -10,29 +10,29 @@ from typing import Final
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from tests.fuzz.entry_point import EntryPointUnderTest, ViolationError, run_entry_point
 from tests.fuzz.oracle import Request
 from tests.fuzz.payloads import requests
-from tests.fuzz.subject import Subject, ViolationError, running_subject
 
 DEFAULT_PAYLOADS: Final = 100_000
 BATCH: Final = 2_000
-"""Payloads a hypothesis run; it remembers what it has tried, so that one long run would grow without end."""
+"""Payloads of one run of hypothesis. It remembers each, so that a longer run would need more and more memory."""
 SHOWN: Final = 4_000
 MAX_MEMORY: Final = 512
-"""MiB that the process may have at its peak, with hypothesis, Flask and all. A more hungry one is a failure."""
+"""The peak of the process's memory in MiB, with hypothesis and Flask."""
 
 
 def main() -> int:
-    """Return the exit status: 1 if a request was not answered as it must be, or if memory is not bounded."""
+    """Return the exit status: 1 if an answer was wrong, or if memory is not bounded."""
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_PAYLOADS
     logging.disable()
     warnings.simplefilter("ignore")
     counts: Counter[str] = Counter()
     started = time.monotonic()
-    with running_subject() as subject:
-        status = _fuzz(subject, min(BATCH, wanted), counts)
+    with run_entry_point() as entry_point:
+        status = _fuzz(entry_point, min(BATCH, wanted), counts)
         first_peak = _peak_memory()
-        status = status or _fuzz(subject, wanted, counts)
+        status = status or _fuzz(entry_point, wanted, counts)
     elapsed = time.monotonic() - started
     for outcome, count in counts.most_common():
         print(f"{count:>9,}  {outcome}")
@@ -42,11 +42,11 @@ def main() -> int:
 
 
 def _peak_memory() -> int:
-    """Return the most memory that this process has had, in MiB; Linux gives KiB."""
+    """Return the peak of this process's memory in MiB. Linux gives KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def _fuzz(subject: Subject, wanted: int, counts: Counter[str]) -> int:
+def _fuzz(entry_point: EntryPointUnderTest, wanted: int, counts: Counter[str]) -> int:
     first_seed = time.time_ns()
     while counts.total() < wanted:
         batch_seed = first_seed + counts.total()
@@ -65,7 +65,7 @@ def _fuzz(subject: Subject, wanted: int, counts: Counter[str]) -> int:
         def batch(request: Request) -> None:
             nonlocal last
             last = request
-            counts[subject.send(request)] += 1
+            counts[entry_point.send(request)] += 1
 
         try:
             batch()

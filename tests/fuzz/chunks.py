@@ -1,4 +1,4 @@
-"""Strategies for what a chunk may hold that no function wrote: from noise to messages with a single fault in them."""
+"""Strategies for forged chunks: from noise to messages with a single fault in them."""
 
 import json
 from typing import Any, Final, get_args
@@ -21,7 +21,7 @@ def line(method: Any, params: Any, *, version: Any = "0.1") -> bytes:
 
 
 def exception(**fields: Any) -> dict[str, Any]:
-    """Return an exception as `closed` has it, with other fields than it should have."""
+    """Return an exception of `closed`, with some fields replaced."""
     return {
         "message": "ValueError: boom\n",
         "stack": ["  File\n"],
@@ -33,7 +33,7 @@ def exception(**fields: Any) -> dict[str, Any]:
 
 
 def chain(length: int, link: str) -> dict[str, Any]:
-    """Return an exception with so many others before it."""
+    """Return an exception with so many earlier ones."""
     earliest = exception(message="the earliest")
     for _ in range(length):
         earliest = exception(**{link: earliest})
@@ -75,7 +75,7 @@ _data_versions = json_values | st.sampled_from([None, "v1", "", "x" * 10_000, "\
 
 
 def _params(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Params with all of these fields, or without one of them, or with one too many."""
+    """Params with all of these fields, without some, or with an unknown one."""
     return st.one_of(
         st.fixed_dictionaries(fields),
         st.fixed_dictionaries(fields),

@@ -1,4 +1,4 @@
-"""Tells what a request is, by the wire format alone: the entry point and its parsers are not asked."""
+"""Decides by the wire format whether a request is a call, without the entry point and its parsers."""
 
 import base64
 import binascii
@@ -12,27 +12,14 @@ from typing import Any, Final, TypeAlias
 from gcf_pipes._allowed_locations import MAX_KEY_BYTES
 from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS, MAX_INLINE_CONTEXT_BYTES, MAX_MESSAGES_PARAMS_BYTES
 
-
-@dataclass(frozen=True)
-class Place:
-    """The one place that the subject accepts.
-
-    Attributes:
-        bucket: The name of the bucket.
-        key_prefix: The base prefix.
-    """
-
-    bucket: str
-    key_prefix: str
-
-
-PLACE: Final = Place(bucket="accepted-bucket-7f3a", key_prefix="accepted/prefix-9c1e")
+ALLOWED_BUCKET: Final = "accepted-bucket-7f3a"
+ALLOWED_PREFIX: Final = "accepted/prefix-9c1e"
 TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller sends.
+    """A request of any caller.
 
     Attributes:
         body: The body.
@@ -47,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Call:
-    """What a request says that is a call for `PLACE`.
+    """A request that is a call for the allowed bucket and prefix.
 
     Attributes:
         context: The context, as it was sent.
@@ -58,38 +45,38 @@ class Call:
     key_prefix: str
 
 
-Test: TypeAlias = Callable[[Any], bool]
+Check: TypeAlias = Callable[[Any], bool]
 
 
-def _is(type_: type) -> Test:
+def _is(type_: type) -> Check:
     return lambda value: type(value) is type_
 
 
-def _or_null(test: Test) -> Test:
-    return lambda value: value is None or test(value)
+def _or_null(check: Check) -> Check:
+    return lambda value: value is None or check(value)
 
 
-def _array(test: Test) -> Test:
-    return lambda value: type(value) is list and all(map(test, value))
+def _array(check: Check) -> Check:
+    return lambda value: type(value) is list and all(map(check, value))
 
 
-def _mapping(test: Test) -> Test:
-    return lambda value: type(value) is dict and all(map(test, value.values()))
+def _mapping(check: Check) -> Check:
+    return lambda value: type(value) is dict and all(map(check, value.values()))
 
 
-def _fields(*required: str, **tests: Test) -> Test:
-    """Those that are required must be there, and others may be."""
+def _fields(*required: str, **checks: Check) -> Check:
+    """Require some fields, and check those that are there."""
     return lambda value: (
         type(value) is dict
         and all(name in value for name in required)
-        and all(test(value[name]) for name, test in tests.items() if name in value)
+        and all(check(value[name]) for name, check in checks.items() if name in value)
     )
 
 
 _is_string = _is(str)
 _is_range = _fields(start=_is_string, end=_is_string)
 _is_provenance = _fields(code_version=_is_string, input_data_versions=_mapping(_is_string), is_user_provided=_is(bool))
-_CONTEXT: Final[Mapping[str, Test]] = {
+_CONTEXT: Final[Mapping[str, Check]] = {
     "asset_keys": _or_null(_array(_is_string)),
     "code_version_by_asset_key": _or_null(_mapping(_or_null(_is_string))),
     "provenance_by_asset_key": _or_null(_mapping(_or_null(_is_provenance))),
@@ -103,6 +90,7 @@ _CONTEXT: Final[Mapping[str, Test]] = {
 }
 _is_context = _fields("run_id", "retry_number", "extras", **_CONTEXT)
 _is_stdio_choice = _or_null(_is(bool))
+CONTEXT_FIELDS: Final = tuple(_CONTEXT)
 
 NAMES: Final = (
     "HTTP method",
@@ -114,11 +102,11 @@ NAMES: Final = (
     "the context params",
     "the context at gs://",
 )
-"""What a refusal may name; with a field's own name before it, where it is a field."""
+"""The names in a refusal; for a field, with the field's own name before it."""
 
 
 def read_call(request: Request) -> Call | None:
-    """Return what the request says if it is a call for `PLACE`, or None."""
+    """Return the call if the request is one for the allowed bucket and prefix, or None."""
     event = json_or_none(request.body)
     if request.method != "POST" or not _is_timeout(request.headers) or not isinstance(event, dict):
         return None
@@ -129,8 +117,8 @@ def read_call(request: Request) -> Call | None:
     return Call(context["data"], messages["key_prefix"])
 
 
-def said(request: Request) -> str:
-    """Return all that a request says: its text, and what its encoded values hold."""
+def text_of(request: Request) -> str:
+    """Return the text of a request, with its encoded values also decoded."""
     event = json_or_none(request.body)
     texts = [request.body.decode("utf-8", errors="replace"), json.dumps(event), repr(request.headers), request.method]
     values = event.values() if isinstance(event, dict) else []
@@ -138,7 +126,7 @@ def said(request: Request) -> str:
 
 
 def json_or_none(data: bytes) -> Any:
-    """Return what UTF-8 says as JSON, or None if it is not."""
+    """Parse JSON in UTF-8, or return None."""
     try:
         return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -146,7 +134,7 @@ def json_or_none(data: bytes) -> Any:
 
 
 def decode_or_none(value: Any, max_bytes: int = MAX_INLINE_CONTEXT_BYTES) -> Any:
-    """Decode as `dagster_pipes.decode_param` does; None if that is not possible, or too large."""
+    """Decode like `dagster_pipes.decode_param`, or return None if the value is invalid or too large."""
     try:
         data = zlib.decompress(base64.b64decode(value, validate=True))
     except (TypeError, ValueError, binascii.Error, zlib.error):
@@ -169,9 +157,9 @@ def _is_timeout(headers: tuple[tuple[str, str], ...]) -> bool:
 def _is_accepted(params: dict[str, Any]) -> bool:
     prefix = params.get("key_prefix")
     return (
-        params.get("bucket") == PLACE.bucket
+        params.get("bucket") == ALLOWED_BUCKET
         and isinstance(prefix, str)
-        and prefix.startswith(f"{PLACE.key_prefix}/")
+        and prefix.startswith(f"{ALLOWED_PREFIX}/")
         and prefix.isprintable()
         and not {"", ".", ".."} & set(prefix.split("/"))
         and len(prefix.encode()) <= MAX_KEY_BYTES

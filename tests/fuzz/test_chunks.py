@@ -1,4 +1,4 @@
-"""Whatever is in the bucket: a run ends, as a success or with one typed error, and what came before it is kept."""
+"""With any chunk, a run ends in success or with one typed error, and keeps the messages before it."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionError
 from local_stack.emulators import EMBEDDED, run_emulator
-from tests.dagster_runs import calling_asset, logged, step_error
+from tests.dagster_runs import calling_asset, logged, materializations, step_error
 from tests.fuzz.chunks import chain, exception, hostile_lines, line
 
 TIME_LIMIT: Final = 20.0
@@ -28,10 +28,10 @@ TIME_LIMIT: Final = 20.0
 
 
 class ChunkWriter(ThreadingHTTPServer):
-    """A function that writes the chunks it is told to, as they are, and answers that all is well.
+    """A function that stores the given chunks as they are, and answers 200.
 
     Attributes:
-        chunks: What it writes at the next call.
+        chunks: The chunks of the next call.
     """
 
     daemon_threads = True
@@ -51,10 +51,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        place = decode_param(event["DAGSTER_PIPES_MESSAGES"])
-        bucket = self.server.client.bucket(place["bucket"])
+        session = decode_param(event["DAGSTER_PIPES_MESSAGES"])
+        bucket = self.server.client.bucket(session["bucket"])
         for number, chunk in enumerate(self.server.chunks, start=1):
-            bucket.blob(f"{place['key_prefix']}/{number}.json").upload_from_string(chunk)
+            bucket.blob(f"{session['key_prefix']}/{number}.json").upload_from_string(chunk)
         self.send_response(200)
         self.send_header(CHUNK_COUNT_HEADER, str(len(self.server.chunks)))
         self.send_header("Content-Length", "0")
@@ -83,8 +83,8 @@ def writer(bucket: str) -> Iterator[ChunkWriter]:
         serving.join()
 
 
-def test_any_chunk_ends_as_a_success_or_as_one_typed_error(writer: ChunkWriter, bucket: str) -> None:
-    """All runs are made by one step: its context is as real as that of a step for each, and it is started once."""
+def test_any_chunk_ends_in_success_or_one_typed_error(writer: ChunkWriter, bucket: str) -> None:
+    """One step makes all calls, which is faster than a step for each."""
     numbers = count()
 
     @asset
@@ -114,25 +114,22 @@ def test_any_chunk_ends_as_a_success_or_as_one_typed_error(writer: ChunkWriter, 
 
 
 def failed_step(writer: ChunkWriter, bucket: str, *lines: bytes) -> tuple[str, list[AssetKey]]:
-    """Return the error of a step whose function wrote these lines, and the assets of which it kept materializations."""
+    """Return the error of a step whose function wrote these lines, and the assets that it kept as materialized."""
     writer.chunks = [b"\n".join([line("opened", {"extras": {}}), *lines])]
     client = PipesCloudFunctionClient(bucket=bucket)
     with DagsterInstance.ephemeral() as instance:
         asset = calling_asset(writer.url, {})
         result = materialize([asset], resources={"cloud_function": client}, instance=instance, raise_on_error=False)
-        events = [entry.dagster_event for entry in instance.all_logs(result.run_id) if entry.dagster_event]
-    return step_error(result), [each.materialization.asset_key for each in events if each.is_step_materialization]
+        return step_error(result), [each.asset_key for each in materializations(instance, result.run_id)]
 
 
 @pytest.mark.parametrize("link", ["cause", "context"])
-def test_long_chain_of_exceptions_fails_the_step_as_any_exception(writer: ChunkWriter, bucket: str, link: str) -> None:
+def test_a_long_chain_of_exceptions_fails_the_step(writer: ChunkWriter, bucket: str, link: str) -> None:
     error, _ = failed_step(writer, bucket, line("closed", {"exception": chain(2 * MAX_EXCEPTION_CHAIN, link)}))
     assert "PipesCloudFunctionRaisedError: The function raised ValueError: boom" in error
 
 
-def test_materialization_of_another_asset_is_left_out_of_what_is_kept_of_a_failure(
-    writer: ChunkWriter, bucket: str
-) -> None:
+def test_a_failed_step_keeps_only_its_own_materializations(writer: ChunkWriter, bucket: str) -> None:
     reports = [
         line("report_asset_materialization", {"asset_key": key, "metadata": None, "data_version": "v1"})
         for key in ("payroll", "orders")

@@ -16,7 +16,7 @@ from typing import Any, Final
 import flask
 import requests
 
-from tests.faults import INSTANCE_DIED, PLATFORM_TIMEOUT, Status
+from tests.faults.plan import INSTANCE_DIED, PLATFORM_TIMEOUT, Status
 from tests.google import keys
 from tests.google.accounts import GOOGLE, ISSUER, Accounts
 

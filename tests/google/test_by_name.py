@@ -28,7 +28,8 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import step_error
-from tests.faults import CALL, INSTANCE_DIED, Fault, FaultProxy
+from tests.faults.plan import CALL, INSTANCE_DIED, Fault
+from tests.faults.proxy import FaultProxy
 from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.functions_api import HOST as FUNCTIONS_HOST
 from tests.google.functions_api import FunctionsApi

@@ -19,8 +19,9 @@ from dagster_gcf_pipes._log_query import rfc3339
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.faults import EVERY, NO_INSTANCE_429, READ, UPLOAD, Fault, FaultProxy, storage_forbidden
-from tests.faults.pairs import ProxiedClient
+from tests.faults.plan import EVERY, NO_INSTANCE_429, READ, UPLOAD, Fault, storage_forbidden
+from tests.faults.proxy import FaultProxy
+from tests.faults.stack import ProxiedClient
 from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.functions_api import HOST as FUNCTIONS_HOST
 from tests.google.functions_api import FunctionsApi, permission_denied, service_disabled

@@ -25,7 +25,8 @@ from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import python_command, run_process
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run, step_error
-from tests.faults import CALL, Delay, Fault, FaultProxy
+from tests.faults.plan import CALL, Delay, Fault
+from tests.faults.proxy import FaultProxy
 from tests.sessions import bootstrap, stored_sessions, summarize
 from tests.waiting import wait_until
 
@@ -81,7 +82,7 @@ def test_a_run_terminated_early_keeps_the_function_from_starting(
     with FaultProxy(function.url) as link, link.planned(Fault(CALL, Delay(3600))) as plan:
         command = python_command("-c", TERMINATED, link.url, bucket, "ok")
         with run_process(command, ready=r"(\[pipes\] calling)", stop_signal=signal.SIGINT, stop_timeout=30):
-            plan.wait_until_met(timeout=30)
+            plan.wait_until_triggered(timeout=30)
     names = sorted(blob.name.rpartition("/")[2] for blob in storage_client.list_blobs(bucket))
     assert names == ["1.json", "cancel"]  # it is delivered when the plan ends
 

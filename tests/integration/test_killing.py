@@ -29,7 +29,7 @@ from tests.sessions import bootstrap, stored_sessions, summarize
 from tests.waiting import in_background, wait_until
 
 SEEDS = range(int(os.environ.get("KILL_SEEDS", "4")))
-STEADY = FUNCTIONS / "steady" / "main.py"
+SLOW_LOGGER = FUNCTIONS / "slow_logger" / "main.py"
 COUNT = 40
 OUTLIVING_COUNT = 120
 EVENT = {"count": COUNT, "interval": 0.02}
@@ -110,7 +110,7 @@ def test_a_killed_function_loses_no_stored_line(
         drain_timeout=DRAIN_TIMEOUT,
         cleanup="never",
     )
-    with run_function(STEADY, emulator_url=emulator.url) as server:
+    with run_function(SLOW_LOGGER, emulator_url=emulator.url) as server:
         group = server.child.process.pid  # gunicorn and its workers
         trigger = Trigger(chosen.choice([CALLING, *LINES]), lambda: os.killpg(group, signal.SIGKILL))
         started = time.monotonic()
@@ -129,7 +129,7 @@ def test_a_killed_function_loses_no_stored_line(
 
 
 def test_a_function_outlives_a_killed_step(emulator: Emulator, bucket: str, storage_client: storage.Client) -> None:
-    with run_function(STEADY, emulator_url=emulator.url) as server:
+    with run_function(SLOW_LOGGER, emulator_url=emulator.url) as server:
         command = python_command("-c", KILLED_STEP, server.url, bucket, str(OUTLIVING_COUNT))
         with run_process(command, ready="(line 5)", stop_signal=signal.SIGKILL) as dagster:
             pass
@@ -148,7 +148,7 @@ def test_a_function_outlives_a_killed_step(emulator: Emulator, bucket: str, stor
 def test_a_function_finishes_its_call_after_sigterm(emulator: Emulator, bucket: str) -> None:
     """The platform sends SIGTERM, and SIGKILL ten seconds later."""
     client = PipesCloudFunctionClient(bucket=bucket, function_timeout=30)
-    with run_function(STEADY, emulator_url=emulator.url) as server:
+    with run_function(SLOW_LOGGER, emulator_url=emulator.url) as server:
         trigger = Trigger("line 5", server.child.process.terminate)
         result, lines = run_with_trigger(server, client, trigger)
         assert server.child.process.wait(10) == 0

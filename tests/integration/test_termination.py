@@ -21,7 +21,7 @@ from tests.dagster_runs import calling_asset, run
 from tests.sessions import stored_sessions, summarize
 from tests.waiting import wait_until
 
-STEADY = FUNCTIONS / "steady" / "main.py"
+STEADY = FUNCTIONS / "slow_logger" / "main.py"
 ENDLESS_ROWS = 5_000_000
 LAUNCH = """
 mutation ($runConfig: RunConfigData!) {

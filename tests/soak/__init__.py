@@ -1,1 +1,1 @@
-"""Runs for minutes on end, with random faults on the way: nothing is lost, doubled or hidden, and no memory grows."""
+"""Runs with random faults, for minutes: nothing is lost, doubled or hidden, and memory does not grow."""

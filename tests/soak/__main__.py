@@ -1,4 +1,4 @@
-"""`python -m tests.soak MINUTES [SEED]`: make runs through sporadic faults for so long, and print what was counted."""
+"""`python -m tests.soak MINUTES [SEED]`: make runs with sporadic faults for so long, and print the counts."""
 
 import sys
 import time
@@ -25,7 +25,7 @@ def main() -> int:
 
 def _show_progress(summary: Summary) -> None:
     counts = summary.counts
-    print(f"{counts['runs']} runs, {counts['faults met']} faults met", end="\r", file=sys.stderr, flush=True)
+    print(f"{counts['runs']} runs, {counts['faults injected']} faults injected", end="\r", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

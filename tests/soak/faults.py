@@ -1,11 +1,11 @@
-"""Faults that strike now and then. All of them pass, so that the verdict on a run is that of its code alone."""
+"""Sporadic, transient faults: they must not change the outcome of the user's code."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from tests.faults import (
+from tests.faults.plan import (
     CALL,
     DELETE,
     INSTANCE_DIED,
@@ -28,12 +28,12 @@ from tests.faults import (
     StatusAfter,
     Truncate,
 )
-from tests.faults.matrix import Link
+from tests.faults.stack import Link
 
 STORAGE_RATE: Final = 0.005
-"""How often each fault strikes a request to the bucket; there are a dozen or so for each run."""
+"""The chance of each fault for a request to the bucket. A run makes about a dozen of them."""
 CALL_RATE: Final = 0.02
-"""How often each fault strikes a call; there is one for each attempt."""
+"""The chance of each fault for an attempt of a call."""
 
 STORAGE_ACTIONS: Final[tuple[Action, ...]] = (
     STORAGE_UNAVAILABLE,
@@ -64,7 +64,7 @@ CALL_ACTIONS: Final[tuple[Action, ...]] = (
 
 @dataclass(frozen=True)
 class Sporadic(Container[int]):
-    """Ordinals that a seed has chosen, each with the same chance.
+    """Ordinals chosen by a seed, each with the same chance.
 
     Attributes:
         seed: The seed.
@@ -79,7 +79,7 @@ class Sporadic(Container[int]):
 
 
 def sporadic_faults(seed: int) -> Mapping[Link, list[Fault]]:
-    """Return the plan of each link. A fault that does not strike in a short time is no error."""
+    """Return the plan of each link. A fault need not be triggered in a short time."""
     cut = Truncate(5)
     return {
         "writer": [

@@ -13,7 +13,7 @@ from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.storage import ObjectStore
 
 from local_stack.emulators import Emulator
-from tests.faults import (
+from tests.faults.plan import (
     DELETE,
     EVERY,
     LIST,
@@ -24,11 +24,11 @@ from tests.faults import (
     UPLOAD,
     Action,
     Fault,
-    FaultProxy,
     Match,
     ResetBefore,
     Stall,
 )
+from tests.faults.proxy import FaultProxy
 from tests.storage.servers import full_listener, store_at, trickling_server
 
 TIMEOUT = 1.0
@@ -136,7 +136,7 @@ def test_an_interruption_ends_a_deletion_and_its_process_at_once(emulator: Emula
         with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=env) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "deleting\n"
-            proxy.plan.wait_until_met(30)
+            proxy.plan.wait_until_triggered(30)
             started = time.monotonic()
             process.send_signal(signal.SIGINT)
             assert process.stdout.readline() == "interrupted\n"

@@ -39,7 +39,7 @@ from google.cloud import storage
 from local_stack.emulators import Emulator
 from local_stack.functions import run_function
 from tests.conftest import FUNCTIONS
-from tests.faults import (
+from tests.faults.plan import (
     DELETE,
     EVERY,
     LIST,
@@ -49,13 +49,13 @@ from tests.faults import (
     STORAGE_UNAVAILABLE,
     UPLOAD,
     Fault,
-    FaultProxy,
     Status,
     Truncate,
     after,
     storage_error,
     storage_forbidden,
 )
+from tests.faults.proxy import FaultProxy
 from tests.serving import serving
 from tests.sessions import bootstrap
 from tests.storage.servers import store_at

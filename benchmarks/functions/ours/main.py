@@ -1,4 +1,4 @@
-"""The function's side of our pair."""
+"""The function's side of our implementation."""
 
 import flask
 from dagster_pipes import PipesContext

@@ -1,8 +1,8 @@
-"""The function's side of the stock pair.
+"""The function's side of the stock implementation.
 
 The documented `open_dagster_pipes` gives one context to a whole process: a warm instance gets the closed one of its
 first request (dagster-io/dagster#22094). So that there is something to measure, a context is built for each request,
-which favours the stock pair, except where the event asks for `open_dagster_pipes`.
+which favours the stock implementation, except where the event asks for `open_dagster_pipes`.
 """
 
 from functools import cache
@@ -30,7 +30,7 @@ def open_pipes(request: flask.Request) -> PipesContext:
     """Open the context of a request, or the only one of the process."""
     event = request.get_json()
     params_loader = PipesMappingParamsLoader(event)
-    options = {"interval": event["interval_of_parts"]} if "interval_of_parts" in event else {}
+    options = {"interval": event["writer_interval"]} if "writer_interval" in event else {}
     writer = PipesGCSMessageWriter(storage_client(), **options)
     if event.get("open_dagster_pipes"):
         return open_dagster_pipes(params_loader=params_loader, message_writer=writer)

@@ -1,4 +1,4 @@
-"""A function that runs for a moment and logs all the while, so that there is time to strike at it."""
+"""A function that logs lines at intervals, so that a test can kill it or Dagster meanwhile."""
 
 from threading import Event, Lock
 from typing import Any
@@ -7,7 +7,7 @@ import flask
 from dagster_pipes import PipesContext
 from gcf_pipes import PipesCloudStorageMessageWriter, pipes_function
 
-WRITER = PipesCloudStorageMessageWriter(flush_interval=0.02)  # about one line a chunk: more moments to strike at
+WRITER = PipesCloudStorageMessageWriter(flush_interval=0.02)  # about one line per chunk
 
 never = Event()
 failed: set[str] = set()
@@ -16,13 +16,13 @@ failed_lock = Lock()
 
 @pipes_function(message_writer=WRITER)
 def main(request: flask.Request, pipes: PipesContext) -> Any:
-    """Log `count` lines, `interval` seconds apart; then raise if `fails_once` names what has not failed yet."""
+    """Log `count` lines, `interval` seconds apart; then raise at the first call with this `fails_once`."""
     event = request.get_json()
     for number in range(event["count"]):
         pipes.log.info(f"line {number}")
         never.wait(event["interval"])
     if (key := event.get("fails_once")) and _is_first(key):
-        raise ConnectionError("the database is away")
+        raise ConnectionError("the database is unavailable")
     return {}
 
 

@@ -1,4 +1,4 @@
-"""The real entry point in a Flask app, in process, and what is checked of each of its answers."""
+"""The real entry point in a Flask app, in process, with checks of each answer."""
 
 import json
 import os
@@ -12,43 +12,37 @@ from dagster_pipes import DagsterPipesError, PipesContext
 from gcf_pipes import PipesCloudFunctionContextLoader, PipesCloudStorageMessageWriter, pipes_function
 from gcf_pipes._allowed_locations import AllowedLocations
 from google.api_core.exceptions import NotFound
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from local_stack.emulators import EMBEDDED, run_emulator
-from tests.fuzz.oracle import NAMES, PLACE, Call, Request, read_call, said
+from local_stack.emulators import EMBEDDED, run_emulator, storage_client
+from tests.fuzz.oracle import ALLOWED_BUCKET, ALLOWED_PREFIX, CONTEXT_FIELDS, NAMES, Call, Request, read_call, text_of
 
 RAN: Final = "ran"
 """The outcome of a request that is a call."""
 TIME_LIMIT: Final = 10.0
-"""Seconds in which any request is answered; on a machine that does nothing else it is a tenth of that."""
+"""Seconds in which any request is answered. An idle machine needs a tenth of that."""
 MAX_ANSWER: Final = 8_000
 """Characters of a refusal, whatever it refuses."""
 SHORTEST_SECRET: Final = 8
-"""Characters of a value of the environment; a shorter one is in any text."""
+"""Characters of a value of the environment. Any text has shorter ones."""
 
 
 class ViolationError(AssertionError):
-    """The entry point did with a request what it must not do."""
+    """The entry point did something wrong with a request."""
 
 
 @contextmanager
-def running_subject() -> Iterator["Subject"]:
-    """Run the subject with an emulator of its own, for the requests that are calls."""
-    with run_emulator(EMBEDDED) as emulator, closing(_local_client(emulator.url)) as client:
-        client.create_bucket(PLACE.bucket)
-        yield Subject(client)
+def run_entry_point() -> Iterator["EntryPointUnderTest"]:
+    """Run the entry point with an emulator of its own, for the requests that are calls."""
+    with run_emulator(EMBEDDED) as emulator, closing(storage_client(emulator.url)) as client:
+        client.create_bucket(ALLOWED_BUCKET)
+        yield EntryPointUnderTest(client)
 
 
-def _local_client(url: str) -> storage.Client:
-    credentials = AnonymousCredentials()
-    return storage.Client(project="local", credentials=credentials, client_options={"api_endpoint": url})
-
-
-class Subject:
-    """The entry point, configured for one bucket and one prefix, in an app that routes any method to it.
+class EntryPointUnderTest:
+    """The entry point, configured for one bucket and prefix, in an app that routes any method to it.
 
     Args:
         client: The Cloud Storage client to use.
@@ -56,18 +50,18 @@ class Subject:
 
     def __init__(self, client: storage.Client) -> None:
         self._runs: list[Mapping[str, Any]] = []
-        self._chunks: set[bytes] = set()  # `opened` has an id of the delivery, so that each is unlike the others
-        self._bucket = client.bucket(PLACE.bucket)
+        self._chunks: set[bytes] = set()  # each differs: `opened` has an id of the delivery
+        self._bucket = client.bucket(ALLOWED_BUCKET)
         self._http = self._app(client).test_client()
         environment = (value for value in os.environ.values() if len(value) >= SHORTEST_SECRET)
-        self._secrets = (PLACE.bucket, PLACE.key_prefix, "Traceback", ".py", *environment)
+        self._secrets = (ALLOWED_BUCKET, ALLOWED_PREFIX, "Traceback", ".py", *environment)
 
     def send(self, request: Request) -> str:
         """Send a request, and return its outcome: `RAN`, or the status and the code of the refusal.
 
         Raises:
-            ViolationError: The user's code ran though the request is no call, did not run though it is one, or saw
-                something else than the call says; or the answer is no clean refusal, or came late.
+            ViolationError: The user's code ran for a request that is not a call, did not run for a call, or saw another
+                context; or the answer is not a clean refusal, or came late.
         """
         self._runs.clear()
         started = time.monotonic()
@@ -77,7 +71,7 @@ class Subject:
             _expect(response.status_code == 204, f"a call was answered with {response.status}: {response.text[:500]}")
             self._check_run(call)
             return RAN
-        _expect(not self._runs, "the user's code ran though the request is no call")
+        _expect(not self._runs, "the user's code ran though the request is not a call")
         self._check_refusal(response, request)
         named = _named(response.text) or "(an answer without a body)"
         return f"{response.status_code} {response.headers['Dagster-Pipes-Error']}: {named}"
@@ -104,10 +98,10 @@ class Subject:
         answer = f"{text}\n{response.headers}"
         for secret in self._secrets:
             if secret in answer:
-                _expect(secret in said(request), f"the answer tells {secret!r}: {text[:500]}")
+                _expect(secret in text_of(request), f"the answer tells {secret!r}: {text[:500]}")
 
     def _app(self, client: storage.Client) -> flask.Flask:
-        allowed_locations = AllowedLocations(frozenset({PLACE.bucket}), PLACE.key_prefix)
+        allowed_locations = AllowedLocations(frozenset({ALLOWED_BUCKET}), ALLOWED_PREFIX)
 
         @pipes_function(
             context_loader=PipesCloudFunctionContextLoader(client, allowed_locations=allowed_locations),
@@ -117,13 +111,13 @@ class Subject:
             self._runs.append(_view(pipes))
 
         app = flask.Flask(__name__)
-        app.url_map.add(Rule("/", endpoint="main"))  # as functions-framework does it, for every method
+        app.url_map.add(Rule("/", endpoint="main"))  # for every method, as in functions-framework
         app.view_functions["main"] = lambda: main(flask.request)
         return app
 
 
 def _seen(name: str, sent: Any) -> Any:
-    """Return a field of the context as the user's code must see it: what is missing, as null."""
+    """Return a field of the context as the user's code must see it: missing parts are null."""
     if name == "extras":
         return sent or {}
     if name == "provenance_by_asset_key" and sent:
@@ -138,27 +132,16 @@ def _filled(sent: Any, *fields: str) -> Any:
 
 
 def _view(pipes: PipesContext) -> Mapping[str, Any]:
-    """Return the context as the user's code sees it, without what a step of this kind has not."""
+    """Return the context as the user's code sees it, without the fields that this kind of step lacks."""
     view: dict[str, Any] = {}
-    for name in (
-        "run_id",
-        "job_name",
-        "retry_number",
-        "extras",
-        "asset_keys",
-        "code_version_by_asset_key",
-        "provenance_by_asset_key",
-        "partition_key",
-        "partition_key_range",
-        "partition_time_window",
-    ):
+    for name in CONTEXT_FIELDS:
         with suppress(DagsterPipesError):
             view[name] = getattr(pipes, name)
     return view
 
 
 def _named(text: str) -> str | None:
-    """Return what a refusal names as the place of the fault, or None if its body is not as it should be."""
+    """Return which part of the request a refusal names, or None if its body is invalid."""
     try:
         message = json.loads(text)["error"]["message"]
         return next(name for name in NAMES if name in message)

@@ -1,4 +1,4 @@
-"""The function `chunky` with the parts that come with Dagster, as their documentation puts them together.
+"""`tests/functions/one_message_per_chunk` with Dagster's own parts, as their documentation puts them together.
 
 Source: https://docs.dagster.io/concepts/dagster-pipes/dagster-pipes-details-and-customization (the external process).
 """
@@ -10,24 +10,20 @@ import flask
 from dagster_pipes import PipesGCSMessageWriter, PipesMappingParamsLoader, open_dagster_pipes
 from google.cloud import storage
 
-from tests.functions.record import record_of, recorded
+from tests.functions.record import recorded, with_records
 
 INTERVAL: Final = 0
-"""The writer looks once a second whether more than so many whole seconds have passed; its default is 10."""
+"""Whole seconds between two uploads, by default 10. The writer checks once a second."""
 PAUSE: Final = 1.5
 """Seconds between two messages, so that each is a chunk of its own although the writer uploads once a second."""
 
 never = Event()
 
 
+@with_records
 def main(request: flask.Request) -> Any:
-    """Write lines, or tell what was written for the key that is asked for."""
-    event = request.get_json()
-    return record_of(event["asked"]) if "asked" in event else write_lines(event)
-
-
-def write_lines(event: dict[str, Any]) -> Any:
     """Log each line."""
+    event = request.get_json()
     writer = PipesGCSMessageWriter(client=storage.Client(project="local"), interval=INTERVAL)
     with (
         open_dagster_pipes(params_loader=PipesMappingParamsLoader(event), message_writer=writer) as pipes,

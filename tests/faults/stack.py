@@ -1,0 +1,71 @@
+"""A function and its bucket, with a fault proxy on each connection."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from google.cloud import storage
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+from local_stack.emulators import Emulator, storage_client
+from local_stack.functions import FunctionServer, run_function
+from tests.conftest import FUNCTIONS
+from tests.faults.plan import Fault
+from tests.faults.proxy import FaultProxy
+
+Link = Literal["writer", "reader", "call"]
+"""The connections: function to bucket, Dagster to bucket, Dagster to function."""
+ONE_MESSAGE_PER_CHUNK = FUNCTIONS / "one_message_per_chunk" / "main.py"
+
+
+@dataclass(frozen=True)
+class ProxiedStack:
+    """The running function, and its proxies.
+
+    Attributes:
+        function: The function, without a proxy.
+        links: The proxies.
+        bucket: The name of its bucket.
+        storage_client: A client of the emulator, without a proxy.
+    """
+
+    function: FunctionServer
+    links: dict[Link, FaultProxy]
+    bucket: str
+    storage_client: storage.Client
+
+
+@contextmanager
+def run_proxied_stack(
+    emulator: Emulator, source: Path = ONE_MESSAGE_PER_CHUNK, plans: Mapping[Link, Sequence[Fault]] | None = None
+) -> Iterator[ProxiedStack]:
+    """Run a function with its proxies and a new bucket while the block runs.
+
+    Args:
+        emulator: The Cloud Storage emulator.
+        source: The file with the function.
+        plans: The fault plans of the proxies.
+    """
+    plans = plans or {}
+    with ExitStack() as stack:
+        enforce = not emulator.honours_preconditions
+        writer = stack.enter_context(FaultProxy(emulator.url, plans.get("writer", ()), enforce_preconditions=enforce))
+        reader = stack.enter_context(FaultProxy(emulator.url, plans.get("reader", ())))
+        function = stack.enter_context(run_function(source, emulator_url=writer.url))
+        call = stack.enter_context(FaultProxy(function.url, plans.get("call", ())))
+        client = stack.enter_context(closing(storage_client(emulator.url)))
+        bucket = f"bucket-{uuid.uuid4().hex}"
+        client.create_bucket(bucket)
+        yield ProxiedStack(function, {"writer": writer, "reader": reader, "call": call}, bucket, client)
+
+
+class ProxiedClient(PipesCloudFunctionClient):
+    """Reaches its bucket through a proxy."""
+
+    api_endpoint: str
+
+    def get_storage_client(self) -> storage.Client:
+        return storage_client(self.api_endpoint)
