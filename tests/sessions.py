@@ -1,9 +1,12 @@
 """Pipes sessions without Dagster: the keys of a request body, and the messages that a bucket holds."""
 
 import json
+import uuid
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+import requests
 from dagster_pipes import PipesContextData, encode_param
 from google.cloud import storage
 
@@ -29,6 +32,20 @@ def bootstrap(
         "DAGSTER_PIPES_CONTEXT": encode_param({"data": {**context, **context_fields}}),
         "DAGSTER_PIPES_MESSAGES": encode_param(messages),
     }
+
+
+def call(
+    url: str,
+    bucket: str,
+    event: Mapping[str, Any],
+    *,
+    prefix: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> requests.Response:
+    """Call a function as Dagster does, in a new session unless a prefix is given."""
+    keys = bootstrap(bucket, f"prefix/{uuid.uuid4().hex}" if prefix is None else prefix, **fields)
+    return requests.post(url, json={**keys, **event}, headers=headers, timeout=90)
 
 
 def stored_sessions(storage_client: storage.Client, bucket: str) -> dict[str, list[dict[str, Any]]]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from google.auth.exceptions import RefreshError
+from google.oauth2.credentials import Credentials
 
 from tests.google.accounts import Accounts
 from tests.google.logins import CALLER, Logins
@@ -15,6 +17,17 @@ from tests.google.stand_ins import iam_credentials, instance_metadata, sts, toke
 FUNCTION_HOST = "orders-abcdefghij-ew.a.run.app"
 FUNCTION_URL = f"https://{FUNCTION_HOST}"
 VARIABLES_OF_CREDENTIALS = ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_QUOTA_PROJECT", "GCE_METADATA_IP"]
+
+
+def raise_refresh_error() -> Credentials:
+    raise RefreshError("Token has been expired or revoked.")
+
+
+BROKEN_CREDENTIALS = [
+    pytest.param(lambda: None, "/does/not/exist.json was not found", id="a credentials file that is not there"),
+    pytest.param(raise_refresh_error, "Token has been expired or revoked", id="refused at the source"),
+    pytest.param(lambda: Credentials(token="old"), "do not contain the necessary fields", id="cannot be refreshed"),
+]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ class FunctionsApi:
         if flask.request.headers.get("Authorization", "").removeprefix("Bearer ") not in self._tokens:
             return error_body(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."), 401
         if name not in self.functions:
-            return error_body(404, "NOT_FOUND", f"Resource '{name}' was not found"), 404
+            status, body = not_found(name)
+            return body, status
         numbers = "enum-encoding=int" in flask.request.args.get("$alt", "")
         return (_with_numbers(self.functions[name]) if numbers else self.functions[name]), 200
 
@@ -74,6 +75,11 @@ def error_body(code: int, status: str, message: str, **info: Any) -> dict[str, A
     """Return the body of an error of a Google API; `info` is that of an `ErrorInfo` among the details."""
     details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", **info}] if info else []
     return {"error": {"code": code, "message": message, "status": status, "details": details}}
+
+
+def not_found(name: str) -> tuple[int, Any]:
+    """Return the response for a missing resource."""
+    return 404, error_body(404, "NOT_FOUND", f"Resource '{name}' was not found")
 
 
 def permission_denied(permission: str, resource: str) -> tuple[int, Any]:

@@ -11,7 +11,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Container
-from datetime import datetime
+from datetime import datetime, timezone
 from threading import Event
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
@@ -28,6 +28,25 @@ _TOKEN: Final = re.compile(r'\s*("(?:\\.|[^"\\])*"|>=|<=|[=:()]|[A-Za-z_][\w.]*)
 
 Entry: TypeAlias = dict[str, Any]
 Predicate: TypeAlias = Callable[[Entry], bool]
+
+
+OUT_OF_MEMORY: Final = "Memory limit of 256 MiB exceeded with 260 MiB used."
+
+
+def out_of_memory(project: str, service: str, revision: str = "", instance: str = "") -> Entry:
+    """Return the platform's log entry of an instance that it terminates now."""
+    return {
+        "logName": f"projects/{project}/logs/run.googleapis.com%2Fvarlog%2Fsystem",
+        "resource": {
+            "type": "cloud_run_revision",
+            "labels": {"service_name": service, "revision_name": revision},
+        },
+        "timestamp": datetime.now(timezone.utc).isoformat(),
+        "labels": {"instanceId": instance},
+        "insertId": "1",
+        "severity": "ERROR",
+        "textPayload": OUT_OF_MEMORY,
+    }
 
 
 class LoggingApi:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,7 +22,6 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes._log_query import rfc3339
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
@@ -34,12 +32,11 @@ from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.functions_api import HOST as FUNCTIONS_HOST
 from tests.google.functions_api import FunctionsApi
 from tests.google.logging_api import HOST as LOGGING_HOST
-from tests.google.logging_api import LoggingApi
+from tests.google.logging_api import OUT_OF_MEMORY, LoggingApi, out_of_memory
 from tests.metadata_server import run_metadata_server
 
 PROJECT, REGION, SERVICE, REVISION, INSTANCE = "my-project", "europe-west1", "orders", "orders-00007-xyz", "00f8b34f"
 NAME = f"projects/{PROJECT}/locations/{REGION}/functions/orders"
-OUT_OF_MEMORY = "Memory limit of 256 MiB exceeded with 260 MiB used."
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -182,7 +179,7 @@ def test_a_failure_has_all_metadata(cloud: Cloud, instance: DagsterInstance) -> 
 def test_a_crash_fails_with_the_last_log_entries(
     cloud: Cloud, instance: DagsterInstance, deployed: FunctionServer
 ) -> None:
-    cloud.logging.entries[PROJECT] = [out_of_memory()]
+    cloud.logging.entries[PROJECT] = [out_of_memory(PROJECT, SERVICE, REVISION, INSTANCE)]
     with FaultProxy(deployed.url) as proxy, proxy.planned(Fault(CALL, INSTANCE_DIED, range(1, 99))):
         cloud.google.function.backend = proxy.url
         result = cloud.run({"mode": "ok"}, instance)
@@ -194,7 +191,7 @@ def test_a_crash_fails_with_the_last_log_entries(
 
 def test_a_terminated_instance_is_not_waited_for(cloud: Cloud, instance: DagsterInstance, emulator: Emulator) -> None:
     """Its connection stays open, and its heartbeats are not overdue yet."""
-    cloud.logging.entries[PROJECT] = [out_of_memory()]
+    cloud.logging.entries[PROJECT] = [out_of_memory(PROJECT, SERVICE, REVISION, INSTANCE)]
     with run_deployed("heartbeats", emulator, HEARTBEAT_INTERVAL="4") as server:
         cloud.google.function.backend = server.url
         result = cloud.run({"mode": "dies", "how": "stops", "seconds": 1}, instance)
@@ -204,22 +201,6 @@ def test_a_terminated_instance_is_not_waited_for(cloud: Cloud, instance: Dagster
     duration = metadata_of_failure(result)["cloud_function/duration_seconds"].value
     assert isinstance(duration, float)
     assert duration < 40  # its timeout is 60
-
-
-def out_of_memory() -> dict[str, Any]:
-    """Return the platform's log entry of a terminated instance."""
-    return {
-        "logName": f"projects/{PROJECT}/logs/run.googleapis.com%2Fvarlog%2Fsystem",
-        "resource": {
-            "type": "cloud_run_revision",
-            "labels": {"service_name": SERVICE, "revision_name": REVISION, "location": REGION},
-        },
-        "timestamp": rfc3339(datetime.now(timezone.utc)),
-        "labels": {"instanceId": INSTANCE},
-        "insertId": "1",
-        "severity": "ERROR",
-        "textPayload": OUT_OF_MEMORY,
-    }
 
 
 def test_a_function_that_is_not_active_is_not_called(cloud: Cloud, instance: DagsterInstance) -> None:

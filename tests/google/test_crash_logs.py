@@ -7,7 +7,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from google.auth.exceptions import RefreshError
 from google.oauth2.credentials import Credentials
 
 from dagster_gcf_pipes import PipesCloudFunctionError
@@ -15,6 +14,7 @@ from dagster_gcf_pipes._crash_logs import LogTail, fetch_log_tail
 from dagster_gcf_pipes._log_query import LogScope
 from dagster_gcf_pipes._logging_api import MAX_LINE_LENGTH, MAX_LINES
 from tests.google import Network
+from tests.google.conftest import BROKEN_CREDENTIALS
 from tests.google.functions_api import TOKEN, permission_denied, quota_exceeded, service_disabled, unavailable
 from tests.google.logging_api import HOST, LoggingApi
 
@@ -272,10 +272,6 @@ def test_a_missing_permission_leaves_a_hint_at_once(api: LoggingApi, fault: tupl
     assert str(tail.hint).endswith(hint)
 
 
-def raise_refresh_error() -> Credentials:
-    raise RefreshError("Token has been expired or revoked.")
-
-
 def raise_our_own_error() -> Credentials:
     raise PipesCloudFunctionError("No Google credentials were found.")
 
@@ -283,10 +279,8 @@ def raise_our_own_error() -> Credentials:
 @pytest.mark.parametrize(
     ("get_credentials", "text"),
     [
-        pytest.param(lambda: None, "/does/not/exist.json was not found", id="a credentials file that is not there"),
-        pytest.param(raise_refresh_error, "Token has been expired or revoked", id="refused at the source"),
+        *BROKEN_CREDENTIALS,
         pytest.param(raise_our_own_error, "No Google credentials were found", id="not found by ourselves"),
-        pytest.param(lambda: credentials("old"), "do not contain the necessary fields", id="cannot be refreshed"),
     ],
 )
 def test_credentials_that_do_not_work_leave_a_hint_at_once(

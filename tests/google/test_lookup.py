@@ -5,18 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from google.auth.exceptions import RefreshError
 from google.oauth2.credentials import Credentials
 
 from dagster_gcf_pipes import PipesCloudFunctionLookupError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes._functions import FunctionName
 from dagster_gcf_pipes._functions_api import FunctionInfo, FunctionLookup, Target, resolve_target
 from tests.google import Network
+from tests.google.conftest import BROKEN_CREDENTIALS
 from tests.google.functions_api import (
     HOST,
     TOKEN,
     FunctionsApi,
     error_body,
+    not_found,
     permission_denied,
     quota_exceeded,
     service_disabled,
@@ -211,34 +212,48 @@ def refusal(lookup: FunctionLookup, **arguments: Any) -> tuple[str, bool]:
     return caught.value.description or "", caught.value.allow_retries
 
 
-def test_missing_function(api: FunctionsApi, lookup: FunctionLookup) -> None:
-    api.functions.clear()
+@pytest.mark.parametrize(
+    ("fault", "facts"),
+    [
+        pytest.param(
+            not_found(NAME),
+            [
+                "the function 'orders' of the project 'my-project' in 'europe-west1': it does not exist",
+                "Check the region and the name, and that it is deployed",
+                "gcloud functions list --project=my-project",
+            ],
+            id="missing",
+        ),
+        pytest.param(
+            permission_denied("cloudfunctions.functions.get", NAME),
+            [
+                f"Permission 'cloudfunctions.functions.get' denied on resource '{NAME}'",
+                "Grant the identity in use `cloudfunctions.functions.get`, for example through",
+                "`roles/cloudfunctions.viewer`",
+                "To skip the lookup, pass `function_url`, and set `function_timeout` of the resource",
+            ],
+            id="no permission",
+        ),
+        pytest.param(
+            service_disabled("Cloud Functions API", HOST),
+            [
+                "Cloud Functions API has not been used in project 123456789012 before or it is disabled",
+                "`gcloud services enable cloudfunctions.googleapis.com --project=my-project`",
+            ],
+            id="not enabled",
+        ),
+        pytest.param((400, error_body(400, "INVALID_ARGUMENT", "Invalid name")), ["400 GET"], id="bad request"),
+        pytest.param((200, "<html>Log in to the network</html>"), ["Failed to load JSON"], id="not JSON"),
+    ],
+)
+def test_a_permanent_fault_fails_at_once(
+    api: FunctionsApi, lookup: FunctionLookup, fault: tuple[int, Any], facts: list[str]
+) -> None:
+    api.faults.append(fault)
     text, retry = refusal(lookup)
-    assert "the function 'orders' of the project 'my-project' in 'europe-west1': it does not exist" in text
-    assert "Check the region and the name, and that it is deployed" in text
-    assert "gcloud functions list --project=my-project" in text
+    assert [fact for fact in facts if fact not in text] == []
     assert retry is False
     assert len(api.asked) == 1
-
-
-def test_look_up_without_permission(api: FunctionsApi, lookup: FunctionLookup) -> None:
-    api.faults.append(permission_denied("cloudfunctions.functions.get", NAME))
-    text, retry = refusal(lookup)
-    assert f"Permission 'cloudfunctions.functions.get' denied on resource '{NAME}'" in text
-    assert "Grant the identity in use `cloudfunctions.functions.get`, for example through" in text
-    assert "`roles/cloudfunctions.viewer`" in text
-    assert "To skip the lookup, pass `function_url`, and set `function_timeout` of the resource" in text
-    assert retry is False
-    assert len(api.asked) == 1
-
-
-def test_api_that_is_not_enabled(api: FunctionsApi, lookup: FunctionLookup) -> None:
-    api.faults.append(service_disabled("Cloud Functions API", HOST))
-    text, retry = refusal(lookup)
-    assert "Cloud Functions API has not been used in project 123456789012 before or it is disabled" in text
-    assert "`gcloud services enable cloudfunctions.googleapis.com --project=my-project`" in text
-    assert "roles/cloudfunctions.viewer" not in text
-    assert retry is False
 
 
 @pytest.mark.parametrize("fault", [unavailable(), quota_exceeded(HOST), (502, "<html>bad gateway</html>")])
@@ -268,33 +283,7 @@ def test_api_that_cannot_be_reached(network: Network) -> None:
     lookup.close()
 
 
-@pytest.mark.parametrize(
-    ("answer", "text"),
-    [
-        ((400, error_body(400, "INVALID_ARGUMENT", "Invalid name")), "400 GET"),
-        ((200, "<html>Log in to the hotel's network</html>"), "Failed to load JSON"),
-    ],
-)
-def test_an_invalid_response_is_an_error(
-    api: FunctionsApi, lookup: FunctionLookup, answer: tuple[int, Any], text: str
-) -> None:
-    api.faults.append(answer)
-    described, retry = refusal(lookup)
-    assert (text in described, retry) == (True, False), described
-
-
-def raise_refresh_error() -> Credentials:
-    raise RefreshError("Token has been expired or revoked.")
-
-
-@pytest.mark.parametrize(
-    ("get_credentials", "text"),
-    [
-        pytest.param(lambda: None, "/does/not/exist.json was not found", id="a credentials file that is not there"),
-        pytest.param(raise_refresh_error, "Token has been expired or revoked", id="refused at the source"),
-        pytest.param(lambda: credentials("expired"), "do not contain the necessary fields", id="cannot be refreshed"),
-    ],
-)
+@pytest.mark.parametrize(("get_credentials", "text"), BROKEN_CREDENTIALS)
 def test_credentials_that_do_not_work(
     api: FunctionsApi,
     get_credentials: Callable[[], Credentials | None],

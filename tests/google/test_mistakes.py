@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from google.cloud import storage
 from pydantic import ValidationError
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes._log_query import rfc3339
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
@@ -26,7 +24,7 @@ from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.functions_api import HOST as FUNCTIONS_HOST
 from tests.google.functions_api import FunctionsApi, permission_denied, service_disabled
 from tests.google.logging_api import HOST as LOGGING_HOST
-from tests.google.logging_api import LoggingApi
+from tests.google.logging_api import OUT_OF_MEMORY, LoggingApi, out_of_memory
 from tests.google.logins import CALLER, Login, Logins
 from tests.google.private_function import not_found
 from tests.sessions import bootstrap
@@ -146,8 +144,6 @@ def mistake(section: str, *, names: str, fix: str) -> Callable[[Callable[[Setup]
 
 
 URL_IN_ANOTHER_REGION = f"https://us-central1-{PROJECT}.cloudfunctions.net/orders"
-SYSTEM_LOG = f"projects/{PROJECT}/logs/run.googleapis.com%2Fvarlog%2Fsystem"
-OUT_OF_MEMORY = "Memory limit of 256 MiB exceeded with 260 MiB used."
 
 
 @mistake("No credentials", names="Expected Google credentials, found none", fix="Set `impersonate_service_account`")
@@ -274,16 +270,7 @@ def the_platform_answered_in_its_stead(setup: Setup) -> str:
 
 @mistake("Out of memory", names="It ran out of memory. Deploy it with more (`--memory`)", fix=OUT_OF_MEMORY)
 def the_log_says_out_of_memory(setup: Setup) -> str:
-    setup.logs.entries[PROJECT] = [
-        {
-            "logName": SYSTEM_LOG,
-            "resource": {"type": "cloud_run_revision", "labels": {"service_name": "load-orders"}},
-            "timestamp": rfc3339(datetime.now(timezone.utc)),
-            "severity": "ERROR",
-            "textPayload": OUT_OF_MEMORY,
-            "insertId": "1",
-        }
-    ]
+    setup.logs.entries[PROJECT] = [out_of_memory(PROJECT, "load-orders")]
     setup.deploy()
     return setup.fail(event={"mode": "dies"})
 

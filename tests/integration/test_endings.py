@@ -2,11 +2,9 @@
 
 import math
 import signal
-import uuid
 from typing import Any
 
 import pytest
-import requests
 from gcf_pipes import (
     PipesCloudStorageMessageWriter,
     PipesCloudStorageMessageWriterChannel,
@@ -27,7 +25,7 @@ from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run, step_error
 from tests.faults.plan import CALL, Delay, Fault
 from tests.faults.proxy import FaultProxy
-from tests.sessions import bootstrap, stored_sessions, summarize
+from tests.sessions import call, stored_sessions, summarize
 from tests.waiting import wait_until
 
 TERMINATED = """
@@ -96,8 +94,7 @@ def test_a_function_at_its_timeout_says_that_it_ran_out_of_time(function: Functi
 
 
 def test_a_malformed_timeout_is_refused(function: FunctionServer, bucket: str) -> None:
-    body = {"mode": "ok", **bootstrap(bucket, uuid.uuid4().hex)}
-    response = requests.post(function.url, json=body, headers={"Dagster-Pipes-Timeout": "soon"}, timeout=30)
+    response = call(function.url, bucket, {"mode": "ok"}, headers={"Dagster-Pipes-Timeout": "soon"})
     assert response.status_code == 400
     assert "Expected the header Dagster-Pipes-Timeout to be whole seconds, got 'soon'" in response.text
 

@@ -20,11 +20,12 @@ from google.cloud import storage
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
+from tests import sessions
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset
 from tests.faults.plan import EVERY, UPLOAD, Fault, storage_forbidden
 from tests.faults.proxy import FaultProxy
-from tests.sessions import bootstrap, stored_sessions
+from tests.sessions import stored_sessions
 from tests.waiting import in_background
 
 COUNT = 200
@@ -55,23 +56,16 @@ def printed(printing: FunctionServer) -> Printed:
 
     def read(bucket: str) -> str:
         mark = uuid.uuid4().hex
-        call(printing, bucket, {"mode": "prints", "text": mark, "count": 1}, forward=False).raise_for_status()
+        call(printing, bucket, {"mode": "prints", "text": mark, "count": 1}, include_stdio=False).raise_for_status()
         printing.child.wait_for_output(mark)
         return "".join(printing.child.lines[start:])
 
     return read
 
 
-def call(
-    function: FunctionServer,
-    bucket: str,
-    event: dict[str, Any],
-    *,
-    forward: bool = True,
-    headers: dict[str, str] | None = None,
-) -> requests.Response:
-    keys = bootstrap(bucket, f"prefix/{uuid.uuid4().hex}", include_stdio=forward)
-    return requests.post(function.url, json={**event, **keys}, headers=headers, timeout=60)
+def call(function: FunctionServer, bucket: str, event: dict[str, Any], **options: Any) -> requests.Response:
+    """Call a function that forwards its output, unless the options say otherwise."""
+    return sessions.call(function.url, bucket, event, **{"include_stdio": True, **options})
 
 
 def print_everything(function: FunctionServer, bucket: str, tags: list[str], *, forwarded_tags: set[str]) -> None:
@@ -81,7 +75,7 @@ def print_everything(function: FunctionServer, bucket: str, tags: list[str], *, 
     def call_one(tag: str) -> None:
         together.wait()
         event = {"mode": "everything", "tag": tag, "count": COUNT}
-        call(function, bucket, event, forward=tag in forwarded_tags).raise_for_status()
+        call(function, bucket, event, include_stdio=tag in forwarded_tags).raise_for_status()
 
     with ThreadPoolExecutor(len(tags)) as pool:
         list(pool.map(call_one, tags))
@@ -112,8 +106,8 @@ def test_concurrent_requests_get_their_own_output_once(
 ) -> None:
     tags = [f"tag{number}" for number in range(8)]
     print_everything(printing, bucket, tags, forwarded_tags=set(tags))
-    sessions = stored_sessions(storage_client, bucket).values()
-    outputs = {re.findall(r"tag\d+", forwarded(messages, "stdout"))[0]: messages for messages in sessions}
+    stored = stored_sessions(storage_client, bucket).values()
+    outputs = {re.findall(r"tag\d+", forwarded(messages, "stdout"))[0]: messages for messages in stored}
     assert sorted(outputs) == tags
     for tag, messages in outputs.items():
         stdout, stderr = forwarded(messages, "stdout"), forwarded(messages, "stderr")
@@ -131,8 +125,8 @@ def test_output_is_forwarded_only_for_requests_that_ask_for_it(
     printing: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
     print_everything(printing, bucket, ["tag0", "tag1", "tag2", "tag3"], forwarded_tags={"tag1", "tag2"})
-    sessions = stored_sessions(storage_client, bucket).values()
-    outputs = [set(re.findall(r"tag\d", forwarded(m, "stdout") + forwarded(m, "stderr"))) for m in sessions]
+    stored = stored_sessions(storage_client, bucket).values()
+    outputs = [set(re.findall(r"tag\d", forwarded(m, "stdout") + forwarded(m, "stderr"))) for m in stored]
     assert sorted(outputs, key=sorted) == [set(), set(), {"tag1"}, {"tag2"}]
 
 
@@ -179,8 +173,8 @@ def test_output_after_the_session_is_not_forwarded(
 ) -> None:
     call(printing, bucket, {"mode": "late"}).raise_for_status()
     assert call(printing, bucket, {"mode": "release"}).json() == {"ended": True}
-    sessions = stored_sessions(storage_client, bucket).values()
-    assert sorted(forwarded(m, "stdout") + forwarded(m, "stderr") for m in sessions) == ["", "in time\n"]
+    stored = stored_sessions(storage_client, bucket).values()
+    assert sorted(forwarded(m, "stdout") + forwarded(m, "stderr") for m in stored) == ["", "in time\n"]
     output = printed(bucket)
     assert (output.count("too late"), output.count("too late as well")) == (2, 1)
 
@@ -217,7 +211,9 @@ def test_print_does_not_raise_when_messages_cannot_be_stored(emulator: Emulator,
 def test_redirected_output_is_not_forwarded(emulator: Emulator, bucket: str, storage_client: storage.Client) -> None:
     with run_function(FUNCTIONS / "printing" / "main.py", emulator_url=emulator.url, threads=4) as function:
         redirecting = in_background(lambda: call(function, bucket, {"mode": "redirects"}))
-        assert call(function, bucket, {"mode": "awaits_redirection"}, forward=False).json() == {"redirected": True}
+        assert call(function, bucket, {"mode": "awaits_redirection"}, include_stdio=False).json() == {
+            "redirected": True
+        }
         call(function, bucket, {"mode": "begins_while_another_redirects"}).raise_for_status()
         assert redirecting.result(60).json() == {"stdout": "out", "stderr": "err"}
     texts = [forwarded(messages, "stdout") for messages in stored_sessions(storage_client, bucket).values()]

@@ -1,13 +1,11 @@
 """Sessions do not mix: one after another, at the same time, in one process of either side."""
 
 import logging
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 import pytest
-import requests
 from dagster import (
     DagsterInstance,
     Definitions,
@@ -25,7 +23,7 @@ from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, logged, run
 from tests.integration import multiprocess_job
-from tests.sessions import bootstrap
+from tests.sessions import call
 
 SESSIONS = 30
 
@@ -69,8 +67,7 @@ def test_many_sessions_of_one_warm_function_leave_nothing_behind(
         assert lines == [f"{number} 0", f"{number} 1"]
     names = [blob.name.rpartition("/")[2] for blob in storage_client.list_blobs(bucket)]
     assert names == ["1.json"] * SESSIONS  # the claims, which outlive their runs
-    body = {"mode": "threads", **bootstrap(bucket, uuid.uuid4().hex)}
-    threads = requests.post(function.url, json=body, timeout=30).json()["threads"]
+    threads = call(function.url, bucket, {"mode": "threads"}).json()["threads"]
     assert len([name for name in threads if name.startswith("pipes ")]) == 2  # those of this very request
 
 

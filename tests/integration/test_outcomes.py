@@ -12,7 +12,7 @@ from gcf_pipes._shared.protocol import MAX_CHUNK_BYTES, MAX_EXCEPTION_CHAIN, MAX
 from google.cloud import storage
 
 from local_stack.functions import FunctionServer
-from tests.sessions import bootstrap, stored_sessions, summarize
+from tests.sessions import call, stored_sessions, summarize
 from tests.waiting import wait_until
 
 COUNT = "Dagster-Pipes-Chunk-Count"
@@ -28,8 +28,7 @@ class Caller:
 
     def call(self, mode: str, *, include_stdio: bool = False, **event: Any) -> requests.Response:
         self.prefix = uuid.uuid4().hex
-        keys = bootstrap(self._bucket, self.prefix, include_stdio=include_stdio)
-        return requests.post(self._url, json={"mode": mode, **event, **keys}, timeout=60)
+        return call(self._url, self._bucket, {"mode": mode, **event}, prefix=self.prefix, include_stdio=include_stdio)
 
     def messages(self, prefix: str | None = None) -> list[dict[str, Any]]:
         return stored_sessions(self._storage_client, self._bucket)[prefix or self.prefix]

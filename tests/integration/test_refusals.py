@@ -16,23 +16,20 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from local_stack.processes import ProcessError
 from tests.conftest import FUNCTIONS
-from tests.sessions import bootstrap
-
-BODIES: list[tuple[str, bytes, str]] = [
-    ("no body", b"", "JSON object in UTF-8, but it cannot be parsed: "),
-    ("not JSON", b"table=orders", "JSON object in UTF-8, but it cannot be parsed: "),
-    ("an array", b"[1, 2]", "got an array"),
-    ("no keys of Pipes", b'{"mode": "ok"}', "key 'DAGSTER_PIPES_MESSAGES', got ['mode']"),
-    (
-        "a key of a wrong type",
-        b'{"DAGSTER_PIPES_MESSAGES": 1}',
-        "'DAGSTER_PIPES_MESSAGES' to be a string, got a number",
-    ),
-    ("a key that is not encoded", b'{"DAGSTER_PIPES_MESSAGES": "x"}', "compressed with zlib and encoded with base64"),
-]
+from tests.sessions import call
 
 
-@pytest.mark.parametrize(("body", "text"), [(body, text) for _, body, text in BODIES], ids=[id_ for id_, *_ in BODIES])
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "JSON object in UTF-8, but it cannot be parsed: "),
+        (b"table=orders", "JSON object in UTF-8, but it cannot be parsed: "),
+        (b"[1, 2]", "got an array"),
+        (b'{"mode": "ok"}', "key 'DAGSTER_PIPES_MESSAGES', got ['mode']"),
+        (b'{"DAGSTER_PIPES_MESSAGES": 1}', "'DAGSTER_PIPES_MESSAGES' to be a string, got a number"),
+        (b'{"DAGSTER_PIPES_MESSAGES": "x"}', "compressed with zlib and encoded with base64"),
+    ],
+)
 def test_a_call_without_a_bootstrap_payload_gets_a_clear_400(function: FunctionServer, body: bytes, text: str) -> None:
     response = requests.post(function.url, data=body, timeout=30)
     assert response.status_code == 400
@@ -66,8 +63,7 @@ def test_a_get_gets_a_clear_400(function: FunctionServer) -> None:
 def test_a_parameter_of_the_wrong_type_is_named(
     function: FunctionServer, bucket: str, key: str, params: Any, text: str
 ) -> None:
-    body = {"mode": "ok", **bootstrap(bucket, "prefix"), key: encode_param(params)}
-    response = requests.post(function.url, json=body, timeout=30)
+    response = call(function.url, bucket, {"mode": "ok", key: encode_param(params)})
     assert response.status_code == 400
     assert text in response.json()["error"]["message"]
 
@@ -75,8 +71,7 @@ def test_a_parameter_of_the_wrong_type_is_named(
 @pytest.mark.every_emulator
 def test_a_context_object_that_is_missing_is_named(function: FunctionServer, bucket: str) -> None:
     context = encode_param({"bucket": bucket, "key": "gone/context.json"})
-    body = {"mode": "ok", **bootstrap(bucket, "prefix"), "DAGSTER_PIPES_CONTEXT": context}
-    response = requests.post(function.url, json=body, timeout=30)
+    response = call(function.url, bucket, {"mode": "ok", "DAGSTER_PIPES_CONTEXT": context})
     assert response.status_code == 400
     assert f"Expected the context at gs://{bucket}/gone/context.json" in response.json()["error"]["message"]
 
@@ -87,21 +82,18 @@ def test_a_second_delivery_of_a_call_runs_nothing_and_gets_409(
     if not emulator.honours_preconditions:
         pytest.skip(f"{emulator.name} ignores `if_generation_match`, on which the claim rests")
     key = uuid.uuid4().hex
-    body = {"mode": "counted", "key": key, **bootstrap(bucket, f"prefix/{key}")}
-    first = requests.post(function.url, json=body, timeout=30)
-    second = requests.post(function.url, json=body, timeout=30)
+    event = {"mode": "counted", "key": key}
+    first, second = (call(function.url, bucket, event, prefix=key) for _ in range(2))
     assert (first.status_code, first.json()) == (200, {"executions": 1})
     assert (second.status_code, second.headers["Dagster-Pipes-Error"]) == (409, "duplicate_call")
-    another = {"mode": "counted", "key": key, **bootstrap(bucket, f"prefix/{key}-another")}
-    assert requests.post(function.url, json=another, timeout=30).json() == {"executions": 2}
+    assert call(function.url, bucket, event).json() == {"executions": 2}
 
 
 @pytest.mark.every_emulator
 def test_chunks_are_numbered_from_1_and_hold_one_message_a_line(
     function: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
-    body = {"mode": "ok", **bootstrap(bucket, "some/prefix")}
-    response = requests.post(function.url, json=body, timeout=30)
+    response = call(function.url, bucket, {"mode": "ok"}, prefix="some/prefix")
     names = sorted(blob.name for blob in storage_client.list_blobs(bucket))
     assert names == ["some/prefix/1.json", "some/prefix/2.json"]
     assert response.headers["Dagster-Pipes-Chunk-Count"] == "2"
@@ -114,7 +106,7 @@ def test_chunks_are_numbered_from_1_and_hold_one_message_a_line(
 def test_a_prefix_in_the_root_of_the_bucket_works(
     function: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
-    requests.post(function.url, json={"mode": "ok", **bootstrap(bucket, "")}, timeout=30).raise_for_status()
+    call(function.url, bucket, {"mode": "ok"}, prefix="").raise_for_status()
     assert sorted(blob.name for blob in storage_client.list_blobs(bucket)) == ["1.json", "2.json"]
 
 
@@ -123,17 +115,12 @@ def test_a_function_accepts_only_its_buckets_and_prefix(
 ) -> None:
     env = {"GCF_PIPES_BUCKETS": bucket, "GCF_PIPES_KEY_PREFIX": "dagster-pipes"}
     with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, env=env) as function:
-        for bucket_and_prefix in (
-            ("another-bucket", "dagster-pipes/x"),
-            (bucket, "other/x"),
-            (bucket, "dagster-pipes/../x"),
-        ):
-            response = requests.post(function.url, json={"mode": "ok", **bootstrap(*bucket_and_prefix)}, timeout=30)
+        for name, prefix in (("another", "dagster-pipes/x"), (bucket, "other/x"), (bucket, "dagster-pipes/../x")):
+            response = call(function.url, name, {"mode": "ok"}, prefix=prefix)
             assert response.status_code == 400
             assert response.json()["error"]["code"] == "bad_request"
         assert list(storage_client.list_blobs(bucket)) == []
-        body = {"mode": "ok", **bootstrap(bucket, "dagster-pipes/x")}
-        assert requests.post(function.url, json=body, timeout=30).json() == {"ok": True}
+        assert call(function.url, bucket, {"mode": "ok"}, prefix="dagster-pipes/x").json() == {"ok": True}
 
 
 @pytest.mark.parametrize(("variable", "value"), [("GCF_PIPES_BUCKETS", ","), ("GCF_PIPES_KEY_PREFIX", "/")])
@@ -152,7 +139,6 @@ def test_a_function_that_is_not_configured_says_so_in_its_log(function: Function
 
 def test_a_context_that_is_too_large_when_decompressed_is_refused(function: FunctionServer, bucket: str) -> None:
     bomb = base64.b64encode(zlib.compress(b" " * (MAX_INLINE_CONTEXT_BYTES + 1))).decode("ascii")
-    body = {"mode": "ok", **bootstrap(bucket, "prefix"), "DAGSTER_PIPES_CONTEXT": bomb}
-    response = requests.post(function.url, json=body, timeout=60)
+    response = call(function.url, bucket, {"mode": "ok", "DAGSTER_PIPES_CONTEXT": bomb})
     assert response.status_code == 400
     assert "it is larger than 2,097,152 bytes" in response.json()["error"]["message"]

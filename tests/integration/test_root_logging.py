@@ -11,8 +11,9 @@ from google.cloud import storage
 
 from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
+from tests import sessions
 from tests.conftest import FUNCTIONS
-from tests.sessions import bootstrap, stored_sessions
+from tests.sessions import stored_sessions
 
 TIMEOUT = 40
 
@@ -24,8 +25,8 @@ def function(emulator: Emulator) -> Iterator[FunctionServer]:
 
 
 def call(function: FunctionServer, bucket: str, prefix: str, mode: str, **event: Any) -> requests.Response:
-    body = {"mode": mode, **event, **bootstrap(bucket, prefix)}
-    return requests.post(function.url, json=body, headers={"Dagster-Pipes-Timeout": f"{TIMEOUT}"}, timeout=90)
+    headers = {"Dagster-Pipes-Timeout": f"{TIMEOUT}"}
+    return sessions.call(function.url, bucket, {"mode": mode, **event}, prefix=prefix, headers=headers)
 
 
 def messages(storage_client: storage.Client, bucket: str, prefix: str) -> list[dict[str, Any]]:

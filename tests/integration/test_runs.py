@@ -29,6 +29,8 @@ from tests.dagster_runs import calling_asset, logged, run
 
 pytestmark = pytest.mark.every_emulator
 
+CHECKS = [AssetCheckSpec("not_empty", asset="orders"), AssetCheckSpec("fresh", asset="orders")]
+
 
 def test_log_lines_arrive_with_their_levels(function: FunctionServer, client: PipesCloudFunctionClient) -> None:
     with DagsterInstance.ephemeral() as instance:
@@ -48,8 +50,7 @@ def test_log_lines_arrive_with_their_levels(function: FunctionServer, client: Pi
 def test_a_materialization_arrives_with_metadata_and_data_version(
     function: FunctionServer, client: PipesCloudFunctionClient
 ) -> None:
-    checks = [AssetCheckSpec("not_empty", asset="orders"), AssetCheckSpec("fresh", asset="orders")]
-    result, _ = run(calling_asset(function.url, {"mode": "materialize"}, check_specs=checks), client)
+    result, _ = run(calling_asset(function.url, {"mode": "materialize"}, check_specs=CHECKS), client)
     (materialization,) = result.asset_materializations_for_node("orders")
     assert materialization.metadata["rows"] == MetadataValue.int(3)
     assert materialization.metadata["preview"] == MetadataValue.md("**bold**")
@@ -58,8 +59,7 @@ def test_a_materialization_arrives_with_metadata_and_data_version(
 
 
 def test_checks_arrive_with_outcome_and_severity(function: FunctionServer, client: PipesCloudFunctionClient) -> None:
-    checks = [AssetCheckSpec("not_empty", asset="orders"), AssetCheckSpec("fresh", asset="orders")]
-    result, _ = run(calling_asset(function.url, {"mode": "materialize"}, check_specs=checks), client)
+    result, _ = run(calling_asset(function.url, {"mode": "materialize"}, check_specs=CHECKS), client)
     evaluations = {each.check_name: each for each in result.get_asset_check_evaluations()}
     assert evaluations["not_empty"].passed
     assert evaluations["not_empty"].metadata["rows"] == MetadataValue.int(3)
@@ -71,8 +71,7 @@ def test_the_invocation_gives_custom_messages_and_the_response(
     function: FunctionServer, client: PipesCloudFunctionClient
 ) -> None:
     invocations: list[PipesCloudFunctionCompletedInvocation] = []
-    checks = [AssetCheckSpec("not_empty", asset="orders"), AssetCheckSpec("fresh", asset="orders")]
-    asset = calling_asset(function.url, {"mode": "materialize"}, check_specs=checks, on_invocation=invocations.append)
+    asset = calling_asset(function.url, {"mode": "materialize"}, check_specs=CHECKS, on_invocation=invocations.append)
     run(asset, client)
     (invocation,) = invocations
     assert list(invocation.get_custom_messages()) == [{"table": "orders", "rows": 3}]
@@ -180,39 +179,32 @@ def test_a_burst_of_several_chunks_arrives_complete_and_in_order(
     assert lines == [f"{tag} {number}" for number in range(3000)]
 
 
-@pytest.mark.parametrize("mode", ["returns_none", "returns_stream"])
-def test_any_flask_response_ends_a_run_well(
-    function: FunctionServer, client: PipesCloudFunctionClient, mode: str
+@pytest.mark.parametrize(
+    ("mode", "logged_lines"), [("returns_none", []), ("returns_stream", ["from inside the stream"])]
+)
+def test_any_flask_response_ends_a_call_well(
+    function: FunctionServer, client: PipesCloudFunctionClient, mode: str, logged_lines: list[str]
 ) -> None:
-    result, _ = run(calling_asset(function.url, {"mode": mode}), client)
+    result, lines = run(calling_asset(function.url, {"mode": mode}), client)
     assert result.success
+    assert lines == logged_lines
 
 
-def test_messages_from_inside_a_streamed_response_arrive(
-    function: FunctionServer, client: PipesCloudFunctionClient
-) -> None:
-    _, lines = run(calling_asset(function.url, {"mode": "returns_stream"}), client)
-    assert lines == ["from inside the stream"]
-
-
-@pytest.mark.parametrize(("cleanup", "kept"), [("never", 2), ("on_success", 1), ("always", 1)])
-def test_objects_of_a_successful_session_are_kept_as_the_cleanup_says(
-    function: FunctionServer, bucket: str, storage_client: storage.Client, cleanup: Any, kept: int
+@pytest.mark.parametrize(
+    ("mode", "cleanup", "kept"),
+    [
+        *(("ok", cleanup, kept) for cleanup, kept in (("never", 2), ("on_success", 1), ("always", 1))),
+        *(("raises", cleanup, kept) for cleanup, kept in (("never", 2), ("on_success", 2), ("always", 1))),
+    ],
+)
+def test_cleanup_keeps_objects_as_it_says(
+    function: FunctionServer, bucket: str, storage_client: storage.Client, mode: str, cleanup: Any, kept: int
 ) -> None:
     client = PipesCloudFunctionClient(bucket=bucket, cleanup=cleanup)
-    result, _ = run(calling_asset(function.url, {"mode": "ok"}), client)
+    result, _ = run(calling_asset(function.url, {"mode": mode}), client)
     names = [blob.name for blob in storage_client.list_blobs(bucket)]
     assert len(names) == kept
     assert all(name.startswith(f"dagster-pipes/{result.run_id}/orders/") for name in names)
-
-
-@pytest.mark.parametrize(("cleanup", "kept"), [("never", 2), ("on_success", 2), ("always", 1)])
-def test_objects_of_a_failed_session_are_kept_as_the_cleanup_says(
-    function: FunctionServer, bucket: str, storage_client: storage.Client, cleanup: Any, kept: int
-) -> None:
-    client = PipesCloudFunctionClient(bucket=bucket, cleanup=cleanup)
-    run(calling_asset(function.url, {"mode": "raises"}), client)
-    assert len(list(storage_client.list_blobs(bucket))) == kept
 
 
 def test_a_prefix_can_have_the_form_of_hive_s_partitions(

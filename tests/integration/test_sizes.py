@@ -33,7 +33,7 @@ from local_stack.memory import memory_of_workers
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run, step_error
 from tests.json_strategies import json_values_of
-from tests.sessions import bootstrap
+from tests.sessions import bootstrap, call
 
 MIB = 1024 * 1024
 WORST = b"[[[[[]]]]],"
@@ -96,7 +96,7 @@ def guarded_bucket(emulator: Emulator) -> str:
 def fresh_function(emulator: Emulator, guarded_bucket: str) -> Iterator[FunctionServer]:
     env = {"GCF_PIPES_BUCKETS": guarded_bucket}
     with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, env=env) as function:
-        requests.post(function.url, json={"mode": "ok", **bootstrap(guarded_bucket, "warm")}, timeout=30)
+        call(function.url, guarded_bucket, {"mode": "ok"}).raise_for_status()
         yield function
 
 
@@ -201,8 +201,8 @@ def test_the_injector_and_the_loader_agree_on_the_limit(
     injector = PipesCloudFunctionEventContextInjector(bucket=bucket)
     with injector.inject_context(data) as params:
         assert ("data" in params) == (size <= 0)
-        body = {"mode": "echo", **bootstrap(bucket, uuid.uuid4().hex), "DAGSTER_PIPES_CONTEXT": encode_param(params)}
-        assert requests.post(function.url, json=body, timeout=60).status_code == 200
+        event = {"mode": "echo", "DAGSTER_PIPES_CONTEXT": encode_param(params)}
+        assert call(function.url, bucket, event).status_code == 200
 
 
 def test_the_longest_messages_params_fit(emulator: Emulator, function: FunctionServer, bucket: str) -> None:

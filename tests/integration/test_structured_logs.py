@@ -16,7 +16,7 @@ from local_stack.emulators import Emulator
 from local_stack.functions import FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.metadata_server import run_metadata_server
-from tests.sessions import bootstrap, stored_sessions
+from tests.sessions import call, stored_sessions
 
 PROJECT = "functions-project"
 INSTANCE = "00f8b34f"
@@ -53,24 +53,11 @@ def entries(deployed: FunctionServer) -> Entries:
     return read
 
 
-def call(
-    function: FunctionServer,
-    bucket: str,
-    event: dict[str, Any],
-    *,
-    headers: dict[str, str] | None = None,
-    include_stdio: bool = False,
-    **context: Any,
-) -> requests.Response:
-    keys = bootstrap(bucket, f"prefix/{uuid.uuid4().hex}", include_stdio=include_stdio, **context)
-    return requests.post(function.url, json={**event, **keys}, headers=headers, timeout=60)
-
-
 def test_each_way_of_logging_gives_one_complete_entry(deployed: FunctionServer, bucket: str, entries: Entries) -> None:
     trace_id = uuid.uuid4().hex
     headers = {"traceparent": f"00-{trace_id}-{SPAN}-01", "Function-Execution-Id": "execution1"}
     response = call(
-        deployed,
+        deployed.url,
         bucket,
         {"mode": "logs", "tag": "tag"},
         headers=headers,
@@ -98,14 +85,14 @@ def test_each_way_of_logging_gives_one_complete_entry(deployed: FunctionServer, 
 
 
 def test_an_exception_is_one_entry_with_its_traceback(deployed: FunctionServer, bucket: str, entries: Entries) -> None:
-    call(deployed, bucket, {"mode": "logs", "tag": "tag"}, run_id="run-2").raise_for_status()
+    call(deployed.url, bucket, {"mode": "logs", "tag": "tag"}, run_id="run-2").raise_for_status()
     (entry,) = [entry for entry in entries() if "tag exception" in entry["message"]]
     assert "\nTraceback (most recent call last):\n" in entry["message"]
     assert entry["message"].endswith("KeyError: 'nothing'")
 
 
 def test_an_uncaught_exception_is_one_entry_of_the_run(deployed: FunctionServer, bucket: str, entries: Entries) -> None:
-    assert call(deployed, bucket, {"mode": "raises"}, run_id="run-3").status_code == 500
+    assert call(deployed.url, bucket, {"mode": "raises"}, run_id="run-3").status_code == 500
     (entry,) = [entry for entry in entries() if "the table is broken" in entry["message"]]
     assert entry["severity"] == "ERROR"
     assert entry["message"].endswith("\nValueError: the table is broken")
@@ -114,7 +101,7 @@ def test_an_uncaught_exception_is_one_entry_of_the_run(deployed: FunctionServer,
 
 def test_the_fields_of_a_json_message_are_kept(deployed: FunctionServer, bucket: str, entries: Entries) -> None:
     """`basicConfig` puts its prefix before the message: where it has no effect, the message is the object itself."""
-    call(deployed, bucket, {"mode": "logs", "tag": "tag"}, run_id="run-4").raise_for_status()
+    call(deployed.url, bucket, {"mode": "logs", "tag": "tag"}, run_id="run-4").raise_for_status()
     (entry,) = [entry for entry in entries() if "tag json" in entry["message"]]
     assert entry["severity"] == "ERROR"
     assert entry[LABELS]["dagster_run_id"] == "run-4"
@@ -137,7 +124,7 @@ def test_a_logged_text_cannot_forge_special_fields(emulator: Emulator, bucket: s
     with run_function(FUNCTIONS / "endings" / "main.py", emulator_url=emulator.url, env=env) as function:
         for headers in ({"traceparent": f"00-{trace_id}-{SPAN}-01", "Function-Execution-Id": "mine"}, {}):
             event = {"mode": "logs_json", "text": text}
-            call(function, bucket, event, headers=headers, run_id="run-7").raise_for_status()
+            call(function.url, bucket, event, headers=headers, run_id="run-7").raise_for_status()
         function.child.wait_for_output("a text")
         lines = [json.loads(line) for line in function.child.lines if line.startswith("{")]
     first, second = (line for line in lines if line["message"] == "a text")
@@ -156,7 +143,7 @@ def test_a_range_of_partitions_and_several_assets_are_labels_too(
     deployed: FunctionServer, bucket: str, entries: Entries
 ) -> None:
     call(
-        deployed,
+        deployed.url,
         bucket,
         {"mode": "logs", "tag": "tag"},
         asset_keys=["orders", "raw/customers"],
@@ -177,7 +164,7 @@ def test_concurrent_requests_have_their_own_trace_and_labels(
         together.wait()
         headers = {"X-Cloud-Trace-Context": f"{traces[tag]}/7;o=1", "Function-Execution-Id": f"execution-{tag}"}
         event = {"mode": "logs", "tag": tag, "count": 50}
-        response = call(deployed, bucket, event, headers=headers, run_id=f"run-{tag}")
+        response = call(deployed.url, bucket, event, headers=headers, run_id=f"run-{tag}")
         assert response.json() == {"traceparent": f"00-{traces[tag]}-0000000000000007-01"}
 
     with ThreadPoolExecutor(8) as pool:
@@ -201,7 +188,7 @@ def test_a_refused_call_is_an_entry_of_its_trace(deployed: FunctionServer, entri
 def test_what_pipes_log_prints_is_not_forwarded_a_second_time(
     deployed: FunctionServer, bucket: str, storage_client: storage.Client
 ) -> None:
-    call(deployed, bucket, {"mode": "logs", "tag": "tag"}, include_stdio=True).raise_for_status()
+    call(deployed.url, bucket, {"mode": "logs", "tag": "tag"}, include_stdio=True).raise_for_status()
     (messages,) = stored_sessions(storage_client, bucket).values()
     logs = [message["params"]["message"] for message in messages if message["method"] == "log"]
     texts = [message["params"]["text"] for message in messages if message["method"] == "log_external_stream"]
@@ -213,7 +200,7 @@ def test_what_pipes_log_prints_is_not_forwarded_a_second_time(
 def test_opened_tells_of_the_execution(deployed: FunctionServer, bucket: str, storage_client: storage.Client) -> None:
     trace_id = uuid.uuid4().hex
     headers = {"traceparent": f"00-{trace_id}-{SPAN}-01", "Function-Execution-Id": "execution5"}
-    call(deployed, bucket, {"mode": "prints", "text": "", "count": 0}, headers=headers).raise_for_status()
+    call(deployed.url, bucket, {"mode": "prints", "text": "", "count": 0}, headers=headers).raise_for_status()
     (messages,) = stored_sessions(storage_client, bucket).values()
     extras = messages[0]["params"]["extras"]
     assert len(extras.pop("delivery_id")) == 32
@@ -237,7 +224,7 @@ def test_structured_logs_need_no_logging_setup(emulator: Emulator, bucket: str) 
     headers = {"traceparent": f"00-{trace_id}-{SPAN}-01"}
     with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=emulator.url, env=env) as function:
         requests.post(function.url, json={}, headers=headers, timeout=30)
-        call(function, bucket, {"mode": "raises"}, headers=headers, run_id="run-6")
+        call(function.url, bucket, {"mode": "raises"}, headers=headers, run_id="run-6")
         function.child.wait_for_output("the table is broken")
         lines = [line for line in function.child.lines if line.startswith("{")]
     refused, about_to_raise, raised = (json.loads(line) for line in lines)
@@ -255,7 +242,7 @@ def test_structured_logs_need_no_logging_setup(emulator: Emulator, bucket: str) 
 def test_elsewhere_lines_stay_as_they_are(emulator: Emulator, bucket: str, storage_client: storage.Client) -> None:
     with run_function(FUNCTIONS / "printing" / "main.py", emulator_url=emulator.url) as function:
         for _ in range(2):
-            assert call(function, bucket, {"mode": "logs", "tag": "tag"}).json() == {"traceparent": None}
+            assert call(function.url, bucket, {"mode": "logs", "tag": "tag"}).json() == {"traceparent": None}
         function.child.wait_for_output("WARNING:root:tag root 0")
         assert "{" not in function.child.output.replace('{"message": "tag json", "rows": 3}', "")
         assert "tag pipes 0" not in function.child.output

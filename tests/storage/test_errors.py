@@ -57,7 +57,7 @@ from tests.faults.plan import (
 )
 from tests.faults.proxy import FaultProxy
 from tests.serving import serving
-from tests.sessions import bootstrap
+from tests.sessions import bootstrap, call
 from tests.storage.servers import store_at
 
 KEY = "some/1.json"
@@ -226,12 +226,12 @@ def test_a_call_survives_a_corrupt_download(emulator: Emulator, bucket: str) -> 
     with store_at(emulator.url, bucket) as store:
         store.create("some/context.json", json.dumps(context).encode(), timeout=10)
     params = encode_param({"bucket": bucket, "key": "some/context.json"})
-    body = {"mode": "echo", **bootstrap(bucket, "some"), "DAGSTER_PIPES_CONTEXT": params}
+    event = {"mode": "echo", "DAGSTER_PIPES_CONTEXT": params}
     with (
         FaultProxy(emulator.url, [Fault(READ, CORRUPT)]) as proxy,
         run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url=proxy.url) as function,
     ):
-        assert requests.post(function.url, json=body, timeout=30).json()["extras"] == {"rows": 3}
+        assert call(function.url, bucket, event).json()["extras"] == {"rows": 3}
 
 
 # ---------------------------------------------------------------------------------------------------------------- a 412
@@ -321,7 +321,7 @@ def test_a_client_needs_usable_credentials(
 def test_a_function_without_credentials_says_so(bucket: str, tmp_path: Path) -> None:
     env = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "missing.json")}
     with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url="", env=env) as function:
-        response = requests.post(function.url, json={"mode": "ok", **bootstrap(bucket, "some")}, timeout=30)
+        response = call(function.url, bucket, {"mode": "ok"})
     assert response.status_code == 500
     assert response.headers["Dagster-Pipes-Error"] == "storage_credentials"
     assert "missing.json" in response.json()["error"]["message"]
