@@ -1,6 +1,6 @@
 """Runs the benchmark: `python -m benchmarks [--quick] [--emulator NAME] [--only SECTION]`, at the root of the project.
 
-It prints figures and asserts nothing of them. Progress goes to stderr, the table to stdout.
+It prints figures and does not check them. Progress goes to stderr, the table to stdout.
 """
 
 import argparse
@@ -51,7 +51,7 @@ LIBRARIES: Final = (
 def main() -> None:
     """Run the sections, and print the table."""
     options = _parse_options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that child processes are stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that child processes stop
     started = time.monotonic()
     rows: list[Row] = []
     with run_emulator(options.emulator) as emulator:

@@ -1,9 +1,9 @@
-"""The one figure that the standard library's `statistics` does not give for a few values."""
+"""The percentile of a few values, which `statistics` does not have."""
 
 from collections.abc import Sequence
 from math import ceil
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest of the values that at least `percent` percent of them do not exceed."""
+    """Return the smallest value that at least `percent` percent of the values do not exceed."""
     return sorted(values)[ceil(len(values) * percent / 100) - 1]

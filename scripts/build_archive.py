@@ -1,4 +1,4 @@
-"""Builds the zip that is deployed: the same source gives the same bytes on each machine, for its hash names it.
+"""Builds the zip to deploy. The same source gives the same bytes on each machine, because the hash is in its name.
 
 python scripts/build_archive.py cloud_function build/function.zip
 """
@@ -9,13 +9,13 @@ from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 DEPLOYED = ("main.py", "requirements.txt", "gcf_pipes", "tasks")
-"""The files and folders of the function that are deployed. What is not named here stays at home."""
+"""The files and folders to deploy, and no others."""
 
 
 def build_archive(source: Path, archive: Path) -> None:
     """Write the deployed files below `source` into a zip."""
     archive.parent.mkdir(parents=True, exist_ok=True)
-    with ZipFile(archive, "w", ZIP_STORED) as zip_file:  # what a compressor makes of it depends on its version
+    with ZipFile(archive, "w", ZIP_STORED) as zip_file:  # compressed bytes would depend on the compressor's version
         for path in deployed_files(source):
             zip_file.writestr(_entry(path.relative_to(source).as_posix()), path.read_bytes())
 
@@ -39,9 +39,9 @@ def _is_left_out(path: Path) -> bool:
 
 
 def _entry(name: str) -> ZipInfo:
-    """Return an entry without the file's own time, mode and system: they would change the bytes."""
+    """Return an entry without the file's time, mode and system, which would change the bytes."""
     entry = ZipInfo(name)
-    entry.create_system = 3  # Unix, whose modes the next line means
+    entry.create_system = 3  # Unix, for the mode in the next line
     entry.external_attr = 0o100644 << 16
     return entry
 

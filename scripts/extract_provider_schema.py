@@ -3,9 +3,9 @@
 pip download --no-deps --dest build cdktn-provider-google==21.1.0
 python scripts/extract_provider_schema.py build/cdktn_provider_google-21.1.0-py3-none-any.whl
 
-It writes `tests/terraform/schemas/google-VERSION.json`, VERSION being the provider's. The bindings are generated from
-the provider's own schema; they are read, not imported, for they need Node.js to run. They set words apart where a digit
-stands (`detect_md5_hash` for `detect_md5hash`). Source: https://github.com/cdktn-io/cdktn-provider-google.
+It writes `tests/terraform/schemas/google-VERSION.json` with the provider's version. The bindings are generated from the
+provider's own schema. The script reads them without an import, because they need Node.js to run. They separate words at
+a digit (`detect_md5_hash` for `detect_md5hash`). Source: https://github.com/cdktn-io/cdktn-provider-google.
 """
 
 import ast
@@ -20,7 +20,7 @@ from zipfile import ZipFile
 ROOT = Path(__file__).parent.parent
 PACKAGE = "cdktn_provider_google"
 META_ARGUMENTS = {"connection", "count", "depends_on", "for_each", "lifecycle", "provider", "provisioners"}
-"""Arguments that Terraform itself gives each resource."""
+"""Terraform's own arguments of each resource."""
 
 Arguments = dict[str, Any]
 
@@ -51,7 +51,7 @@ def _arguments_of_resource(source: str) -> Arguments:
 
 
 def _arguments_of_class(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> Arguments:
-    """Return the keyword arguments of a class: those without a default are required, those of a class are blocks."""
+    """Return the keyword arguments of a class. Those without a default are required, those with a class are blocks."""
     init = next(item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__")
     arguments: Arguments = {}
     for parameter, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
@@ -71,7 +71,7 @@ def _class_in(annotation: ast.expr | None, classes: dict[str, ast.ClassDef]) -> 
 
 
 def main(wheel: Path) -> None:
-    """Write what a wheel says of the provider's version."""
+    """Write the schema of the provider's version in a wheel."""
     version, resources = extract(wheel)
     origin = {"package": wheel.name, "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest()}
     target = ROOT / "tests/terraform/schemas" / f"google-{version}.json"

@@ -1,7 +1,7 @@
-"""Deploys the archive as the platform's builder does, in a folder of its own, and calls it: `just deployable`.
+"""Installs the archive like the platform's builder, in a folder of its own, and calls it: `just deployable`.
 
-The requirements are installed in a clean environment with their hashes checked; functions-framework serves what was
-unpacked; Dagster calls it through a Cloud Storage emulator.
+The requirements go into a clean environment, with their hashes checked. functions-framework serves the unpacked files.
+Dagster calls the function through a Cloud Storage emulator.
 """
 
 import os
@@ -63,9 +63,9 @@ def create_bucket() -> None:
 
 @contextmanager
 def serve(source: Path, environment: Path) -> Iterator[str]:
-    """Serve the function with the environment variables that `terraform/` gives it by default."""
+    """Serve the function with the default environment variables of `terraform/`."""
     address = ["--host", "127.0.0.1", "--port", "0"]
-    # the command, for `python -m` would find the modules of this repository as well
+    # not `python -m`, which would also find the modules of this repository
     command = [str(environment / "bin/functions-framework"), "--target", "main", "--source", str(source / "main.py")]
     variables = {
         "GCF_PIPES_BUCKETS": BUCKET,

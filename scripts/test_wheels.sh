@@ -15,9 +15,9 @@ export VIRTUAL_ENV="$scratch/venv"
 "$uv" pip install --quiet --requirements "$scratch/requirements.txt"
 "$uv" pip install --quiet --no-deps "$root"/dist/*.whl
 
-# All that the tests need but the two packages: what is imported can then only be what was installed.
+# Everything that the tests need except the two packages, so that only the installed ones can be imported.
 cp -r "$root"/{tests,examples,local_stack,pyproject.toml,README.md} "$scratch"
-rm -r "$scratch/tests/terraform" # they test files of the source tree, which are in no wheel
+rm -r "$scratch/tests/terraform" # they test files of the source tree that no wheel has
 mkdir "$scratch/cloud_function"
 cp -r "$root"/cloud_function/{main.py,tasks,requirements.txt} "$scratch/cloud_function"
 

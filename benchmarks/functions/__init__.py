@@ -1,1 +1,1 @@
-"""The functions that the benchmark calls: each folder is one deployable function, with the behaviours of all."""
+"""The functions that the benchmark calls. Each folder is one function."""

@@ -1,4 +1,4 @@
-"""What the benchmark's functions do; each of them offers the same behaviours, and the event names one."""
+"""The behaviours of the benchmark's functions. The event names one."""
 
 import time
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ class Pipes(Protocol):
 
     @property
     def log(self) -> Log:
-        """Where lines are logged."""
+        """The log."""
 
     def report_asset_materialization(self, metadata: Mapping[str, Any]) -> None:
         """Report that the asset has been materialized."""
 
 
 def run(pipes: Pipes, event: Mapping[str, Any]) -> dict[str, float]:
-    """Run the behaviour that the event names, and say how many seconds it took."""
+    """Run the behaviour that the event names, and return its seconds."""
     started = time.monotonic()
     if event["behaviour"] == "log":
         _log(pipes, event["tag"], event["count"], event["interval"])

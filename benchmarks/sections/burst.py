@@ -1,4 +1,4 @@
-"""A function that logs as fast as it can: is everything there, in order, where does the time go, and what memory?"""
+"""A function that logs as fast as it can: what arrives in which order, and what it takes in time and memory."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Do messages of one run stay in it: two assets that share a resource, and several runs at once in one function."""
+"""Messages stay in their run: two assets that share a resource, and several runs at once in one function."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
@@ -58,7 +58,7 @@ def _submit_runs(
 
 
 def _good_runs(outcomes: list[Measurement]) -> str:
-    """Count the runs that succeed with exactly their own lines, and tell of each how it ended and what it shows."""
+    """Count the runs that succeed with exactly their own lines, the green ones, and the lines of each."""
     good = [outcome.success and _has_exactly_its_own(outcome, tag) for outcome, tag in zip(outcomes, TAGS, strict=True)]
     lines = ", ".join(str(len(outcome.texts())) for outcome in outcomes)
     return f"{sum(good)}; {sum(outcome.success for outcome in outcomes)} green; lines {lines}"

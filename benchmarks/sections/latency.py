@@ -1,4 +1,4 @@
-"""How long after its creation a line of the function's log is in Dagster's event log."""
+"""The delay from the creation of a log line in the function to its arrival in Dagster's event log."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""What a run adds to the plain call, Dagster's own cost of an empty materialization not counted."""
+"""What a run adds to the plain call, without the cost of an empty materialization in Dagster."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor

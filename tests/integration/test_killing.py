@@ -168,4 +168,4 @@ def test_messages_are_stored_between_sigterm_and_sigkill(
         wait_until(lambda: len(list(storage_client.list_blobs(bucket))) == 2, timeout=SIGKILL_FOLLOWS)
         os.killpg(server.child.process.pid, signal.SIGKILL)
         assert isinstance(call.exception(60), requests.ConnectionError)
-    assert summarize(stored_sessions(storage_client, bucket)["session"]) == ["opened", "the last words"]
+    assert summarize(stored_sessions(storage_client, bucket)["session"]) == ["opened", "a buffered line"]

@@ -1,4 +1,4 @@
-"""Which places in Cloud Storage a call may name."""
+"""Which buckets and keys a call may name."""
 
 import pytest
 from gcf_pipes import PipesRequestError
@@ -8,17 +8,17 @@ LAKE = AllowedLocations(buckets=frozenset({"lake", "pond"}), key_prefix="dagster
 
 
 @pytest.mark.parametrize("bucket", ["lake", "pond"])
-def test_admits_a_place_in_its_buckets_below_its_prefix(bucket: str) -> None:
+def test_accepts_its_buckets_below_its_prefix(bucket: str) -> None:
     LAKE.check(bucket, "dagster-pipes/run/step/session", "messages")
 
 
-def test_admits_any_place_if_nothing_is_configured() -> None:
+def test_accepts_any_bucket_and_key_by_default() -> None:
     AllowedLocations().check("any-bucket", "", "messages")
     AllowedLocations().check("any-bucket", "some/Präfix", "messages")
 
 
 @pytest.mark.parametrize("allowed_locations", [LAKE, AllowedLocations(buckets=frozenset({"lake"}))])
-def test_refuses_another_bucket_without_telling_its_own(allowed_locations: AllowedLocations) -> None:
+def test_refuses_another_bucket_without_naming_its_own(allowed_locations: AllowedLocations) -> None:
     with pytest.raises(PipesRequestError, match="'bucket' in the messages params") as caught:
         allowed_locations.check("secrets", "dagster-pipes/x", "messages")
     assert "lake" not in str(caught.value)
@@ -35,8 +35,8 @@ def test_refuses_a_key_that_is_not_below_its_prefix(key: str) -> None:
 @pytest.mark.parametrize(
     "bucket", ["b", "Lake", "gs://lake", "lake/o/x?alt=media", "../lake", "lake\n", "läke", "l" * 223]
 )
-def test_refuses_what_is_no_name_of_a_bucket(bucket: str) -> None:
-    """It would be a part of the URL, as it is."""
+def test_refuses_an_invalid_bucket_name(bucket: str) -> None:
+    """It would become a part of the URL."""
     with pytest.raises(PipesRequestError, match="'bucket' in the context params to be the name of a bucket"):
         AllowedLocations().check(bucket, "x", "context")
 
@@ -45,7 +45,7 @@ def test_refuses_what_is_no_name_of_a_bucket(bucket: str) -> None:
 @pytest.mark.parametrize(
     "name", ["../x", "a/../../x", "./x", "a//b", "/x", "x/", "a\nb", "a\x00b", "\ud800", "x" * 1000]
 )
-def test_refuses_a_key_that_is_no_plain_name(allowed_locations: AllowedLocations, name: str) -> None:
+def test_refuses_a_key_that_is_not_plain(allowed_locations: AllowedLocations, name: str) -> None:
     with pytest.raises(PipesRequestError, match="the key in the messages params"):
         allowed_locations.check("lake", f"dagster-pipes/{name}", "messages")
 

@@ -1,4 +1,4 @@
-"""How messages become chunks: when a chunk is due, what is in it, and what happens when the buffer is full."""
+"""When a chunk is due, which messages it has, and what a full buffer does."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 NEVER = 3600.0
 """A flush interval that does not pass while a test runs."""
 DEADLOCK = 30.0
-"""Seconds after which a thread that should have ended is taken for stuck."""
+"""Seconds after which a thread counts as stuck."""
 
 FOREVER = 3600.0
 
@@ -26,13 +26,13 @@ def put(buffer: ChunkBuffer, line: bytes) -> None:
 
 
 def taken(buffer: ChunkBuffer) -> list[Chunk]:
-    """All that is left, when nobody writes any more."""
+    """End the writing and take all chunks."""
     buffer.end_writing()
     return list(iter(lambda: buffer.take(FOREVER), None))
 
 
 class InThread:
-    """Calls a function in a thread and gives its result."""
+    """Calls a function in a thread and returns its result."""
 
     def __init__(self, function: Callable[[], Chunk | None]) -> None:
         self._results: list[Chunk | None] = []
@@ -46,26 +46,26 @@ class InThread:
 
 
 class ProbedLine(bytes):
-    """A line that says when the buffer looks at its size, which it does under its lock.
+    """A line that signals when the buffer reads its size, which it does under its lock.
 
-    What takes the lock after that finds the line in the buffer, or its writer waiting: there is nothing in between.
+    Whoever takes the lock next finds the line in the buffer, or its writer waiting.
     """
 
-    looked_at: Event
+    size_read: Event
 
     def __len__(self) -> int:
-        self.looked_at.set()
+        self.size_read.set()
         return super().__len__()
 
 
 @contextmanager
 def writer_of(buffer: ChunkBuffer, content: bytes) -> Iterator[Thread]:
-    """A thread that puts a line into the buffer, which has seen it; it must have ended when the block has."""
+    """Run a thread whose line has reached the buffer. It must return by the end of the block."""
     line = ProbedLine(content)
-    line.looked_at = Event()
+    line.size_read = Event()
     writer = Thread(target=put, args=(buffer, line), daemon=True)
     writer.start()
-    assert line.looked_at.wait(DEADLOCK)
+    assert line.size_read.wait(DEADLOCK)
     yield writer
     writer.join(DEADLOCK)
     assert not writer.is_alive()
@@ -93,7 +93,7 @@ def test_small_chunk_is_due_after_the_interval(flush_interval: float) -> None:
     assert InThread(lambda: buffer.take(FOREVER)).result() == Chunk(b"a", message_count=1)
 
 
-def test_first_message_ends_the_endless_waiting_for_one() -> None:
+def test_first_message_wakes_the_uploader() -> None:
     buffer = new_buffer(flush_interval=0.0)
     uploader = InThread(lambda: buffer.take(FOREVER))
     put(buffer, b"a")
@@ -107,7 +107,7 @@ def test_small_chunk_is_not_due_before_the_interval() -> None:
     assert taken(buffer) == [Chunk(b"a", message_count=1)]
 
 
-def test_interval_counts_for_what_a_full_chunk_left_behind() -> None:
+def test_interval_applies_to_the_rest_after_a_full_chunk() -> None:
     buffer = new_buffer(flush_interval=0.01, max_chunk=10)
     put(buffer, b"1234567890")
     put(buffer, b"a")
@@ -137,7 +137,7 @@ def test_writer_waits_while_the_buffer_is_full() -> None:
     assert taken(buffer) == [Chunk(b"next", message_count=1)]
 
 
-def test_taking_too_little_leaves_the_writer_waiting() -> None:
+def test_writer_waits_until_its_message_fits() -> None:
     buffer = new_buffer(max_chunk=2, max_buffer=10)
     for _ in range(5):
         put(buffer, b"ab")
@@ -146,7 +146,7 @@ def test_taking_too_little_leaves_the_writer_waiting() -> None:
     assert [chunk.data for chunk in taken(buffer)] == [b"ab", b"ab", b"ab", b"0123"]
 
 
-def test_fast_writer_never_has_more_in_the_buffer_than_fits() -> None:
+def test_fast_writer_never_exceeds_the_buffer() -> None:
     buffer = new_buffer(flush_interval=0.0, max_chunk=1_000_000, max_buffer=100)
     lines = [b"%09d\n" % number for number in range(2000)]
     filled = Event()
@@ -167,7 +167,7 @@ def test_fast_writer_never_has_more_in_the_buffer_than_fits() -> None:
     assert max(len(chunk.data) for chunk in chunks) <= 100
 
 
-def test_several_writers_lose_nothing_and_keep_each_ones_order() -> None:
+def test_messages_of_several_writers_are_all_kept_in_the_order_of_each() -> None:
     buffer = new_buffer(flush_interval=0.0, max_chunk=50, max_buffer=100)
 
     def write(name: str) -> None:
@@ -186,7 +186,7 @@ def test_several_writers_lose_nothing_and_keep_each_ones_order() -> None:
         assert [line for line in lines if line[0] == name] == [f"{name}{number}" for number in range(500)]
 
 
-def test_the_end_ends_the_waiting_of_the_uploader() -> None:
+def test_end_of_writing_wakes_the_uploader() -> None:
     buffer = new_buffer()
     uploader = InThread(lambda: buffer.take(FOREVER))
     buffer.end_writing()
@@ -222,17 +222,17 @@ def test_sealing_refuses_a_message_that_waits_for_room() -> None:
             put(buffer, line)
 
     line = ProbedLine(b"late")
-    line.looked_at = Event()
+    line.size_read = Event()
     writer = Thread(target=put_late, daemon=True)
     writer.start()
-    assert line.looked_at.wait(DEADLOCK)
+    assert line.size_read.wait(DEADLOCK)
     buffer.seal()
     writer.join(DEADLOCK)
     assert not writer.is_alive()
     assert taken(buffer) == [Chunk(b"0123456789", message_count=1)]
 
 
-def test_what_may_not_wait_longer_is_not_added() -> None:
+def test_message_that_may_not_wait_longer_is_not_added() -> None:
     def may_wait() -> None:
         raise TimeoutError
 
@@ -243,7 +243,7 @@ def test_what_may_not_wait_longer_is_not_added() -> None:
     assert taken(buffer) == [Chunk(b"0123456789", message_count=1)]
 
 
-def test_what_is_offered_to_a_full_buffer_is_dropped_and_counted() -> None:
+def test_message_offered_to_a_full_buffer_is_dropped_and_counted() -> None:
     buffer = new_buffer(max_buffer=10)
     for line in (b"0123456789", b"dropped", b"dropped"):
         buffer.offer(line)
@@ -251,7 +251,7 @@ def test_what_is_offered_to_a_full_buffer_is_dropped_and_counted() -> None:
     assert taken(buffer) == [Chunk(b"0123456789", message_count=1)]
 
 
-def test_a_buffer_that_has_failed_keeps_nothing_and_counts_everything() -> None:
+def test_a_failed_buffer_keeps_nothing_and_counts_every_message() -> None:
     buffer = new_buffer(max_buffer=10)
     put(buffer, b"0123456789")
     with writer_of(buffer, b"waiting"):
@@ -275,5 +275,5 @@ def test_chunks_hold_the_lines_in_order_and_within_the_limit(lines: list[bytes],
     assert all(len(chunk.data) <= max_chunk or chunk.message_count == 1 for chunk in chunks)
 
 
-def test_taking_gives_up_after_its_timeout() -> None:
+def test_take_returns_none_after_its_timeout() -> None:
     assert new_buffer(flush_interval=3600).take(0.01) is None

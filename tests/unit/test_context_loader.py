@@ -1,4 +1,4 @@
-"""The Pipes context that travels in the request itself."""
+"""The Pipes context in the request itself."""
 
 import json
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_field_that_a_later_dagster_adds_is_kept() -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], "context", 1])
-def test_refuses_a_context_that_is_no_object(data: object) -> None:
+def test_refuses_a_context_that_is_not_an_object(data: object) -> None:
     assert error_of({"data": data}) == f"Expected the Pipes context to be an object, got {json_type(data)}."
 
 
@@ -119,13 +119,13 @@ def test_field_that_the_json_schema_leaves_optional_may_be_missing(field: str) -
     assert load({"data": context}) == {**CONTEXT, field: None}
 
 
-def test_context_of_the_required_fields_alone_is_that_of_an_op() -> None:
+def test_context_with_only_the_required_fields_is_that_of_an_op() -> None:
     context = {"run_id": "0b3c", "retry_number": 0, "extras": None}
     nothing = dict.fromkeys(CONTEXT)
     assert load({"data": context}) == {**nothing, "run_id": "0b3c", "retry_number": 0, "extras": {}}
 
 
-def test_field_that_is_missing_inside_another_is_null() -> None:
+def test_missing_inner_field_is_null() -> None:
     context: Any = load(
         {"data": {**CONTEXT, "partition_key_range": {}, "provenance_by_asset_key": {"a": {"new": 1}, "b": None}}}
     )
@@ -185,5 +185,5 @@ def test_never_reads_a_local_file(tmp_path: Path) -> None:
         ({"bucket": "lake", "key": 1}, "key"),
     ],
 )
-def test_names_what_is_missing_of_a_contexts_location(params: PipesParams, field: str) -> None:
+def test_names_a_missing_param_of_the_context_object(params: PipesParams, field: str) -> None:
     assert f"Expected {field!r} in the context params to be a string that is not empty" in error_of(params)

@@ -1,4 +1,4 @@
-"""What the writer makes of messages: lines that Dagster takes."""
+"""Messages become lines that Dagster accepts."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ def test_a_value_that_contains_itself_is_refused() -> None:
         encoded("report_custom_message", {"payload": value})
 
 
-def test_a_value_that_is_no_json_is_refused() -> None:
+def test_a_value_that_is_not_json_is_refused() -> None:
     with pytest.raises(DagsterPipesError, match="`report_custom_message` to be JSON serializable: Object of type obj"):
         encoded("report_custom_message", {"payload": object()})
 
@@ -62,7 +62,7 @@ def test_a_level_is_sent_as_the_standard_one_at_or_below_it(name: str, standard:
     assert standard_level_of(name) == standard
 
 
-def test_an_exception_that_others_have_described_is_bounded_too() -> None:
+def test_a_description_by_other_code_is_bounded_too() -> None:
     """`open_dagster_pipes` describes exceptions itself."""
     exception: dict[str, Any] | None = None
     for number in range(300):

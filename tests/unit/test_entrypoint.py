@@ -1,4 +1,4 @@
-"""A wrongly declared entry point is refused when the instance starts, and not at every call."""
+"""An invalid entry point is refused when the instance starts, not at every call."""
 
 import functools
 from collections.abc import AsyncIterator
@@ -64,7 +64,7 @@ def of_two_by_position(request: Any, pipes: Any, /) -> None: ...
     ],
 )
 @pytest.mark.parametrize("decorate", [pipes_function, pipes_function()])
-def test_what_does_not_take_request_and_pipes_is_refused(decorate: Any, function: Any, got: str) -> None:
+def test_function_without_request_and_pipes_is_refused(decorate: Any, function: Any, got: str) -> None:
     with pytest.raises(TypeError) as raised:
         decorate(function)
     assert "Expected a function with two parameters, `def " in str(raised.value)
@@ -85,5 +85,5 @@ def test_what_does_not_take_request_and_pipes_is_refused(decorate: Any, function
         max,
     ],
 )
-def test_whatever_takes_two_arguments_is_accepted(function: Any) -> None:
+def test_any_callable_with_two_arguments_is_accepted(function: Any) -> None:
     assert callable(pipes_function(function))

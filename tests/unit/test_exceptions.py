@@ -1,4 +1,4 @@
-"""How an exception is described: as `dagster_pipes` does it where that is possible."""
+"""Exceptions are described as by `dagster_pipes` where possible."""
 
 import sys
 from traceback import TracebackException
@@ -57,7 +57,7 @@ def in_code_that_is_no_code() -> BaseException:
         raised(KeyboardInterrupt("stop"), context=ValueError("context")),
     ],
 )
-def test_an_exception_is_described_as_dagster_pipes_does_it(error: BaseException) -> None:
+def test_an_exception_is_described_as_by_dagster_pipes(error: BaseException) -> None:
     traceback = TracebackException(type(error), error, error.__traceback__)
     described = dagster_pipes._pipes_exc_from_tb(traceback)  # noqa: SLF001 - it is what PipesContext uses
     assert describe_exception(error) == described
@@ -111,7 +111,7 @@ def test_a_hostile_exception_class_is_described_by_its_name() -> None:
         (7, {"message": "7"}),
     ],
 )
-def test_what_is_no_description_becomes_one(value: object, fields: dict[str, object]) -> None:
+def test_any_value_becomes_a_description(value: object, fields: dict[str, object]) -> None:
     empty: dict[str, object] = {"message": "", "stack": [], "name": None, "cause": None, "context": None}
     assert bound_exception(value) == {**empty, **fields}
     assert bound_exception({"cause": value, "context": value}) == {

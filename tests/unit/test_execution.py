@@ -1,4 +1,4 @@
-"""What a process finds out about its platform and its requests."""
+"""The facts about a process's platform and its requests."""
 
 import socket
 import time
@@ -26,27 +26,27 @@ def on_cloud_run(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_outside_cloud_run_nothing_is_known_and_no_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_cloud_run_no_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with run_metadata_server(FACTS) as host:
         monkeypatch.setenv("GCE_METADATA_HOST", host)
         assert Platform.load() == Platform()
 
 
-def test_cloud_run_tells_by_variables_and_by_its_metadata_server(on_cloud_run: pytest.MonkeyPatch) -> None:
+def test_facts_come_from_variables_and_the_metadata_server(on_cloud_run: pytest.MonkeyPatch) -> None:
     on_cloud_run.setenv("GOOGLE_CLOUD_PROJECT", "data-project")
     with run_metadata_server(FACTS) as host:
         on_cloud_run.setenv("GCE_METADATA_HOST", host)
         assert Platform.load() == Platform("orders", "orders-00007-abc", "functions-project", "00f8b34f")
 
 
-def test_the_variable_tells_the_project_when_the_server_does_not(on_cloud_run: pytest.MonkeyPatch) -> None:
+def test_the_project_of_the_variable_is_the_fallback(on_cloud_run: pytest.MonkeyPatch) -> None:
     on_cloud_run.setenv("GOOGLE_CLOUD_PROJECT", "data-project")
     with run_metadata_server({}) as host:
         on_cloud_run.setenv("GCE_METADATA_HOST", host)
         assert Platform.load() == Platform("orders", "orders-00007-abc", "data-project", None)
 
 
-def test_a_server_that_does_not_answer_is_waited_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
@@ -55,7 +55,7 @@ def test_a_server_that_does_not_answer_is_waited_for_a_bounded_time(monkeypatch:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "127.0.0.1:none", "[::"])
-def test_a_server_that_is_not_there_tells_nothing(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_a_missing_server_returns_nothing(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("GCE_METADATA_HOST", host)
     assert read_metadata(["instance/id"]) == [None]
 
@@ -65,7 +65,7 @@ def test_the_first_request_of_a_process_is_a_cold_start() -> None:
     assert [process.describe_request({}).cold_start for _ in range(3)] == [True, False, False]
 
 
-def test_opened_tells_what_is_known(on_cloud_run: pytest.MonkeyPatch) -> None:
+def test_opened_has_the_known_facts(on_cloud_run: pytest.MonkeyPatch) -> None:
     headers = {"Function-Execution-Id": "abcDEF123456", "X-Cloud-Trace-Context": f"{TRACE}/1;o=1"}
     with run_metadata_server(FACTS) as host:
         on_cloud_run.setenv("GCE_METADATA_HOST", host)
@@ -81,6 +81,6 @@ def test_opened_tells_what_is_known(on_cloud_run: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("execution_id", ["", "a b", "x" * 65, "é", '"'])
-def test_what_is_not_known_is_left_out(execution_id: str) -> None:
+def test_unknown_facts_are_left_out(execution_id: str) -> None:
     headers = {"Function-Execution-Id": execution_id}
     assert Process().describe_request(headers).opened_extras == {"cold_start": True}

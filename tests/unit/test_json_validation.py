@@ -1,4 +1,4 @@
-"""JSON beside the type that it should be of."""
+"""Validation of JSON by a type."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def error_of(value: object) -> str:
         {"number": "a type that the table does not know admits any value"},
     ],
 )
-def test_value_of_the_type_passes(value: object) -> None:
+def test_valid_value_passes(value: object) -> None:
     validate_json(value, Node, "the node")
 
 

@@ -1,4 +1,4 @@
-"""The bootstrap params in the body of a request, and what is said of a body that has none."""
+"""The bootstrap params in a request's body, and the errors of a body without them."""
 
 import base64
 import json
@@ -91,7 +91,7 @@ def test_is_called_by_dagster_only_with_both_keys(keys: list[str], expected: boo
         pytest.param(b"null", "got null", id="null"),
     ],
 )
-def test_refuses_a_body_that_is_no_json_object(data: bytes, got: str) -> None:
+def test_refuses_a_body_that_is_not_a_json_object(data: bytes, got: str) -> None:
     error = error_of(lambda: PipesCloudFunctionParamsLoader(data))
     assert "Expected the request body to be a JSON object" in error
     assert got in error
@@ -102,7 +102,7 @@ class TestBadParam:
     def error(self, key: str, value: Any) -> str:
         return error_of(lambda: LOADS[key](PipesCloudFunctionParamsLoader(body(**{key: value}))))
 
-    def test_missing_key_is_named_beside_the_keys_that_are_there(self, key: str) -> None:
+    def test_missing_key_is_named_with_the_keys_of_the_body(self, key: str) -> None:
         error = error_of(lambda: LOADS[key](PipesCloudFunctionParamsLoader(body(table_uri="gs://lake/orders"))))
         assert f"Dagster Pipes key {key!r}" in error
         assert "['table_uri']" in error
@@ -116,7 +116,7 @@ class TestBadParam:
         ("value", "got"),
         [(1, "a number"), (1.5, "a number"), (True, "a boolean"), (None, "null"), ([], "an array"), ({}, "an object")],
     )
-    def test_value_is_no_string(self, key: str, value: Any, got: str) -> None:
+    def test_value_is_not_a_string(self, key: str, value: Any, got: str) -> None:
         assert self.error(key, value) == f"Expected {key!r} to be a string, got {got}."
 
     @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ class TestBadParam:
             pytest.param(packed(DEEP[:8_000].encode()), id="deeply nested"),
         ],
     )
-    def test_value_holds_no_json(self, key: str, value: str) -> None:
+    def test_value_is_not_json(self, key: str, value: str) -> None:
         assert f"Expected {key!r} to be a JSON object in UTF-8, but it cannot be parsed: " in self.error(key, value)
 
     @pytest.mark.parametrize(
         ("content", "got"),
         [(b"[1]", "an array"), (b'"text"', "a string"), (b"1", "a number"), (b"false", "a boolean"), (b"null", "null")],
     )
-    def test_value_holds_no_json_object(self, key: str, content: bytes, got: str) -> None:
+    def test_value_is_not_a_json_object(self, key: str, content: bytes, got: str) -> None:
         assert self.error(key, packed(content)) == f"Expected {key!r} to be a JSON object, got {got}."
 
 
@@ -209,7 +209,7 @@ params_of_any_kind = json_values | st.binary().map(packed) | json_values.map(lam
 
 @given(st.binary() | json_values.map(json.dumps).map(str.encode) | st.builds(_event, *[params_of_any_kind] * 2))
 def test_any_body_loads_or_is_refused(data: bytes) -> None:
-    """Whatever bytes come, there is no other exception than the one that becomes a 400."""
+    """No bytes cause another exception than the one that becomes a 400."""
     with suppress(PipesRequestError):
         loader = PipesCloudFunctionParamsLoader(data)
         for load in LOADS.values():

@@ -180,7 +180,7 @@ def test_a_heartbeat_has_no_messages() -> None:
         ("NOTICE", "INFO"),
     ],
 )
-def test_a_level_that_dagster_does_not_take_becomes_a_standard_one(level: str, standard: str) -> None:
+def test_a_level_that_dagster_would_refuse_becomes_a_standard_one(level: str, standard: str) -> None:
     (parsed,) = parse_chunk(line("log", {"message": "a", "level": level}), URI)
     assert (parsed["params"] or {})["level"] == standard
 
@@ -197,14 +197,14 @@ def test_params_that_are_nested_too_deep_for_dagster_are_refused() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("params", "got"), [([], "an array"), ("text", "a string"), (1, "a number")])
-def test_params_that_are_no_object_are_named(method: str, params: Any, got: str) -> None:
+def test_params_that_are_not_an_object_are_named(method: str, params: Any, got: str) -> None:
     expected = f"Expected 'params' in line 1 of {URI} to be an object or null, got {got}."
     assert error_of(line(method, params)) == expected
 
 
 @pytest.mark.parametrize("name", ["asset_key", "check_name", "data_version"])
 @pytest.mark.parametrize("text", ["\ud800", "a\0b"])
-def test_name_that_no_database_takes_is_refused(name: str, text: str) -> None:
+def test_name_that_no_database_accepts_is_refused(name: str, text: str) -> None:
     assert f"Expected {name!r} in line 1" in error_of(line("report_asset_check", {name: text}))
 
 
@@ -217,6 +217,6 @@ def test_line_in_another_encoding_is_refused(encoding: str) -> None:
 
 @given(st.binary())
 def test_any_content_is_parsed_or_named(data: bytes) -> None:
-    """Whatever is in the bucket, there is no other exception than the one that names the line."""
+    """No content causes another exception than the one that names the line."""
     with suppress(ChunkFormatError):
         assert all(isinstance(parsed, dict) for parsed in parse_chunk(data, URI))

@@ -1,4 +1,4 @@
-"""Where a session keeps its objects."""
+"""The names of a session's objects."""
 
 import pytest
 from gcf_pipes._shared.protocol import SessionPrefix
@@ -12,7 +12,7 @@ def test_chunks_are_numbered_json_objects_below_the_prefix() -> None:
     assert BELOW_PREFIX.chunk_key(12) == "dagster-pipes/run/step/session/12.json"
 
 
-def test_context_lies_beside_the_chunks() -> None:
+def test_context_is_next_to_the_chunks() -> None:
     assert BELOW_PREFIX.context_key == "dagster-pipes/run/step/session/context.json"
 
 
@@ -35,6 +35,6 @@ def test_without_prefix_the_uri_is_the_bucket() -> None:
     [("1.json", 1), ("120.json", 120), ("0.json", None), ("01.json", None), ("context.json", None), ("x/1.json", None)],
 )
 def test_number_of_the_chunk_that_an_object_holds(prefix: str, name: str, index: int | None) -> None:
-    location = SessionPrefix("lake", prefix)
-    assert location.chunk_index(f"{location.object_prefix}{name}") == index
-    assert SessionPrefix("lake", "another").chunk_index(f"{location.object_prefix}{name}") is None
+    session = SessionPrefix("lake", prefix)
+    assert session.chunk_index(f"{session.object_prefix}{name}") == index
+    assert SessionPrefix("lake", "another").chunk_index(f"{session.object_prefix}{name}") is None

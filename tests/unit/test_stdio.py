@@ -1,4 +1,4 @@
-"""Whose output is whose, on streams of the test's own."""
+"""Forwarding of output, with the test's own streams."""
 
 import contextvars
 import io
@@ -12,7 +12,7 @@ LABELS = {"execution_id": "mine", "dagster_run_id": "my-run"}
 
 
 class Session:
-    """What was sent of one session's output."""
+    """Records the forwarded output of one session."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, str]] = []
@@ -34,7 +34,7 @@ def session() -> Session:
     return Session()
 
 
-def test_only_what_is_printed_in_the_block_is_forwarded(stream: io.StringIO, session: Session) -> None:
+def test_only_output_of_the_block_is_forwarded(stream: io.StringIO, session: Session) -> None:
     print("before", file=stream)
     with session.output:
         print("inside", file=stream)
@@ -43,7 +43,7 @@ def test_only_what_is_printed_in_the_block_is_forwarded(stream: io.StringIO, ses
     assert stream.getvalue() == "before\ninside\nafter\n"
 
 
-def test_a_stream_is_given_its_write_once(stream: io.StringIO, session: Session) -> None:
+def test_a_stream_gets_its_write_once(stream: io.StringIO, session: Session) -> None:
     forward_streams(stdout=[stream, None], stderr=[stream])
     with session.output:
         assert stream.write("inside\n") == len("inside\n")
@@ -51,7 +51,7 @@ def test_a_stream_is_given_its_write_once(stream: io.StringIO, session: Session)
     assert stream.getvalue() == "inside\n"
 
 
-def test_of_a_stream_that_writes_to_another_only_the_outer_one_forwards(session: Session) -> None:
+def test_a_stream_that_writes_to_another_forwards_once(session: Session) -> None:
     class Outer(io.StringIO):
         def write(self, text: str) -> int:
             return inner.write(f"[{text}]")
@@ -78,7 +78,7 @@ def test_a_line_waits_for_its_end_unless_it_is_long(stream: io.StringIO, session
     assert stream.getvalue().endswith("de")
 
 
-def test_threads_in_copies_of_the_context_have_lines_of_their_own(stream: io.StringIO, session: Session) -> None:
+def test_threads_in_copies_of_the_context_have_their_own_lines(stream: io.StringIO, session: Session) -> None:
     with session.output:
         stream.write("main ")
         for run in (contextvars.copy_context().run, lambda function: function()):
@@ -90,7 +90,7 @@ def test_threads_in_copies_of_the_context_have_lines_of_their_own(stream: io.Str
     assert stream.getvalue() == "thread\nthread\nmain line\n"
 
 
-def test_a_copy_of_the_context_that_outlives_the_block_forwards_no_more(stream: io.StringIO, session: Session) -> None:
+def test_a_copy_of_the_context_does_not_forward_after_the_block(stream: io.StringIO, session: Session) -> None:
     with session.output:
         context = contextvars.copy_context()
         context.run(stream.write, "in time\n")
@@ -100,7 +100,7 @@ def test_a_copy_of_the_context_that_outlives_the_block_forwards_no_more(stream: 
     assert stream.getvalue() == "in time\ntoo late\n"
 
 
-def test_what_sending_prints_is_not_forwarded(stream: io.StringIO) -> None:
+def test_output_of_sending_is_not_forwarded(stream: io.StringIO) -> None:
     sent = []
 
     def send(_: str, text: str) -> None:
@@ -113,7 +113,7 @@ def test_what_sending_prints_is_not_forwarded(stream: io.StringIO) -> None:
     assert stream.getvalue() == "line\nsending\n"
 
 
-def test_print_does_not_raise_what_sending_does(stream: io.StringIO) -> None:
+def test_print_does_not_raise_an_error_of_sending(stream: io.StringIO) -> None:
     def send(_: str, text: str) -> None:
         raise DagsterPipesError(text)
 
@@ -123,7 +123,7 @@ def test_print_does_not_raise_what_sending_does(stream: io.StringIO) -> None:
     assert stream.getvalue() == "line\nrest"
 
 
-def test_an_error_of_the_stream_itself_is_raised_as_ever(stream: io.StringIO, session: Session) -> None:
+def test_an_error_of_the_stream_itself_is_raised(stream: io.StringIO, session: Session) -> None:
     with session.output:
         with pytest.raises(TypeError):
             stream.write(5)  # type: ignore[arg-type] # it is what the test is about

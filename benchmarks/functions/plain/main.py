@@ -1,4 +1,4 @@
-"""The same behaviours without Pipes: what a plain call of the function costs."""
+"""The same behaviours without Pipes, to measure a plain call."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,8 +1,8 @@
-"""The function's side of the stock implementation.
+"""The function's side of stock.
 
 The documented `open_dagster_pipes` gives one context to a whole process: a warm instance gets the closed one of its
-first request (dagster-io/dagster#22094). So that there is something to measure, a context is built for each request,
-which favours the stock implementation, except where the event asks for `open_dagster_pipes`.
+first request (dagster-io/dagster#22094). To have something to measure, this function builds a context for each request,
+which favours stock, unless the event asks for `open_dagster_pipes`.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""A function that logs a line, which waits in the buffer as long as it may, and then never returns."""
+"""A function that logs a line, which stays in the buffer, and never returns."""
 
 from threading import Event
 from typing import Any
@@ -12,6 +12,6 @@ WRITER = PipesCloudStorageMessageWriter(flush_interval=5)
 
 @pipes_function(message_writer=WRITER)
 def main(request: flask.Request, pipes: PipesContext) -> Any:
-    pipes.log.info("the last words")
+    pipes.log.info("a buffered line")
     print("hanging", flush=True)
     Event().wait()

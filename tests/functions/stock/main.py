@@ -1,4 +1,4 @@
-"""A function that knows nothing of gcf_pipes: stock dagster_pipes parts, one context a request."""
+"""A function with Dagster's own parts in place of gcf_pipes, and a context for each request."""
 
 from typing import Any
 
