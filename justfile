@@ -63,11 +63,12 @@ fuzz count="100000":
 soak minutes seed="":
     {{ run }} python -m tests.soak {{ minutes }} {{ seed }}
 
-# Check style and formatting
+# Check style, formatting, and what each module imports
 [group('check')]
 lint:
     {{ run }} ruff check .
     {{ run }} ruff format --check .
+    {{ run }} lint-imports
     {{ just_executable() }} --unstable --fmt --check
     {{ just_executable() }} _terraform-fmt -check -diff
 

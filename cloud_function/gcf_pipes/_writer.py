@@ -227,6 +227,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             self._check()
             self._buffer.put(line, self._check)
             if self._failure:
+                self._check()  # the deadline and a cancellation say more than the upload that they stopped
                 raise self._not_stored()
 
     def _check(self) -> None:
