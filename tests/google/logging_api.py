@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 import flask
 
+from dagster_gcf_pipes._log_query import rfc3339
 from tests.google.functions_api import TOKEN, error_body
 
 HOST: Final = "logging.googleapis.com"
@@ -41,7 +42,7 @@ def out_of_memory(project: str, service: str, revision: str = "", instance: str 
             "type": "cloud_run_revision",
             "labels": {"service_name": service, "revision_name": revision},
         },
-        "timestamp": datetime.now(timezone.utc).isoformat(),
+        "timestamp": rfc3339(datetime.now(timezone.utc)),
         "labels": {"instanceId": instance},
         "insertId": "1",
         "severity": "ERROR",

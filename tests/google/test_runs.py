@@ -82,35 +82,36 @@ def test_no_token_is_kept_anywhere(
     assert [token for token in google.accounts.issued if token.rpartition(".")[2] in kept] == []
 
 
-def test_a_user_without_impersonation_learns_what_to_do(
-    google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
-) -> None:
-    succeeded, kept = run(private_function, google.logins.user_alone(), bucket=bucket)
-    assert not succeeded
-    assert "PipesCloudFunctionIdentityError" in kept
-    assert "Set `impersonate_service_account` of the resource" in kept
-
-
-def test_missing_credentials_fail_before_anything_is_sent(
-    google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
-) -> None:
-    succeeded, kept = run(private_function, google.logins.nobody(), bucket=bucket)
-    assert not succeeded
-    assert "PipesCloudFunctionIdentityError" in kept
-    assert "Expected Google credentials, found none" in kept
-    assert google.function.authorizations == []
-    assert guarded_storage.callers == set()
-
-
-def test_a_caller_without_the_role_learns_what_to_do(
-    google: Google, private_function: str, guarded_storage: GuardedStorage, bucket: str
+@pytest.mark.parametrize(
+    ("way", "error", "text", "calls"),
+    [
+        ("user_alone", "PipesCloudFunctionIdentityError", "Set `impersonate_service_account` of the resource", 1),
+        ("nobody", "PipesCloudFunctionIdentityError", "Expected Google credentials, found none", 0),
+        (
+            "service_account_file",
+            "PipesCloudFunctionAccessError",
+            f"--member=serviceAccount:{CALLER} --role=roles/run.invoker",
+            1,
+        ),
+    ],
+)
+def test_a_login_that_may_not_call_learns_what_to_do(
+    google: Google,
+    private_function: str,
+    guarded_storage: GuardedStorage,
+    bucket: str,
+    way: str,
+    error: str,
+    text: str,
+    calls: int,
 ) -> None:
     google.function.invokers.clear()
-    succeeded, kept = run(private_function, google.logins.service_account_file(), bucket=bucket)
+    succeeded, kept = run(private_function, getattr(google.logins, way)(), bucket=bucket)
     assert not succeeded
-    assert "PipesCloudFunctionAccessError" in kept
-    assert f"--member=serviceAccount:{CALLER} --role=roles/run.invoker" in kept
-    assert len(google.function.authorizations) == 1
+    assert error in kept
+    assert text in kept
+    assert len(google.function.authorizations) == calls
+    assert calls or guarded_storage.callers == set()
 
 
 def test_each_attempt_renews_an_expired_token(google: Google, private_function: str, bucket: str) -> None:

@@ -115,9 +115,10 @@ def test_a_malformed_description_closes_the_session_too(caller: Caller, what: st
     assert name is None or exception["name"].startswith(name)
 
 
-def test_an_exception_with_a_broken_cause_is_reported(caller: Caller) -> None:
-    assert caller.call("raises_broken").status_code == 500
-    assert caller.exception()["name"] == "BrokenCauseError"
+@pytest.mark.parametrize(("mode", "name"), [("raises_broken", "BrokenCauseError"), ("has_no_text", "UnprintableError")])
+def test_an_exception_that_cannot_be_described_is_reported(caller: Caller, mode: str, name: str) -> None:
+    assert caller.call(mode).status_code == 500
+    assert caller.exception()["name"] == name
 
 
 # ---------------------------------------------------------------------------------------------------------- exceptions
@@ -153,11 +154,6 @@ def test_the_last_of_chained_exceptions_are_reported(caller: Caller, count: int)
     if count > kept:
         expected[-1] += f"{count - kept:,} earlier exceptions are left out. See the function's log.\n"
     assert texts == expected
-
-
-def test_an_exception_without_a_text_is_reported(caller: Caller) -> None:
-    assert caller.call("has_no_text").status_code == 500
-    assert caller.exception()["name"] == "UnprintableError"
 
 
 def test_a_long_text_is_reported_by_its_start_and_end(caller: Caller) -> None:
