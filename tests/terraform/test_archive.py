@@ -40,7 +40,7 @@ def test_it_holds_the_function_its_packages_and_its_requirements(source: Path) -
     assert {name.split("/")[0] for name in names} == {"main.py", "requirements.txt", "gcf_pipes", "tasks"}
     assert {name for name in names if "/" not in name} == {"main.py", "requirements.txt"}
     assert contents == {name: (SOURCE / name).read_bytes() for name in names}
-    assert {path.name for path in (SOURCE / "gcf_pipes").glob("*.py")} == {
+    assert {path.relative_to(SOURCE / "gcf_pipes").as_posix() for path in (SOURCE / "gcf_pipes").rglob("*.py")} == {
         name.removeprefix("gcf_pipes/") for name in names if name.startswith("gcf_pipes/") and name.endswith(".py")
     }
 
