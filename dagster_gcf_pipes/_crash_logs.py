@@ -70,7 +70,7 @@ class LogTail:
         """Why the function stopped, if the platform's log says so."""
         for pattern, text, fix in _CAUSES:
             if found := self._find(pattern):
-                return Cause(f"{text}: {found.rstrip('.')}.", fix)
+                return Cause(f'{text}. The log says: "{found}"', fix)
         return None
 
     @property

@@ -155,17 +155,17 @@ def test_finds_entries_of_a_project_given_by_its_number(api: LoggingApi) -> None
     [
         pytest.param(
             [entry(3.5, SYSTEM, "Container terminated on signal 9.", severity="WARNING"), out_of_memory(3)],
-            f"It ran out of memory: {OUT_OF_MEMORY}",
+            f'It ran out of memory. The log says: "{OUT_OF_MEMORY}"',
             id="out of memory",
         ),
         pytest.param(
             [entry(30, REQUESTS, TIMED_OUT, httpRequest={"status": 504, "latency": "29.999s"}, severity="ERROR")],
-            f"It ran longer than its timeout: HTTP 504 after 29.999s: {TIMED_OUT}",
+            f'It ran longer than its timeout. The log says: "HTTP 504 after 29.999s: {TIMED_OUT}"',
             id="timed out",
         ),
         pytest.param(
             [entry(3, SYSTEM, "Container called exit(1).", severity="WARNING")],
-            "Its process died: Container called exit(1).",
+            'Its process died. The log says: "Container called exit(1)."',
             id="exit",
         ),
         pytest.param([entry(3, text=OUT_OF_MEMORY)], None, id="not logged by the platform"),
