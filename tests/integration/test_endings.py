@@ -86,11 +86,11 @@ def test_a_run_terminated_early_keeps_the_function_from_starting(
 
 
 def test_a_function_at_its_timeout_says_that_it_ran_out_of_time(function: FunctionServer, bucket: str) -> None:
-    client = PipesCloudFunctionClient(bucket=bucket, function_timeout=1)
+    client = PipesCloudFunctionClient(bucket=bucket, function_timeout=3)
     result, lines = run(calling_asset(function.url, {"mode": "loops_with_messages"}), client)
     assert not result.success
     assert "still here" in lines
-    assert "PipesDeadlineExceededError: The function ran out of time after 1 s" in step_error(result)
+    assert "PipesDeadlineExceededError: The function ran out of time after 3 s" in step_error(result)
 
 
 def test_a_malformed_timeout_is_refused(function: FunctionServer, bucket: str) -> None:

@@ -66,39 +66,30 @@ def test_plain_name_needs_project_and_region(project: str | None, region: str | 
 @pytest.mark.parametrize(
     ("url", "name"),
     [
-        (
-            "https://europe-west1-my-project-1.cloudfunctions.net/orders",
-            FunctionName("my-project-1", "europe-west1", "orders"),
-        ),
+        ("https://europe-west1-my-project-1.cloudfunctions.net/orders", ("my-project-1", "europe-west1", "orders")),
         (
             "https://us-central1-my-project.cloudfunctions.net/load_orders/daily?full=1",
-            FunctionName("my-project", "us-central1", "load_orders"),
+            ("my-project", "us-central1", "load_orders"),
         ),
-        (
-            "https://northamerica-northeast2-p12345.cloudfunctions.net/f",
-            FunctionName("p12345", "northamerica-northeast2", "f"),
-        ),
-        (
-            "https://orders-123456789012.europe-west1.run.app",
-            FunctionName("123456789012", "europe-west1", service="orders"),
-        ),
+        ("https://northamerica-northeast2-p12345.cloudfunctions.net/f", ("p12345", "northamerica-northeast2", "f")),
+        ("https://orders-123456789012.europe-west1.run.app", ("123456789012", "europe-west1", None, "orders")),
         (
             "https://load-orders-2-123456789012.us-central1.run.app/daily",
-            FunctionName("123456789012", "us-central1", service="load-orders-2"),
+            ("123456789012", "us-central1", None, "load-orders-2"),
         ),
         (
             "https://canary---orders-123456789012.europe-west1.run.app/",
-            FunctionName("123456789012", "europe-west1", service="orders"),
+            ("123456789012", "europe-west1", None, "orders"),
         ),
-        ("https://orders-abcdefghij-ew.a.run.app", FunctionName()),
-        ("https://orders.example.com", FunctionName()),
-        ("http://127.0.0.1:8080/", FunctionName()),
-        ("https://europe-west1-my-project.cloudfunctions.net.example.com/orders", FunctionName()),
-        ("https://example.com/europe-west1-my-project.cloudfunctions.net/orders", FunctionName()),
+        ("https://orders-abcdefghij-ew.a.run.app", ()),
+        ("https://orders.example.com", ()),
+        ("http://127.0.0.1:8080/", ()),
+        ("https://europe-west1-my-project.cloudfunctions.net.example.com/orders", ()),
+        ("https://example.com/europe-west1-my-project.cloudfunctions.net/orders", ()),
     ],
 )
-def test_name_in_a_url(url: str, name: FunctionName) -> None:
-    assert parse_function_url(url) == name
+def test_name_in_a_url(url: str, name: tuple[str | None, ...]) -> None:
+    assert parse_function_url(url) == FunctionName(*name)
 
 
 @pytest.mark.parametrize(
