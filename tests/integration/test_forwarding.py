@@ -220,6 +220,7 @@ def test_redirected_output_is_not_forwarded(emulator: Emulator, bucket: str, sto
     assert sorted(texts) == ["", "", "after the redirection\n"]
 
 
+@pytest.mark.parametrize("printing", [{}], ids=["local"], indirect=True)
 def test_a_dagster_run_has_the_output_in_its_stdout_and_stderr(
     printing: FunctionServer, bucket: str, tmp_path: Path
 ) -> None:
