@@ -152,7 +152,9 @@ def nobody_is_logged_in(setup: Setup) -> str:
 
 
 @mistake(
-    "A person's credentials", names="it requires an ID token, and the user", fix="Set `impersonate_service_account`"
+    "A person's credentials",
+    names="the function requires an ID token, and the user",
+    fix="Set `impersonate_service_account`",
 )
 def a_user_without_impersonation(setup: Setup) -> str:
     return setup.fail(login=Logins.user_alone)
@@ -261,14 +263,14 @@ def it_ran_out_of_time(setup: Setup) -> str:
     return setup.fail(event={"mode": "loops_with_messages"})
 
 
-@mistake("Function timed out", names="It ran longer than its timeout", fix="Deploy it with a longer one")
+@mistake("Function timed out", names="It ran longer than its timeout", fix="Deploy it with a longer timeout")
 def the_platform_answered_in_its_stead(setup: Setup) -> str:
     setup.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}"))
     setup.google.function.timeout = 1
     return setup.fail(event={"mode": "waits", "seconds": 2 * FUNCTION_TIMEOUT})
 
 
-@mistake("Out of memory", names="It ran out of memory. Deploy it with more (`--memory`)", fix=OUT_OF_MEMORY)
+@mistake("Out of memory", names=f'The log says: "{OUT_OF_MEMORY}"', fix="Deploy it with more memory (`--memory`)")
 def the_log_says_out_of_memory(setup: Setup) -> str:
     setup.logs.entries[PROJECT] = [out_of_memory(PROJECT, "load-orders")]
     setup.deploy()
