@@ -49,3 +49,6 @@ __all__ = [
     "PipesCloudFunctionRequestError",
     "PipesCloudStorageMessageReader",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # errors and help name the public module

@@ -50,7 +50,7 @@ class Call:
         )
 
     def log_scope(self, opened_extras: OpenedExtras, *, ended: datetime | None = None) -> LogScope:
-        """Return what identifies the execution in the logs: from the look-up, and from `opened`.
+        """Return what identifies the execution in the logs: from the lookup, and from `opened`.
 
         Args:
             opened_extras: What `opened` said about the execution.

@@ -43,7 +43,7 @@ _SKIP_LOOKUP: Final = "To skip the lookup, pass `function_url`, and set `functio
 _STATE_FIXES: Final = {
     "DEPLOYING": "Start the run again when the deployment has finished.",
     "FAILED": "Correct the errors above and deploy it again.",
-    "DELETING": "Deploy it again, because it is being deleted.",
+    "DELETING": "It is being deleted: deploy it again.",
 }
 
 
@@ -209,7 +209,7 @@ def _not_found(name: FunctionName, message: str) -> PipesCloudFunctionLookupErro
         f"`gcloud functions list --project={name.project}` lists the project's functions with their regions. "
         "`gcloud run deploy` deploys a service, not a function: pass a service's URL as `function_url`."
     )
-    return _lookup_error(name, f"it does not exist ({message})", fix, allow_retries=False)
+    return _lookup_error(name, f'it does not exist. Google says: "{message}"', fix, allow_retries=False)
 
 
 def _forbidden(name: FunctionName, message: str, reason: str | None) -> PipesCloudFunctionLookupError:
@@ -218,10 +218,12 @@ def _forbidden(name: FunctionName, message: str, reason: str | None) -> PipesClo
     else:
         fix = (
             "Grant the identity in use `cloudfunctions.functions.get`, for example through "
-            "`roles/cloudfunctions.viewer`. Check the names of project and region too: Google also forbids access to "
-            "ones that do not exist."
+            "`roles/cloudfunctions.viewer`. Check the names of project and region too: for ones that do not exist, "
+            "Google returns the same error."
         )
-    return _lookup_error(name, f"looking it up is forbidden ({message})", f"{fix} {_SKIP_LOOKUP}", allow_retries=False)
+    return _lookup_error(
+        name, f'looking it up is forbidden. Google says: "{message}"', f"{fix} {_SKIP_LOOKUP}", allow_retries=False
+    )
 
 
 def _no_credentials(name: FunctionName, error: Exception) -> PipesCloudFunctionLookupError:

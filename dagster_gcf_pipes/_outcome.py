@@ -63,7 +63,7 @@ _CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
     ),
     504: Cause(
         "The call waited for an instance until the function's timeout.",
-        "If `--concurrency` is above 1, set THREADS in the function's environment to the same number. Otherwise an "
+        "If `--concurrency` is above 1, set THREADS in the function's environment to the same number. Without that, an "
         "instance takes more calls than it has threads.",
     ),
 }
@@ -71,11 +71,11 @@ _CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
 _CAUSES: Final[Mapping[int | None, Cause]] = {
     503: Cause(
         "The instance crashed, most often because it ran out of memory.",
-        "Deploy with more memory, or process less data at once.",
+        "Deploy it with more memory (`--memory`), or process less data at once.",
     ),
     504: Cause(
         "It ran longer than its timeout.",
-        "Deploy it with a longer timeout (at most 3600 s), or give it less work.",
+        "Deploy it with a longer timeout (`--timeout`, at most 3600 s), or give it less work.",
     ),
 }
 """Source: https://cloud.google.com/run/docs/troubleshooting (503, 504)."""
@@ -382,7 +382,12 @@ def _progress(session: SessionRecord) -> str:
     if not session.opened:
         return "the function opened no Pipes session"
     state = "and it closed its Pipes session" if session.closed else "but it did not close its Pipes session"
-    return f"{session.message_count} messages in {session.chunk_count} chunks arrived, {state}"
+    messages, chunks = _count(session.message_count, "message"), _count(session.chunk_count, "chunk")
+    return f"{messages} in {chunks} arrived, {state}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _fix(text: str) -> str:

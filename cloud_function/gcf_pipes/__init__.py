@@ -53,3 +53,6 @@ __all__ = [
     "pipes_function",
     "pipes_traceparent",
 ]
+
+for _name in __all__:
+    globals()[_name].__module__ = __name__  # errors and help name the public module

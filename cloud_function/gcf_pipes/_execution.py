@@ -31,7 +31,7 @@ METADATA_HOST_VARIABLE: Final = "GCE_METADATA_HOST"
 """Names another metadata server, as for google-auth."""
 
 METADATA_HOST: Final = "169.254.169.254"
-"""The metadata server's address. No timeout would bound a look-up of its name."""
+"""The metadata server's address. No timeout would bound a lookup of its name."""
 
 METADATA_TIMEOUT: Final = 1.0
 """Seconds to wait for the connection and for each response. The server is on the same machine."""

@@ -173,7 +173,7 @@ ROWS: dict[str, Row] = {
         (platform(200),),
         PLAIN_OPENED,
         PipesCloudFunctionNotClosedError,
-        ["HTTP 200", "without closing", "3 messages in 1 chunks", "context manager"],
+        ["HTTP 200", "without closing", "3 messages in 1 chunk arrived", "context manager"],
     ),
     "2xx of a proxy, and a plain function closed that an earlier attempt has started": row(
         (RESET, platform(200)),
@@ -314,7 +314,7 @@ ROWS: dict[str, Row] = {
             (attempt,),
             session,
             PipesCloudFunctionCallError,
-            [attempt.summary, "3 messages in 1 chunks", "did not close", *facts],
+            [attempt.summary, "3 messages in 1 chunk arrived", "did not close", *facts],
         )
         for attempt in (RESET, DUPLICATE, platform(502), platform(503), platform(504))
         for name, session, facts in (

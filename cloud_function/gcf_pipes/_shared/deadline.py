@@ -1,4 +1,4 @@
-"""Bounds the time of operations, however slow a connection, name look-up or sender is."""
+"""Bounds the time of operations, however slow a connection, name lookup or sender is."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +49,7 @@ class Deadline:
     def run(self, operations: Sequence[Callable[[], _Result]]) -> list[_Result]:
         """Run each operation in a thread of its own and return the results.
 
-        A socket's timeout bounds only the time between two bytes, and nothing bounds a name look-up. So an operation
+        A socket's timeout bounds only the time between two bytes, and nothing bounds a name lookup. So an operation
         that takes too long is abandoned in its thread. The process does not wait for that thread when it exits. The
         thread starts nothing more: when this returns or raises, the deadline counts as passed.
 
