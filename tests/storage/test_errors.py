@@ -122,9 +122,13 @@ def instance_of(cls: type[Exception]) -> Exception:
 @pytest.mark.parametrize("cls", LIBRARIES, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
 def test_every_library_s_exception_becomes_ours(cls: type[Exception]) -> None:
     store = store_that_raises(instance_of(cls))
-    with pytest.raises(PipesStorageError) as caught:
-        store.list_keys("x", timeout=0.5)
-    assert isinstance(caught.value.__cause__, cls)
+
+    def cause(timeout: float) -> BaseException | None:
+        with pytest.raises(PipesStorageError) as caught:
+            store.list_keys("x", timeout=timeout)
+        return caught.value.__cause__
+
+    assert any(isinstance(cause(timeout), cls) for timeout in (0.3, 10))  # the latter only on a busy machine
 
 
 @pytest.mark.parametrize("retryable", [False, True])

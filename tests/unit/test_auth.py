@@ -71,7 +71,7 @@ def auth() -> FunctionAuth:
     return FunctionAuth(Identity(AnonymousCredentials), audience=None, log=logging.getLogger("test"), function=ORDERS)
 
 
-def test_nothing_is_known_of_the_caller_if_the_session_authenticates_by_itself() -> None:
+def test_a_session_that_authenticates_by_itself_has_no_known_caller() -> None:
     assert auth().caller == CallerIdentity(function=ORDERS)
 
 
