@@ -132,7 +132,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         encode_body(event, {})  # refuses a bad event before anything is opened
         extras = json_object({} if extras is None else extras, "extras")
         call = self._new_call(self._resolve(function, function_url), context)
-        injector, reader = self._injector(call, context), self._reader(call)
+        reader, injector = self._reader(call), self._injector(call, context)
         marker = CancelMarker(self._store(), call.prefix, context.log)
         with open_pipes_session(
             context=context, extras=extras, context_injector=injector, message_reader=reader

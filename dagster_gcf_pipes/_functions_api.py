@@ -209,7 +209,7 @@ def _not_found(name: FunctionName, message: str) -> PipesCloudFunctionLookupErro
         f"`gcloud functions list --project={name.project}` lists the project's functions with their regions. "
         "`gcloud run deploy` deploys a service, not a function: pass a service's URL as `function_url`."
     )
-    return _lookup_error(name, f'it does not exist. Google says: "{message}"', fix, allow_retries=False)
+    return _lookup_error(name, f'it does not exist. Google says: "{message.rstrip(".")}"', fix, allow_retries=False)
 
 
 def _forbidden(name: FunctionName, message: str, reason: str | None) -> PipesCloudFunctionLookupError:
@@ -222,7 +222,10 @@ def _forbidden(name: FunctionName, message: str, reason: str | None) -> PipesClo
             "Google returns the same error."
         )
     return _lookup_error(
-        name, f'looking it up is forbidden. Google says: "{message}"', f"{fix} {_SKIP_LOOKUP}", allow_retries=False
+        name,
+        f'looking it up is forbidden. Google says: "{message.rstrip(".")}"',
+        f"{fix} {_SKIP_LOOKUP}",
+        allow_retries=False,
     )
 
 

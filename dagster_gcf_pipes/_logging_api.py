@@ -195,4 +195,4 @@ def _forbidden(project: str, message: str, reason: str | None) -> str:
         fix = f"Enable the API: `{enable_api_command('logging.googleapis.com', project)}`."
     else:
         fix = "Grant the identity in use `logging.logEntries.list`, for example through `roles/logging.viewer`."
-    return f'permission denied. Google says: "{message}"\nFix: {fix}'
+    return f'permission denied. Google says: "{message.rstrip(".")}".\nFix: {fix}'

@@ -183,7 +183,7 @@ def call_cases() -> dict[str, Case]:
         found[f"call: {name}"] = Case(
             "call",
             (Fault(CALL, action),),
-            error="did not reach the function",
+            error="rejected the call before it reached the function",
             lines=0,
             executions=0,
             late_executions=1,

@@ -39,7 +39,7 @@ def test_unreadable_messages_fail_the_step_and_end_the_function(
         result, _ = run(calling_asset(function.url, {"mode": "loops_with_messages"}), client)
     error = step_error(result)
     assert "pipes@local.iam.gserviceaccount.com does not have storage.objects.get access" in error
-    assert f"`storage.objects.get` and `storage.objects.list` on the bucket '{bucket}', for instance with" in error
+    assert f"`storage.objects.get` and `storage.objects.list` on the bucket '{bucket}', for example with" in error
     assert f"gs://{bucket} --member=serviceAccount:pipes@local.iam.gserviceaccount.com" in error
 
     def last_message() -> str:

@@ -66,7 +66,7 @@ def storage_link(emulator: Emulator) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def fast_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagster_gcf_pipes._chunk_fetcher.READ_TIMEOUT", 2.0)
+    monkeypatch.setattr("dagster_gcf_pipes._messages.chunk_stream.READ_TIMEOUT", 2.0)
 
 
 def duration(result: ExecuteInProcessResult) -> float:

@@ -245,7 +245,7 @@ def test_a_refused_local_connection_says_how_to_start_the_function(
     error = step_error(result)
     address = refused_url.removeprefix("http://")
     assert f"Could not connect to the function: {address} refused the connection." in error
-    assert f"start the function: `functions-framework --target=main --port={address.rpartition(':')[2]}`" in error
+    assert f"Start the function: `functions-framework --target=main --port={address.rpartition(':')[2]}`" in error
     assert "urllib3" not in error
     assert "Max retries" not in error
     assert "attempt" not in lines

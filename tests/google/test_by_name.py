@@ -184,7 +184,7 @@ def test_a_crash_fails_with_the_last_log_entries(
         cloud.google.function.backend = proxy.url
         result = cloud.run({"mode": "ok"}, instance)
     error = step_error(result)
-    assert "It ran out of memory. Deploy it with more (`--memory`)" in error
+    assert "It ran out of memory. The log says: " in error
     assert OUT_OF_MEMORY in error
     assert OUT_OF_MEMORY in str(metadata_of_failure(result)["cloud_function/last_log_entries"].value)
 

@@ -213,7 +213,7 @@ def test_a_login_without_id_tokens_says_what_to_do(way: str, login: Login, googl
     error = Caller(login).fail()
     assert type(error) is PipesCloudFunctionIdentityError
     text = str(error.description)
-    assert f"HTTP 403: it requires an ID token, and {WITHOUT_ID_TOKEN[way]}" in text
+    assert f"HTTP 403: the function requires an ID token, and {WITHOUT_ID_TOKEN[way]}" in text
     assert "Set `impersonate_service_account` of the resource" in text
     assert "--role=roles/iam.serviceAccountTokenCreator" in text
     assert "gcloud auth application-default login --impersonate-service-account=" in text

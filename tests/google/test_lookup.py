@@ -179,7 +179,7 @@ DETACHED = pytest.mark.filterwarnings("ignore:Unrecognized State enum value:User
         ),
         pytest.param(
             {"state": "DELETING"},
-            "got DELETING (no messages).\nFix: Deploy it again, because it is being deleted.",
+            "got DELETING (no messages).\nFix: It is being deleted: deploy it again.",
             False,
             id="DELETING",
         ),

@@ -277,7 +277,9 @@ def the_log_says_out_of_memory(setup: Setup) -> str:
     return setup.fail(event={"mode": "dies"})
 
 
-@mistake("Out of memory", names="The instance crashed, most often because it ran out of memory", fix="Deploy with more")
+@mistake(
+    "Out of memory", names="The instance crashed, most often because it ran out of memory", fix="Deploy it with more"
+)
 def it_was_out_of_memory_and_its_log_may_not_be_read(setup: Setup) -> str:
     setup.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}"))
     setup.deploy()

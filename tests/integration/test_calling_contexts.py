@@ -135,12 +135,12 @@ def test_an_asset_with_checks_of_its_own_knows_the_asset_alone(
 @pytest.mark.parametrize(
     ("build", "advice"),
     [
-        (build_sensor_context, "got SensorEvaluationContext. Return a `RunRequest` for a job"),
-        (build_schedule_context, "got ScheduleEvaluationContext. Return a `RunRequest` for a job"),
-        (lambda: None, "got NoneType. Call `run` in an asset, an op or an asset check"),
+        (build_sensor_context, "got SensorEvaluationContext.\nFix: Return a `RunRequest` for a job"),
+        (build_schedule_context, "got ScheduleEvaluationContext.\nFix: Return a `RunRequest` for a job"),
+        (lambda: None, "got NoneType.\nFix: Call `run` in an asset, an op or an asset check"),
         (build_op_context, "In a test, call the asset or the op itself with `build_asset_context()`"),
         (build_asset_context, "In a test, call the asset or the op itself with `build_asset_context()`"),
-        (object, "got object. Call `run` in an asset, an op or an asset check"),
+        (object, "got object.\nFix: Call `run` in an asset, an op or an asset check"),
     ],
 )
 def test_a_context_without_a_step_is_refused_with_what_to_do(
