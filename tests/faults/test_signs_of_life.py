@@ -193,7 +193,7 @@ def test_a_call_given_up_closes_its_session_to_late_deliveries(
     late = Fault(CALL, DeliverLate(3600))
     with link.planned(late, Fault(CALL, DeliverLate(3600, INSTANCE_DIED), after(1), minimum=0)):
         result, lines = run(calling_asset(link.url, {"mode": "waits", "seconds": 0}), client)
-    assert "Your code has not run, and will not run for this call" in step_error(result)
+    assert "Your code has not run. It will not run for this call" in step_error(result)
     assert lines == []
     names = sorted(blob.name.rpartition("/")[2] for blob in storage_client.list_blobs(bucket))
     assert names == ["1.json", "cancel"]

@@ -183,7 +183,7 @@ def test_a_call_answered_by_a_login_page_runs_nothing_later(
     client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.1, drain_timeout=1)
     with link.planned(*lost_then_login_page(3600)):  # it is delivered when the plan ends
         result, lines = run(calling_asset(link.url, {"mode": "ok"}), client)
-    assert "Your code has not run, and will not run for this call" in step_error(result)
+    assert "Your code has not run. It will not run for this call" in step_error(result)
     assert lines == []
     assert [name for name in names(storage_client, bucket) if name != "cancel"] == ["1.json"]
 

@@ -165,7 +165,7 @@ def test_a_context_that_no_function_takes_is_refused_before_the_call(
     result, _ = run(calling_asset("http://127.0.0.1:9/", {}, extras=extras), client)
     error = step_error(result)
     assert "The function accepts 33,554,432 bytes with 250,000 opening brackets, commas, colons and strings" in error
-    assert "put large input into a bucket and pass its URI in `event` or `extras`" in error
+    assert "Put large input into a bucket, and pass its URI in `event` or `extras`" in error
     assert "PipesCloudFunctionRequestError" in error
 
 
