@@ -103,9 +103,14 @@ terraform:
     {{ example }} init -backend=false
     {{ example }} validate
 
+# Check that the last run of the tests with `--cov` covered the code, and list the lines that it did not
+[group('check')]
+coverage:
+    {{ run }} coverage report --skip-covered --show-missing --fail-under 95
+
 # All that keeps main honest
 [group('check')]
-ci: lint types test (wheels packaging) (test-lowest versions) deployable
+ci: lint types (test "--cov --cov-report=") coverage (wheels packaging) (test-lowest versions) deployable
 
 # Build the function's archive
 [group('deploy')]

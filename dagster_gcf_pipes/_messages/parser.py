@@ -27,6 +27,8 @@ Source: https://www.postgresql.org/docs/current/functions-string.html (`chr` ret
 """
 _METHODS: tuple[str, ...] = get_args(Method)
 _KEYS = {PIPES_PROTOCOL_VERSION_FIELD, "method", "params"}
+MAX_FACT: Final = 256
+"""Characters of a fact in `opened`: a trace, an id, a name."""
 
 
 class _ClosedParams(TypedDict, total=False):
@@ -91,10 +93,6 @@ def _check_params(method: str, params: Any, where: str) -> None:
 
 def _is_storable(text: str) -> bool:
     return "\0" not in text and text == text.encode("utf-8", errors="replace").decode("utf-8")
-
-
-MAX_FACT: Final = 256
-"""Characters of a fact: a trace, an id, a name."""
 
 
 def read_opened_extras(extras: object) -> OpenedExtras:
