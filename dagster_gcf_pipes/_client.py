@@ -72,7 +72,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     """
 
     _identity_once: Once[Identity] = PrivateAttr(default_factory=Once)
-    _storage_client_once: Once["storage.Client"] = PrivateAttr(default_factory=Once)
+    _storage_client_once: Once[Any] = PrivateAttr(default_factory=Once)
     _function_lookup_once: Once[FunctionLookup] = PrivateAttr(default_factory=Once)
 
     def get_credentials(self) -> "Credentials":
@@ -96,10 +96,10 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         """Close the connections."""
-        for once in (self._storage_client_once, self._function_lookup_once):
-            if connection := once.pop():
-                connection.close()
-        self._identity_once.pop()
+        connections = (self._storage_client_once.pop(), self._function_lookup_once.pop(), self._identity_once.pop())
+        for connection in connections:
+            if close := getattr(connection, "close", None):
+                close()
 
     @only_our_errors()
     def run(  # type: ignore[override]  # Dagster's base takes **kwargs for the arguments that each client adds
@@ -186,7 +186,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         return ObjectStore(self.bucket, self._storage_client())
 
     def _storage_client(self) -> "storage.Client":
-        return self._storage_client_once.get(self.get_storage_client)
+        client: storage.Client = self._storage_client_once.get(self.get_storage_client)
+        return client
 
     def _function_lookup(self) -> FunctionLookup:
         return self._function_lookup_once.get(lambda: FunctionLookup(self._identity().credentials))
@@ -242,6 +243,6 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             self._store().delete(keys, timeout=CLEANUP_DEADLINE)
         except PipesStorageError as error:
             log.warning(
-                f"[pipes] the call is done, but its messages stay in the bucket: {error}\n"
-                "Fix: To leave them to a lifecycle rule, set `cleanup` of the resource to 'never'."
+                "[pipes] the call is done, but its messages stay in the bucket. To leave them to a lifecycle rule, set "
+                f"`cleanup` of the resource to 'never'. {error}"
             )

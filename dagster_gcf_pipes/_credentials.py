@@ -6,7 +6,7 @@ one. Source: https://cloud.google.com/docs/authentication/get-id-token.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from gcf_pipes._shared.once import Once
@@ -75,7 +75,7 @@ class Identity:
         self._delegates = delegates
         self._retry_timeout = retry_timeout
         self._loaded: Once[_Loaded] = Once()
-        self._token_lock = Lock()
+        self._token_lock = RLock()
         self._by_audience: dict[str, Credentials | None] = {}
 
     def describe(self) -> str:

@@ -49,11 +49,9 @@ class PipesCloudFunctionError(Failure):
     messages_uri: str | None = None
 
     def __init__(
-        self, description: str, metadata: Metadata | None = None, *, allow_retries: bool | None = None
+        self, description: str | None = None, metadata: Metadata | None = None, allow_retries: bool | None = None
     ) -> None:
-        super().__init__(
-            description, metadata, allow_retries=self.retryable if allow_retries is None else allow_retries
-        )
+        super().__init__(description, metadata, self.retryable if allow_retries is None else allow_retries)
 
 
 class PipesCloudFunctionRequestError(PipesCloudFunctionError):

@@ -196,8 +196,8 @@ def _lookup_error(
     if url := function_console_url(name):
         metadata[f"{METADATA_PREFIX}function"] = MetadataValue.url(url)
     return PipesCloudFunctionLookupError(
-        f"Cannot call the function {name.function!r} of the project {name.project!r} in {name.region!r}: {problem}.\n"
-        f"Fix: {fix}",
+        f"Cannot call the function {name.function!r} of the project {name.project!r} in {name.region!r}: "
+        f"{problem.rstrip('.')}.\nFix: {fix}",
         metadata,
         allow_retries=allow_retries,
     )

@@ -46,6 +46,7 @@ MAX_REFUSAL: Final = 4000
 """Characters of a refusal that an error shows. The fix is at its end."""
 MAX_TRACEBACK: Final = 64 * 1024
 """Characters of the traceback in the metadata."""
+_FIX: Final = "\nFix: "
 _UNAVAILABLE: Final = 503
 _SERVER_ERRORS: Final = range(500, 600)
 _ACCESS_CAUSES: Final[Mapping[int | None, str]] = {
@@ -164,7 +165,8 @@ def may_still_run(call: CallRecord, session: SessionRecord) -> bool:
 def needs_log_tail(call: CallRecord, session: SessionRecord) -> bool:
     """Whether nothing says why a function stopped or never started. Then its logs may."""
     last = _most_telling(call)
-    if session.closed or session.failure or last.identity_error or last.answered_by is AnsweredBy.REFUSAL:
+    explained = last.identity_error or last.lacked_id_token or last.answered_by is AnsweredBy.REFUSAL
+    if session.closed or session.failure or explained:
         return False
     return session.silent_for > 0 or last.answered_by is AnsweredBy.NOBODY or last.status in _SERVER_ERRORS
 
@@ -199,9 +201,9 @@ def _refused(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionErro
     last = call.last
     if last.answered_by is not AnsweredBy.REFUSAL or session.opened:
         return None
+    text = f"The function refused the call before its code ran ({last.status} {last.error_code}): "
     return PipesCloudFunctionRefusedError(
-        f"The function refused the call before its code ran ({last.status} {last.error_code}): "
-        f"{_excerpt(last.body, MAX_REFUSAL)}{_earlier_attempts(call)}",
+        _before_fix(text + _excerpt(last.body, MAX_REFUSAL), _earlier_attempts(call)),
         allow_retries=last.status == _UNAVAILABLE,
     )
 
@@ -212,7 +214,8 @@ def _no_id_token(call: CallRecord, session: SessionRecord) -> PipesCloudFunction
         return None
     if identity_error := last.identity_error:
         error = PipesCloudFunctionIdentityError(
-            f"{identity_error.description}{_earlier_attempts(call)}", allow_retries=identity_error.allow_retries
+            _before_fix(str(identity_error.description), _earlier_attempts(call)),
+            allow_retries=identity_error.allow_retries,
         )
         error.__cause__ = identity_error.__cause__
         return error
@@ -321,7 +324,8 @@ def _unexplained(call: CallRecord, session: SessionRecord, cause: Cause | None) 
         _not_started(call, session),
         _response(last) if last.status is not None else "",
     )
-    return PipesCloudFunctionCallError(f"{' '.join(filter(None, sentences))}{_earlier_attempts(call)}{_fix(cause.fix)}")
+    text = _before_fix(" ".join(filter(None, sentences)), _earlier_attempts(call))
+    return PipesCloudFunctionCallError(text if _FIX in text else f"{text}{_fix(cause.fix)}")
 
 
 def _silence(session: SessionRecord) -> str:
@@ -391,7 +395,13 @@ def _count(number: int, noun: str) -> str:
 
 
 def _fix(text: str) -> str:
-    return f"\nFix: {text}" if text else ""
+    return f"{_FIX}{text}" if text else ""
+
+
+def _before_fix(text: str, addition: str) -> str:
+    """Return a text with an addition, which comes before what the text says to do."""
+    problem, separator, fix = text.partition(_FIX)
+    return f"{problem}{addition}{separator}{fix}"
 
 
 def _excerpt(text: str, length: int = MAX_EXCERPT) -> str:

@@ -55,4 +55,6 @@ __all__ = [
 ]
 
 for _name in __all__:
-    globals()[_name].__module__ = __name__  # errors and help name the public module
+    if _name.endswith("Error"):
+        globals()[_name].__module__ = __name__  # tracebacks name where to import an error from
+del _name

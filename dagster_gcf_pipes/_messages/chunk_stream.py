@@ -17,6 +17,9 @@ READ_TIMEOUT: Final = 10.0
 MAX_READ_TIMEOUT: Final = 320.0
 """Seconds that a poll may take after several that took too long: a chunk of 64 MiB on a line of 2 Mbit/s."""
 
+MIN_DRAIN_DEADLINE: Final = 60.0
+"""Seconds to retry at least while Cloud Storage is unavailable: from the end of writing, and from the last chunk."""
+
 Result = TypeVar("Result")
 
 
@@ -28,7 +31,8 @@ class WritingEnded:
         chunk_count: How many chunks there are, or None if that is not known.
         drain_until: If the count is not known: until when to poll for further chunks (`time.monotonic`). The chunks in
             the bucket at that time are read, and no more.
-        deadline: Until when to retry while Cloud Storage is unavailable (`time.monotonic`).
+        deadline: Until when to retry while Cloud Storage is unavailable (`time.monotonic`). Handling a chunk does
+            not count: each poll may be retried for `MIN_DRAIN_DEADLINE`.
     """
 
     chunk_count: int | None
@@ -64,7 +68,7 @@ class ChunkStream:
         self._last_index: int | None = None
         self._writing_ended: WritingEnded | None = None
         self._stopped = False
-        self._active_at = self._alive_at = time.monotonic()
+        self._active_at = self._alive_at = self._waiting_since = time.monotonic()
         self._silent_for = 0.0
         self._changed = Condition()
 
@@ -87,7 +91,13 @@ class ChunkStream:
         with self._changed:
             self._writing_ended = ended
             self._last_index = ended.chunk_count
+            self._waiting_since = time.monotonic()
             self._changed.notify_all()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
 
     def stop(self) -> None:
         """Poll no more."""
@@ -109,6 +119,7 @@ class ChunkStream:
             self._note_life()
             yield index, data
             self._note_life()  # nothing was polled while the chunk was handled
+            self._waiting_since = self._alive_at
             if data != HEARTBEAT:  # poll an idle function like a silent one
                 self._active_at = self._alive_at
 
@@ -159,12 +170,15 @@ class ChunkStream:
                 return request(timeout)
             except PipesStorageError as error:
                 ended = self._writing_ended
-                if not error.transient or (ended and time.monotonic() >= ended.deadline):
+                if not error.transient or (ended and time.monotonic() >= self._deadline(ended)):
                     raise
                 timeout = min(2 * timeout, MAX_READ_TIMEOUT)
                 self._note_life()  # nobody can know whether the function lives
                 self._pause(FIRST_DELAY, known=ended)
         return None
+
+    def _deadline(self, ended: WritingEnded) -> float:
+        return max(ended.deadline, self._waiting_since + MIN_DRAIN_DEADLINE)
 
     def _note_life(self) -> None:
         self._alive_at = time.monotonic()

@@ -1,7 +1,6 @@
 """Parses chunks into Pipes messages. Everything in a bucket is untrusted."""
 
 import io
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypedDict, cast, get_args, get_type_hints
 
@@ -27,6 +26,8 @@ Source: https://www.postgresql.org/docs/current/functions-string.html (`chr` ret
 """
 _METHODS: tuple[str, ...] = get_args(Method)
 _KEYS = {PIPES_PROTOCOL_VERSION_FIELD, "method", "params"}
+MAX_SECONDS: Final = 3600
+"""The longest heartbeat interval: a function runs for an hour at most."""
 MAX_FACT: Final = 256
 """Characters of a fact in `opened`: a trace, an id, a name."""
 
@@ -105,5 +106,5 @@ def read_opened_extras(extras: object) -> OpenedExtras:
 
 def _is_reasonable(fact: object, type_: object) -> bool:
     if type_ is float:  # JSON has one type of numbers
-        return type(fact) in {int, float} and 0 < cast("float", fact) < math.inf
+        return type(fact) in {int, float} and 0 < cast("float", fact) <= MAX_SECONDS
     return type(fact) is type_ and len(str(fact)) <= MAX_FACT

@@ -23,8 +23,6 @@ LIST_TIMEOUT: Final = 30.0
 """Seconds to retry the list of a session's objects."""
 STOP_TIMEOUT: Final = 5.0
 """Seconds to wait for the thread when the call is interrupted. It is a daemon, and ends by itself."""
-MIN_DRAIN_DEADLINE: Final = 60.0
-"""Seconds from the end of writing in which the last chunks are retried at least, if Cloud Storage is unavailable."""
 MAX_SILENT_HEARTBEATS: Final = 3
 """Heartbeats that may be missing before the reader gives the function up."""
 LATE_HEARTBEAT: Final = 1.5
@@ -162,7 +160,7 @@ class ReaderSession(PipesMessageReader):
             deadline: Until when to retry while Cloud Storage is unavailable (`time.monotonic`); at least a minute.
         """
         now = time.monotonic()
-        self._stream.end_writing(WritingEnded(chunk_count, now + timeout, max(deadline, now + MIN_DRAIN_DEADLINE)))
+        self._stream.end_writing(WritingEnded(chunk_count, now + timeout, deadline))
         if self._thread:
             self._thread.join()
 
@@ -184,6 +182,8 @@ class ReaderSession(PipesMessageReader):
             for index, data in self._stream.chunks():
                 uri = f"gs://{self._prefix.bucket}/{self._prefix.chunk_key(index)}"
                 for number, message in enumerate(parse_chunk(data, uri), start=1):
+                    if self._stream.stopped:
+                        return
                     self._handle(message, f"line {number} of {uri}", handler)
                 self._update(chunk_count=index)
                 if self._record.closed:
@@ -212,7 +212,7 @@ class ReaderSession(PipesMessageReader):
         self._update(**seen)
         try:
             handler.handle_message(message)
-        except Exception as error:
+        except BaseException as error:
             raise MessageHandlingError(f"Dagster cannot handle the `{method}` in {where}: {error}") from error
 
     def _update(self, **seen: Any) -> None:

@@ -147,7 +147,9 @@ def test_an_unreadable_bucket_after_a_lost_call_costs_only_time(
 def test_a_bucket_that_stays_unreadable_ends_at_the_deadline(
     heartbeats: FunctionServer, storage_link: FaultProxy, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dagster_gcf_pipes._messages.session.MIN_DRAIN_DEADLINE", 1.0)  # else the test takes a minute
+    monkeypatch.setattr(
+        "dagster_gcf_pipes._messages.chunk_stream.MIN_DRAIN_DEADLINE", 1.0
+    )  # else the test takes a minute
     monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", 1.0)
     client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url, function_timeout=5)
     with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Unavailable(3600), EVERY)):

@@ -34,7 +34,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 PROJECT, REGION = "my-project", "europe-west1"
 NAME = f"projects/{PROJECT}/locations/{REGION}/functions/orders"
 FUNCTION_TIMEOUT = 2
-READ_TIMEOUT_MARGIN = 0.5
+READ_TIMEOUT_MARGIN = 3.0
 
 
 @dataclass(frozen=True)

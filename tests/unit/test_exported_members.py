@@ -1,6 +1,7 @@
 """The exports of the two packages are complete, sorted and documented."""
 
 import inspect
+import pickle
 import re
 from collections.abc import Iterator
 from types import ModuleType
@@ -59,8 +60,18 @@ def test_every_exported_name_has_a_docstring_of_its_own(package: Any) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_exports_name_the_public_module_as_their_home(package: Any) -> None:
-    assert {vars(package)[name].__module__ for name in package.__all__} == {package.__name__}
+def test_errors_name_the_public_module_as_their_home(package: Any) -> None:
+    errors = [vars(package)[name] for name in package.__all__ if is_error(vars(package)[name])]
+    assert {error.__module__ for error in errors} == {package.__name__}
+
+
+@pytest.mark.parametrize("error_class", [error for _, errors in TREES for error in error_classes(errors)])
+def test_every_error_can_be_raised_bare_and_pickled(error_class: Any) -> None:
+    assert isinstance(error_class(), error_class)
+    error = error_class("text")
+    error.http_status = 503
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.http_status) == (error_class, "text", 503)
 
 
 @pytest.mark.parametrize(("package", "errors"), TREES)

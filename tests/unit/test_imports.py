@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gcf_pipes
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 GOOGLE = ["google.cloud.storage", "google.auth", "google.api_core"]
 PRINT_MODULES = "\nimport sys; print(*sys.modules)"
@@ -43,3 +46,11 @@ def test_making_a_client_loads_no_google_library(loaded: set[str]) -> None:
 @pytest.mark.parametrize("loaded", ["import gcf_pipes"], indirect=True)
 def test_function_side_loads_neither_dagster_nor_a_google_library(loaded: set[str]) -> None:
     assert loaded.isdisjoint([*GOOGLE, "flask", "dagster", "dagster_gcf_pipes"])
+
+
+def test_import_linter_knows_all_private_modules_of_the_function_side() -> None:
+    tomllib = pytest.importorskip("tomllib")  # since Python 3.11
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = [each for each in settings["contracts"] if "dagster_gcf_pipes" in each.get("source_modules", ())]
+    modules = {f"gcf_pipes.{path.stem}" for path in Path(gcf_pipes.__file__).parent.glob("_[a-z]*.py")}
+    assert set(contract["forbidden_modules"]) == modules

@@ -72,3 +72,10 @@ def test_a_copy_starts_empty(copied: Callable[[Once[str]], Once[str]]) -> None:
     assert other.pop() is None
     assert other.get(lambda: "second") == "second"
     assert once.get(never) == "first"
+
+
+def test_a_value_that_needs_itself_is_an_error_and_no_deadlock() -> None:
+    once = Once[str]()
+    with pytest.raises(RuntimeError, match="needs the value that it creates"):
+        once.get(lambda: once.get(never))
+    assert once.get(lambda: "created") == "created"

@@ -27,7 +27,7 @@ def test_a_whole_number_of_seconds_is_a_number_of_seconds() -> None:
         {"cold_start": "yes"},
         {"revision": "r" * 257},
         {"unknown": "fact"},
-        *({"heartbeat_interval": number} for number in (0, -1.0, math.inf, math.nan, True, "10")),
+        *({"heartbeat_interval": number} for number in (0, -1.0, 3601, 10**400, math.inf, math.nan, True, "10")),
     ],
 )
 def test_invalid_facts_are_ignored(extras: object) -> None:

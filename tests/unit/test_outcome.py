@@ -385,6 +385,24 @@ def test_an_error_is_bounded_in_size() -> None:
     assert len(str(errors[1].metadata["cloud_function/traceback"].value)) < 100_000
 
 
+NO_TOKEN = PipesCloudFunctionIdentityError("Expected X.\nFix: Do Y.")
+
+
+@pytest.mark.parametrize(
+    ("attempts", "session"),
+    [
+        ((UNAVAILABLE, replace(BAD_REQUEST, body="Expected X.\nFix: Do Y.")), NOTHING),
+        ((RESET, replace(no_token(allow_retries=False), identity_error=NO_TOKEN)), NOTHING),
+        ((RESET, replace(function(500, "Expected X.\nFix: Do Y."), chunk_count=1)), OPENED),
+        ((RESET, platform(429, "Expected X.\nFix: Do Y.")), NOTHING),
+    ],
+)
+def test_what_to_do_is_said_once_and_at_the_end(attempts: tuple[Attempt, ...], session: SessionRecord) -> None:
+    text = str(errors_of(attempts, session).description)
+    assert text.count("Fix:") == 1
+    assert "Before that: attempt 1" in text.partition("\nFix:")[0]
+
+
 def test_empty_body_is_called_nothing() -> None:
     assert "The response says: nothing" in str(errors_of((platform(500, " \n"),), NOTHING).description)
 

@@ -91,7 +91,9 @@ def has_more_levels(value: object, max_levels: int) -> bool:
     if not isinstance(value, (dict, list, tuple)):
         return False
     parts = list(value.values()) if isinstance(value, dict) else value  # a copy, as another thread may add a key
-    return max_levels == 0 or any(has_more_levels(part, max_levels - 1) for part in parts)
+    return max_levels == 0 or any(
+        has_more_levels(part, max_levels - 1) for part in parts if isinstance(part, (dict, list, tuple))
+    )
 
 
 def check_protocol_version(fields: Mapping[str, Any], where: str) -> None:

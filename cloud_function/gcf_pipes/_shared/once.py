@@ -1,7 +1,7 @@
 """Creates a value once, at its first use."""
 
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -10,18 +10,29 @@ _T = TypeVar("_T")
 class Once(Generic[_T]):
     """A value that is created at its first use, once, however many threads ask for it.
 
-    Copies and pickles of it start empty: neither the lock nor the value, for example a client, can be pickled.
+    Its deep copies and pickles start empty: neither the lock nor the value, for example a client, can be pickled.
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
         self._values: list[_T] = []  # at most one
+        self._is_creating = False
 
     def get(self, create: Callable[[], _T]) -> _T:
-        """Return the value; create it if there is none. If `create` raises, the next call creates it."""
+        """Return the value; create it if there is none. If `create` raises, the next call creates it.
+
+        Raises:
+            RuntimeError: `create` itself needs the value.
+        """
         with self._lock:
             if not self._values:
-                self._values.append(create())
+                if self._is_creating:
+                    raise RuntimeError(f"{create} needs the value that it creates. Fix: Break the circle.")
+                self._is_creating = True
+                try:
+                    self._values.append(create())
+                finally:
+                    self._is_creating = False
             return self._values[0]
 
     def pop(self) -> _T | None:
