@@ -267,7 +267,7 @@ def it_ran_out_of_time(setup: Setup) -> str:
 def the_platform_answered_in_its_stead(setup: Setup) -> str:
     setup.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}"))
     setup.google.function.timeout = 1
-    return setup.fail(event={"mode": "waits", "seconds": 2 * FUNCTION_TIMEOUT})
+    return setup.fail(event={"mode": "waits", "seconds": FUNCTION_TIMEOUT + 2 * READ_TIMEOUT_MARGIN})
 
 
 @mistake("Out of memory", names=f'The log says: "{OUT_OF_MEMORY}"', fix="Deploy it with more memory (`--memory`)")
