@@ -11,7 +11,7 @@ requirements_export := uv + " export --quiet --locked --package gcf-pipes --no-e
 
 example := "terraform -chdir=terraform/example"
 
-# each file's tests run in one process, with one set of servers; pytest's own tracebacks can crash it, with threads
+# each file's tests run in one process, with one set of servers; tracebacks of pytest's own can crash it (pytest-dev/pytest#10763)
 parallel := "--numprocesses 3 --dist loadfile --tb native"
 
 # what says nothing of versions, `test` runs alone: faults, killed processes, whole stacks, the second emulator
