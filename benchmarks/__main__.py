@@ -17,7 +17,7 @@ from benchmarks._sizes import FULL, QUICK, Sizes
 from benchmarks._stack import create_buckets
 from benchmarks._table import Row, format_table
 from benchmarks.sections import burst, faults, isolation, latency, overhead, printing, requests_on_the_wire
-from local_stack.emulators import Emulator, available_emulators, run_emulator
+from dagster_gcf_pipes.local import Emulator, available_emulators, run_emulator
 
 Section = Callable[[Emulator, Sizes], Iterator[Row]]
 SECTIONS: Final[dict[str, Section]] = {

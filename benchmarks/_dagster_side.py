@@ -24,8 +24,8 @@ from google.cloud.storage import Client
 
 from benchmarks._stock import stock_asset
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.memory import memory
 from tests.dagster_runs import calling_asset, step_error
+from tests.memory import memory
 
 Event = Mapping[str, Any]
 Implementation = Literal["ours", "stock"]

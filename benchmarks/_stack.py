@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks._dagster_side import Event, Implementation, Storage, Task
-from local_stack.emulators import storage_client
-from local_stack.functions import FunctionServer, run_function
+from dagster_gcf_pipes.local import FunctionServer, run_function, storage_client
 
 FUNCTIONS: Final = Path(__file__).parent / "functions"
 IMPLEMENTATIONS: Final[tuple[Implementation, ...]] = ("ours", "stock")

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from local_stack.processes import python_command, run_process
+from dagster_gcf_pipes.local._processes import python_command, run_process
 from local_stack.stack import exit_on_signals, run_stack
 
 INTERRUPTED = 128 + signal.SIGINT

@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from local_stack.processes import ChildProcess, python_command, run_on_free_port, run_process, wait_until_listening
+from dagster_gcf_pipes.local._processes import (
+    ChildProcess,
+    python_command,
+    run_on_free_port,
+    run_process,
+    wait_until_listening,
+)
 from local_stack.stack import exit_on_signals, run_stack
 
 HOME = Path(__file__).parent.parent / ".local_stack"

@@ -9,11 +9,18 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from local_stack.emulators import Emulator, available_emulators, run_emulator, storage_client
-from local_stack.functions import FunctionServer, run_function
-from local_stack.processes import ENDING_SIGNALS
+from dagster_gcf_pipes.local import (
+    Emulator,
+    FunctionServer,
+    available_emulators,
+    run_emulator,
+    run_function,
+    storage_client,
+)
+from dagster_gcf_pipes.local._processes import ENDING_SIGNALS
 
 BUCKET = "local-pipes"
+EXAMPLE = Path(__file__).parent.parent / "cloud_function" / "main.py"
 INPUT = Path(__file__).parent.parent / "examples" / "data" / "weather.csv"
 
 
@@ -45,7 +52,9 @@ def run_stack(lake: Path, on_line: Callable[[str], None] = lambda _: None) -> It
     """
     with (
         run_emulator(available_emulators()[0]) as emulator,
-        run_function(emulator_url=emulator.url, env={"GCF_PIPES_BUCKETS": BUCKET}, on_line=on_line) as function,
+        run_function(
+            EXAMPLE, emulator_url=emulator.url, env={"GCF_PIPES_BUCKETS": BUCKET}, on_line=on_line
+        ) as function,
     ):
         source_uri = _upload_input(emulator)
         environment = {

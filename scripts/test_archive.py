@@ -17,8 +17,8 @@ from zipfile import ZipFile
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import available_emulators, run_emulator
-from local_stack.processes import run_process
+from dagster_gcf_pipes.local import available_emulators, run_emulator
+from dagster_gcf_pipes.local._processes import run_process
 from tests.dagster_runs import calling_asset, run
 
 ROOT = Path(__file__).parent.parent

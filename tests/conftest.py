@@ -10,8 +10,7 @@ from dagster import DagsterInstance
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator, available_emulators, run_emulator
-from local_stack.functions import FunctionServer, run_function
+from dagster_gcf_pipes.local import Emulator, FunctionServer, available_emulators, run_emulator, run_function
 
 FUNCTIONS = Path(__file__).parent / "functions"
 

@@ -27,10 +27,10 @@ from google.cloud import storage
 from tasks.tables import replace_rows
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes.local import EMBEDDED, FunctionServer, run_emulator, run_function
 from examples.definitions import Locations, defs
-from local_stack.emulators import EMBEDDED, run_emulator
-from local_stack.functions import FunctionServer, run_function
 
+EXAMPLE = Path(__file__).parent.parent / "cloud_function" / "main.py"
 SOURCE = Path(__file__).parent.parent / "examples" / "data" / "weather.csv"
 BUCKET = "example"
 
@@ -40,7 +40,7 @@ def stack() -> Iterator[None]:
     """The emulator with the dataset in it, the function, and the environment that leads the example to both."""
     with (
         run_emulator(EMBEDDED) as emulator,
-        run_function(emulator_url=emulator.url) as function,
+        run_function(EXAMPLE, emulator_url=emulator.url) as function,
         pytest.MonkeyPatch.context() as environment,
     ):
         environment.setenv("STORAGE_EMULATOR_HOST", emulator.url)
@@ -366,7 +366,9 @@ def test_month_task_without_a_monthly_partition_fails_the_step(lake: Path) -> No
 @pytest.fixture(scope="module")
 def on_cloud_run(stack: None) -> Iterator[FunctionServer]:
     """The example's function as Cloud Run starts it."""
-    with run_function(emulator_url=os.environ["STORAGE_EMULATOR_HOST"], env={"K_SERVICE": "example"}) as function:
+    with run_function(
+        EXAMPLE, emulator_url=os.environ["STORAGE_EMULATOR_HOST"], env={"K_SERVICE": "example"}
+    ) as function:
         yield function
 
 

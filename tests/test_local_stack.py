@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from local_stack.processes import ProcessError, python_command, run_process
+from dagster_gcf_pipes.local._processes import ProcessError, python_command, run_process
 from tests.waiting import wait_until
 
 MARK = "LOCAL_STACK_TEST"

@@ -8,8 +8,7 @@ import pytest
 from dagster import MetadataValue
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator
-from local_stack.functions import run_function
+from dagster_gcf_pipes.local import Emulator, run_function
 
 README = Path(__file__).parent.parent / "README.md"
 URL = "https://REGION-PROJECT.cloudfunctions.net/orders"

@@ -9,9 +9,9 @@ from benchmarks._dagster_side import Implementation, Measurement, Storage, Task,
 from benchmarks._sizes import Sizes
 from benchmarks._stack import run_functions
 from benchmarks._table import Row
-from local_stack.emulators import Emulator
-from local_stack.memory import MIB, memory_of_workers
-from local_stack.processes import run_worker
+from dagster_gcf_pipes.local import Emulator
+from tests.memory import MIB, memory_of_workers
+from tests.workers import run_worker
 
 STOCK_TIME_LIMIT: Final = 120.0
 """Seconds that the stock reader's thread has after the function has answered; then the run fails.

@@ -15,7 +15,7 @@ from benchmarks._sizes import Sizes
 from benchmarks._stack import FUNCTIONS
 from benchmarks._stock import stock_asset
 from benchmarks._table import Row
-from local_stack.emulators import Emulator, storage_client
+from dagster_gcf_pipes.local import Emulator, storage_client
 from tests.faults.matrix import CASES, LINES, RUN_BOUND, Case
 from tests.faults.outcome import Calling, Implementation, Outcome, ours, run_case
 from tests.faults.plan import FaultNotTriggeredError

@@ -9,8 +9,8 @@ from benchmarks._dagster_side import Event, Implementation, Measurement, make_ru
 from benchmarks._sizes import Sizes
 from benchmarks._stack import IMPLEMENTATIONS, Functions, run_functions
 from benchmarks._table import Row
-from local_stack.emulators import Emulator
-from local_stack.processes import run_worker
+from dagster_gcf_pipes.local import Emulator
+from tests.workers import run_worker
 
 LINES: Final = 20
 INTERVAL: Final = 0.1

@@ -12,8 +12,8 @@ from benchmarks._sizes import Sizes
 from benchmarks._stack import IMPLEMENTATIONS, run_functions
 from benchmarks._statistics import percentile
 from benchmarks._table import Row
-from local_stack.emulators import Emulator
-from local_stack.processes import run_worker
+from dagster_gcf_pipes.local import Emulator
+from tests.workers import run_worker
 
 EVENT: Final = {"behaviour": "report"}
 SECTION: Final = "overhead"

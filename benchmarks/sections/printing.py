@@ -11,7 +11,7 @@ import requests
 from benchmarks._sizes import Sizes
 from benchmarks._stack import bucket_of, run_functions
 from benchmarks._table import Row
-from local_stack.emulators import Emulator
+from dagster_gcf_pipes.local import Emulator
 from tests.sessions import bootstrap
 
 COUNT: Final = 10_000

@@ -12,9 +12,9 @@ from benchmarks._dagster_side import Event, Measurement, Task, make_run
 from benchmarks._sizes import Sizes
 from benchmarks._stack import IMPLEMENTATIONS, Functions, run_functions
 from benchmarks._table import Row
-from local_stack.emulators import Emulator
-from local_stack.processes import run_worker
+from dagster_gcf_pipes.local import Emulator
 from tests.faults.proxy import FaultProxy
+from tests.workers import run_worker
 
 MINUTE: Final = 60.0
 IDLE_SECONDS: Final = 85.0

@@ -10,8 +10,7 @@ from typing import Literal
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator, storage_client
-from local_stack.functions import FunctionServer, run_function
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function, storage_client
 from tests.conftest import FUNCTIONS
 from tests.faults.plan import Fault
 from tests.faults.proxy import FaultProxy

@@ -9,9 +9,8 @@ from dagster_pipes import PipesMessage
 from gcf_pipes import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel, PipesMessagesNotStoredError
 from google.cloud import storage
 
-from local_stack.emulators import Emulator
-from local_stack.emulators import storage_client as storage_of
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import Emulator, FunctionServer
+from dagster_gcf_pipes.local import storage_client as storage_of
 from tests.dagster_runs import calling_asset, run, step_error
 from tests.faults.accounting import ActivePlan
 from tests.faults.plan import EVERY, READ, UPLOAD, Fault, Stall, Unavailable, after, storage_forbidden

@@ -16,7 +16,7 @@ from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, 
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from local_stack.emulators import EMBEDDED, Emulator, run_emulator, storage_client
+from dagster_gcf_pipes.local import EMBEDDED, Emulator, run_emulator, storage_client
 from tests.faults.plan import (
     CALL,
     DELETE,

@@ -6,7 +6,7 @@ import pytest
 from gcf_pipes import PipesStorageForbiddenError
 from gcf_pipes._shared.storage import ObjectStore
 
-from local_stack.emulators import Emulator, storage_client
+from dagster_gcf_pipes.local import Emulator, storage_client
 from tests.faults.plan import READ, Fault, Status, storage_error
 from tests.faults.proxy import FaultProxy
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from local_stack.emulators import available_emulators, run_emulator
+from dagster_gcf_pipes.local import available_emulators, run_emulator
 from tests.faults.matrix import CASES, LINES, Case
 from tests.faults.outcome import run_case
 from tests.faults.stack import ProxiedStack, run_proxied_stack

@@ -21,10 +21,8 @@ from gcf_pipes._encoding import make_message
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator
-from local_stack.emulators import storage_client as storage_of
-from local_stack.functions import FunctionServer, run_function
-from local_stack.memory import MIB, memory_of_workers
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
+from dagster_gcf_pipes.local import storage_client as storage_of
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run
 from tests.faults.plan import (
@@ -43,6 +41,7 @@ from tests.faults.plan import (
     storage_forbidden,
 )
 from tests.faults.proxy import FaultProxy
+from tests.memory import MIB, memory_of_workers
 from tests.sessions import bootstrap, stored_sessions, summarize
 from tests.waiting import wait_until
 

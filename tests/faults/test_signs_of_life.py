@@ -9,8 +9,7 @@ from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from dagster_gcf_pipes._messages.session import MAX_SILENT_HEARTBEATS
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run, step_error
 from tests.faults.plan import (

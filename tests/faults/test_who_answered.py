@@ -19,8 +19,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionCompletedInvocation,
 )
 from dagster_gcf_pipes._attempts import RESPONSE_TIMEOUT
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run, step_error
 from tests.faults.plan import (

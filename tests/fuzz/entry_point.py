@@ -16,7 +16,7 @@ from google.cloud import storage
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from local_stack.emulators import EMBEDDED, run_emulator, storage_client
+from dagster_gcf_pipes.local import EMBEDDED, run_emulator, storage_client
 from tests.fuzz.oracle import ALLOWED_BUCKET, ALLOWED_PREFIX, CONTEXT_FIELDS, NAMES, Call, Request, read_call, text_of
 
 RAN: Final = "ran"

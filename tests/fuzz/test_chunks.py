@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionError
-from local_stack.emulators import EMBEDDED, run_emulator
+from dagster_gcf_pipes.local import EMBEDDED, run_emulator
 from tests.dagster_runs import calling_asset, logged, materializations, step_error
 from tests.fuzz.chunks import chain, exception, hostile_lines, line
 

@@ -22,8 +22,7 @@ from opentelemetry import context as otel
 from opentelemetry import trace
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import step_error
 from tests.faults.plan import CALL, INSTANCE_DIED, Fault

@@ -14,8 +14,7 @@ from google.cloud import storage
 from pydantic import ValidationError
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.faults.plan import EVERY, NO_INSTANCE_429, READ, UPLOAD, Fault, storage_forbidden
 from tests.faults.proxy import FaultProxy

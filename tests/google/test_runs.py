@@ -7,8 +7,7 @@ from dagster import AssetExecutionContext, DagsterInstance, MaterializeResult, a
 from dagster_shared.serdes import serialize_value
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import Emulator, FunctionServer
 from tests.google.accounts import service_account_member
 from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.guarded_storage import GuardedStorage

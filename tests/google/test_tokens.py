@@ -20,8 +20,7 @@ from dagster import (
 )
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionError
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import Emulator, FunctionServer
 from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.guarded_storage import GuardedStorage
 

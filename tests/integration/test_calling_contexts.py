@@ -28,7 +28,7 @@ from dagster import (
 )
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionRequestError
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import FunctionServer
 from tests.dagster_runs import check_evaluations, step_error
 
 

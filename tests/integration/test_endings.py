@@ -18,9 +18,8 @@ from gcf_pipes._shared.storage import ObjectStore
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
-from local_stack.processes import python_command, run_process
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
+from dagster_gcf_pipes.local._processes import python_command, run_process
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run, step_error
 from tests.faults.plan import CALL, Delay, Fault

@@ -15,7 +15,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionIdentityError,
     PipesCloudFunctionRequestError,
 )
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import FunctionServer
 from tests.dagster_runs import calling_asset, run, step_error
 
 NEVER_CALLED = "https://orders.invalid/"

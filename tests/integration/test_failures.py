@@ -6,7 +6,7 @@ import pytest
 from dagster import AssetCheckSpec, DagsterInstance, MetadataValue, build_asset_context, materialize
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionRaisedError
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import FunctionServer
 from tests.dagster_runs import calling_asset, check_evaluations, materializations, run, step_error
 
 CHECKS = [AssetCheckSpec("not_empty", asset="orders"), AssetCheckSpec("fresh", asset="orders")]

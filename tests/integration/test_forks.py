@@ -3,7 +3,7 @@
 import pytest
 from google.cloud import storage
 
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import FunctionServer
 from tests.integration.test_outcomes import Caller
 from tests.sessions import summarize
 

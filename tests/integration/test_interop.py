@@ -20,7 +20,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionEventContextInjector,
     PipesCloudStorageMessageReader,
 )
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import FunctionServer
 from tests.dagster_runs import calling_asset, logged, run
 
 pytestmark = pytest.mark.every_emulator

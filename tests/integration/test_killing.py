@@ -20,9 +20,8 @@ from dagster import (
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
-from local_stack.processes import python_command, run_process
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
+from dagster_gcf_pipes.local._processes import python_command, run_process
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, logged, step_error
 from tests.sessions import bootstrap, stored_sessions, summarize

@@ -10,7 +10,7 @@ import requests
 from gcf_pipes._shared.protocol import MAX_CHUNK_BYTES, MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 from google.cloud import storage
 
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import FunctionServer
 from tests.sessions import call, stored_sessions, summarize
 from tests.waiting import in_background, wait_until
 

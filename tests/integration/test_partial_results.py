@@ -18,7 +18,7 @@ from dagster import (
 )
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import FunctionServer
 from tests.dagster_runs import materializations
 
 DAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from dagster_gcf_pipes._messages.chunk_stream import ChunkStream, WritingEnded
 from dagster_gcf_pipes._messages.session import ReaderSession
-from local_stack.emulators import EMBEDDED, run_emulator
+from dagster_gcf_pipes.local import EMBEDDED, run_emulator
 from tests.json_strategies import json_texts, json_values
 
 BUCKET: Final = "properties"

@@ -12,9 +12,8 @@ from dagster_pipes import encode_param
 from gcf_pipes._shared.protocol import MAX_INLINE_CONTEXT_BYTES
 from google.cloud import storage
 
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
-from local_stack.processes import ProcessError
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
+from dagster_gcf_pipes.local._processes import ProcessError
 from tests.conftest import FUNCTIONS
 from tests.sessions import call
 

@@ -9,8 +9,7 @@ import pytest
 import requests
 from google.cloud import storage
 
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests import sessions
 from tests.conftest import FUNCTIONS
 from tests.sessions import stored_sessions

@@ -24,7 +24,7 @@ from gcf_pipes._shared.protocol import MAX_CONTEXT_BYTES
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import FunctionServer
 from tests.dagster_runs import calling_asset, logged, run
 
 pytestmark = pytest.mark.every_emulator

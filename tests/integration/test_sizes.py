@@ -27,12 +27,11 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionClient,
     PipesCloudFunctionEventContextInjector,
 )
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
-from local_stack.memory import memory_of_workers
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run, step_error
 from tests.json_strategies import json_values_of
+from tests.memory import memory_of_workers
 from tests.sessions import bootstrap, call
 
 MIB = 1024 * 1024

@@ -12,8 +12,7 @@ import pytest
 import requests
 from google.cloud import storage
 
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.metadata_server import run_metadata_server
 from tests.sessions import call, stored_sessions

@@ -12,9 +12,8 @@ from dagster import RetryPolicy
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from local_stack.dev import run_dagster
-from local_stack.emulators import Emulator
-from local_stack.functions import FunctionServer, run_function
 from local_stack.stack import run_stack
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, run

@@ -8,7 +8,7 @@ from dagster import AssetExecutionContext, DagsterInstance, MaterializeResult, a
 from dagster_shared.serdes import serialize_value
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from local_stack.functions import FunctionServer
+from dagster_gcf_pipes.local import FunctionServer
 
 SECRETS = ("hunter1", "hunter2", "hunter3", "hunter4")
 

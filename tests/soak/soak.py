@@ -9,16 +9,16 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
-from local_stack.emulators import available_emulators, run_emulator
-from local_stack.memory import memory, memory_of_workers
-from local_stack.processes import run_worker
+from dagster_gcf_pipes.local import available_emulators, run_emulator
 from tests.conftest import FUNCTIONS
 from tests.faults.outcome import Outcome, deliver_again, read_record
 from tests.faults.stack import ProxiedStack, run_proxied_stack
 from tests.functions.record import new_record
+from tests.memory import memory, memory_of_workers
 from tests.soak.faults import sporadic_faults
 from tests.soak.runs import Task, make_runs
 from tests.soak.summary import Summary
+from tests.workers import run_worker
 
 AT_ONCE: Final = 4
 RUN_BOUND: Final = 90.0

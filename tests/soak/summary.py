@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from local_stack.memory import MIB
 from tests.faults.outcome import Outcome
+from tests.memory import MIB
 from tests.soak.runs import Task
 
 MUST_BE_ZERO: Final = ("lost", "doubled", "out of order", "wrongly green", "wrongly red", "hung")

@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 from gcf_pipes._shared.storage import ObjectStore
 
-from local_stack.emulators import storage_client
+from dagster_gcf_pipes.local import storage_client
 
 
 @contextmanager

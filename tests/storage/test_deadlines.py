@@ -12,7 +12,7 @@ import pytest
 from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.storage import ObjectStore
 
-from local_stack.emulators import Emulator
+from dagster_gcf_pipes.local import Emulator
 from tests.faults.plan import (
     DELETE,
     EVERY,

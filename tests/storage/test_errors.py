@@ -36,8 +36,7 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError, TransportError
 from google.cloud import storage
 
-from local_stack.emulators import Emulator
-from local_stack.functions import run_function
+from dagster_gcf_pipes.local import Emulator, run_function
 from tests.conftest import FUNCTIONS
 from tests.faults.plan import (
     DELETE,

@@ -1,4 +1,4 @@
-"""Serves the embedded Cloud Storage emulator on a free port: `python -m local_stack.embedded_emulator`.
+"""Serves the embedded Cloud Storage emulator on a free port: `python -m dagster_gcf_pipes.local._embedded_emulator`.
 
 The package's own command does not print its port, and its listen queue of 5 is too short for several clients.
 """

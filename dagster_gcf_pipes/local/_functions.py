@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_stack.processes import ChildProcess, python_command, run_process
-
-CLOUD_FUNCTION = Path(__file__).parent.parent / "cloud_function"
+from dagster_gcf_pipes.local._processes import ChildProcess, python_command, run_process
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class FunctionServer:
 
 @contextmanager
 def run_function(
-    source: Path = CLOUD_FUNCTION / "main.py",
+    source: Path,
     *,
     emulator_url: str,
     threads: int = 8,

@@ -4,11 +4,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from dagster_gcf_pipes.local._processes import python_command, run_on_free_port, run_process
 
-from local_stack.processes import python_command, run_on_free_port, run_process
+if TYPE_CHECKING:
+    from google.cloud import storage
 
 EMBEDDED = "gcp-storage-emulator"
 FAKE_GCS_SERVER = "fake-gcs-server"
@@ -46,14 +47,17 @@ def run_emulator(name: str) -> Iterator[Emulator]:
         yield emulator
 
 
-def storage_client(url: str) -> storage.Client:
+def storage_client(url: str) -> "storage.Client":
     """Return a Cloud Storage client of an emulator, whatever the environment says."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
     return storage.Client("local", AnonymousCredentials(), client_options={"api_endpoint": url})
 
 
 @contextmanager
 def _run_embedded() -> Iterator[Emulator]:
-    command = python_command("-m", "local_stack.embedded_emulator")
+    command = python_command("-m", "dagster_gcf_pipes.local._embedded_emulator")
     with run_process(command, ready=r"listening at (http://\S+)") as child:
         yield Emulator(EMBEDDED, child.ready, honours_preconditions=False)
 

@@ -1,6 +1,5 @@
 """Child processes that run while a block runs."""
 
-import multiprocessing
 import os
 import re
 import secrets
@@ -9,10 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread, current_thread, main_thread
@@ -184,30 +180,6 @@ def wait_until_listening(port: int, child: ChildProcess) -> None:
         if child.process.poll() is not None or time.monotonic() > deadline:
             raise ProcessError(f"Expected the process to listen on port {port}, but it printed:\n{child.output}")
         time.sleep(0.05)
-
-
-@contextmanager
-def run_worker(env: Mapping[str, str] | None = None) -> Iterator[Executor]:
-    """Run a fresh Python process while the block runs, which takes one call at a time and writes nothing to stderr.
-
-    Args:
-        env: Environment variables, in addition to this process's own.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, initializer=_prepare_worker, initargs=(env or {},)) as executor:
-        pid = executor.submit(os.getpid)  # starts the process: its imports take seconds, in which others can start
-        try:
-            yield executor
-        except (Exception, SystemExit):  # Ctrl-C reaches the process without this
-            with suppress(BrokenProcessPool, ProcessLookupError):
-                os.kill(pid.result(), signal.SIGINT)  # the call in progress may take minutes
-            raise
-
-
-def _prepare_worker(env: Mapping[str, str]) -> None:
-    os.environ.update(env)
-    warnings.simplefilter("ignore")
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process: Dagster writes each log line there
 
 
 def _pump(child: ChildProcess, ready: re.Pattern[str], started: Event, on_line: Callable[[str], None]) -> None:

@@ -1,0 +1,1 @@
+"""Test functions, and the assets that call them, without a cloud."""
