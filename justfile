@@ -2,9 +2,13 @@
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
-# `uv run just ...` tells its children where uv is; a uv on the PATH does as well.
-uv := env("UV", "uv")
-run := uv + " run --locked"
+# the uv that the README's first command installs; else one on the PATH
+uv := env("UV", if path_exists(".tools/bin/uv") == "true" { justfile_directory() / ".tools/bin/uv" } else { "uv" })
+run := uv + " run --locked --group dev"
+
+# where the example's tables and its input are; the function runs in a folder of its own
+locations := 'JUST="' + just_executable() + '" FUNCTION=example LAKE_URI="$PWD/.local/lake" WEATHER_SOURCE_URI="$PWD/examples/data/weather.csv"'
+run_example := uv + " run --quiet --locked --group demo"
 
 # what the deployed function needs: `gcf_pipes` itself lies beside it
 requirements_export := uv + " export --quiet --locked --package gcf-pipes --no-emit-project --no-default-groups --group deployed"
@@ -15,7 +19,7 @@ example := "terraform -chdir=terraform/example"
 parallel := "--numprocesses 3 --dist loadfile --tb native"
 
 # what says nothing of versions, `test` runs alone: faults, killed processes, whole stacks, the second emulator
-versions := "--ignore=tests/faults --ignore=tests/soak --ignore=tests/terraform --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/test_local_stack.py -k 'not fake-gcs-server'"
+versions := "--ignore=tests/faults --ignore=tests/soak --ignore=tests/terraform --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/local -k 'not fake-gcs-server'"
 
 # what says something of packaging: that all is in the wheels, and works together
 packaging := "tests/unit tests/test_example.py tests/test_readme.py tests/integration/test_runs.py -k 'not fake-gcs-server'"
@@ -29,15 +33,25 @@ covering := "tests/unit tests/google tests/storage tests/integration --ignore=te
 _default:
     @{{ just_executable() }} --list --unsorted
 
-# Run the example assets once against a local stack, and print what happened
+# Run the example's assets once against a function and an emulator on this machine, and print what happens
 [group('run')]
 demo:
-    {{ run }} python -m local_stack.demo
+    @echo "Installing what the demo needs; the first time takes a minute ..."
+    @{{ locations }} {{ run_example }} dagster-gcf-pipes dev -- python -m examples.demo
 
-# Run the local stack with `dagster dev` until Ctrl-C
+# Run Dagster with the example, a function and an emulator on this machine until Ctrl-C
 [group('run')]
 dev:
-    {{ run }} python -m local_stack.dev
+    @echo "Installing what Dagster needs; the first time takes a minute ..."
+    @mkdir -p .local/dagster_home
+    @cp examples/dagster.yaml .local/dagster_home/
+    @{{ locations }} DAGSTER_HOME="$PWD/.local/dagster_home" \
+        {{ run_example }} --group webserver dagster-gcf-pipes dev -- dg dev -m examples.definitions
+
+# Show some rows of a table of the example
+[group('run')]
+rows table:
+    @{{ run_example }} python -c "import polars, sys; print(polars.read_delta(sys.argv[1]).tail())" .local/lake/{{ table }}
 
 # Measure against Dagster's stock parts, side by side, and print one table
 [group('run')]

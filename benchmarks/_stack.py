@@ -1,5 +1,6 @@
 """The processes that a section of the benchmark needs."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -48,9 +49,10 @@ def create_buckets(storage_url: str) -> None:
 @contextmanager
 def run_functions(storage_url: str, *, threads: int = 8) -> Iterator[Functions]:
     """Run the functions of both implementations, and one without Pipes, while the block runs."""
+    env = {"PYTHONPATH": os.fspath(FUNCTIONS.parents[1])}  # they import `benchmarks`
     with ExitStack() as stack:
         ours, stock, plain = (
-            stack.enter_context(run_function(FUNCTIONS / name / "main.py", emulator_url=storage_url, threads=threads))
+            stack.enter_context(run_function(FUNCTIONS / name, emulator_url=storage_url, threads=threads, env=env))
             for name in ("ours", "stock", "plain")
         )
         yield Functions(ours, stock, plain)

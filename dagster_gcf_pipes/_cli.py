@@ -1,5 +1,11 @@
 """The command `dagster-gcf-pipes`."""
 
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
 import click
 
 
@@ -7,3 +13,58 @@ import click
 @click.version_option(package_name="dagster-gcf-pipes")
 def main() -> None:
     """Develop cloud functions that Dagster calls, run them on this machine, and check them in the cloud."""
+
+
+@main.command()
+@click.option(
+    "functions",
+    "--function",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="A function to run: `orders=functions/orders`, or with its entry point `orders=functions/orders:main`. "
+    "Default: those of `[tool.dagster-gcf-pipes.functions]` in pyproject.toml.",
+)
+@click.option("--isolated", is_flag=True, help="Run each function in an environment with its own requirements.txt.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def dev(functions: Sequence[str], command: Sequence[str], *, isolated: bool) -> None:
+    r"""Run functions and a Cloud Storage emulator on this machine, and a command that uses them.
+
+    \b
+        dagster-gcf-pipes dev --function orders=functions/orders -- dg dev
+
+    COMMAND, which follows `--`, runs until it ends or Ctrl-C; then everything stops. In it, `run(function="orders")`
+    calls the local function, and PIPES_BUCKET names the bucket. Without a command, the variables to export are printed.
+    """
+    _require_extra()
+    from dagster_gcf_pipes.local._dev import dev
+    from dagster_gcf_pipes.local._processes import ProcessError
+    from dagster_gcf_pipes.local._settings import FunctionSettings, SettingsError, load_settings
+
+    try:
+        settings = load_settings(Path("pyproject.toml"))
+        if functions:
+            settings = replace(settings, functions=[FunctionSettings.parse(text) for text in functions])
+        if command:
+            settings = replace(settings, command=command)
+        sys.exit(dev(settings, isolated=isolated))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    except ProcessError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("name")
+def init(name: str) -> None:
+    """Write a function that deploys, functions/NAME, with its test, and an asset that calls it."""
+    _require_extra()
+    from dagster_gcf_pipes._scaffold import scaffold
+
+    scaffold(name)
+
+
+def _require_extra() -> None:
+    if missing := [name for name in ("functions_framework", "tomlkit", "uv", "watchfiles") if not find_spec(name)]:
+        raise click.ClickException(
+            f"Expected {', '.join(missing)} to be installed.\nFix: `pip install 'dagster-gcf-pipes[local]'`."
+        )

@@ -15,6 +15,7 @@ import urllib3.exceptions
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
 
 from dagster_gcf_pipes._functions import is_loopback, redacted
+from dagster_gcf_pipes._local_functions import local_functions
 
 Cause = TypeVar("Cause", bound=BaseException)
 _CHECK_URL: Final = "Check the URL, and that no proxy or firewall blocks this machine's connection to it."
@@ -107,11 +108,16 @@ def _host_problem(causes: list[BaseException], url: str) -> ConnectionProblem | 
 
 
 def _refused(url: str) -> ConnectionProblem:
-    """Describe a refused connection. On this machine the function is not running, so a retry would fail too."""
+    """Describe a refused connection. On this machine the function is not running, so a retry would fail too.
+
+    But `dagster-gcf-pipes dev` starts a function again when its files change: then a retry succeeds after seconds.
+    """
     parts = urlsplit(url)
     text = f"{_host(url)} refused the connection"
     if not is_loopback(parts.hostname or ""):
         return ConnectionProblem(text, _CHECK_URL)
+    if url in local_functions().values():
+        return ConnectionProblem(text, "Look at the output of `dagster-gcf-pipes dev`: the function has stopped.")
     port = parts.port or {"http": 80}.get(parts.scheme.lower(), 443)
     fix = f"Start the function: `functions-framework --target=main --port={port}`."
     return ConnectionProblem(text, fix, retryable=False)

@@ -104,3 +104,9 @@ class PipesCloudFunctionMessagesError(PipesCloudFunctionError):
 
 class PipesCloudFunctionRaisedError(PipesCloudFunctionError):
     """The function's own code raised. The metadata has its traceback."""
+
+
+for _error in [*globals().values()]:
+    if isinstance(_error, type) and issubclass(_error, PipesCloudFunctionError):
+        _error.__module__ = __package__  # tracebacks name where to import an error from
+del _error

@@ -12,6 +12,7 @@ from gcf_pipes._shared.once import Once
 from dagster_gcf_pipes._errors import METADATA_PREFIX, PipesCloudFunctionLookupError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes._fixes import enable_api_command
 from dagster_gcf_pipes._functions import (
+    UNKNOWN_FUNCTION,
     FunctionName,
     check_url,
     function_console_url,
@@ -20,6 +21,7 @@ from dagster_gcf_pipes._functions import (
     parse_resource_name,
     redacted,
 )
+from dagster_gcf_pipes._local_functions import find_local_function
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -270,21 +272,25 @@ def resolve_target(
     """Return the function to call.
 
     Args:
-        function: Its name or full resource name. It is looked up, and has its own timeout.
+        function: Its name or full resource name. It is looked up, and has its own timeout. If functions run on this
+            machine (`GCF_PIPES_LOCAL_FUNCTIONS`), it is the local one.
         function_url: Its URL. Nothing is looked up.
         project: The project of a plain name.
         region: The region of a plain name.
-        function_timeout: The timeout of a function that is given by its URL, in seconds.
+        function_timeout: The timeout of a function that is given by its URL or runs on this machine, in seconds.
         lookup: Looks functions up.
 
     Raises:
-        PipesCloudFunctionRequestError: Both name and URL are given, neither is, or the given one is not valid.
+        PipesCloudFunctionRequestError: Both name and URL are given, neither is, the given one is not valid, or there is
+            no such function on this machine although functions run here.
         PipesCloudFunctionLookupError: The lookup failed, or the function cannot be called in its present state.
     """
     _check_arguments(function, function_url)
     if function_url is not None:
         check_url(function_url)
         return Target(function_url, None, function_timeout, parse_function_url(function_url))
+    if local_url := find_local_function(function or ""):
+        return Target(local_url, None, function_timeout, UNKNOWN_FUNCTION)  # no project: its logs are not in the cloud
     info = lookup.find(parse_function_name(function or "", project=project, region=region))
     _check_callable(info)
     return Target(info.url, info.url, info.timeout_seconds, info.name, info)

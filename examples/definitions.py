@@ -1,6 +1,6 @@
 """Two assets that one cloud function computes: see `cloud_function/main.py` for its side.
 
-Environment variables: `PIPES_BUCKET`, `FUNCTION_URL`, `LAKE_URI`, `WEATHER_SOURCE_URI`.
+Environment variables: `PIPES_BUCKET`, `FUNCTION`, `LAKE_URI`, `WEATHER_SOURCE_URI`.
 """
 
 from dagster import (
@@ -25,8 +25,8 @@ from dagster_gcf_pipes import PipesCloudFunctionClient
 class Locations(ConfigurableResource):
     """Where the function, its input and its output are."""
 
-    function_url: str = Field(description="URL of the deployed function.")
-    lake_uri: str = Field(description="Where the Delta tables are: `gs://bucket/prefix`, or a local lookup.")
+    function: str = Field(description="The function: its name, or projects/PROJECT/locations/REGION/functions/NAME.")
+    lake_uri: str = Field(description="Where the Delta tables are: `gs://bucket/prefix`, or a local path.")
     weather_source_uri: str = Field(description="CSV file with the daily weather: `gs://bucket/name`, or a local path.")
 
     def table_uri(self, name: str) -> str:
@@ -51,7 +51,7 @@ def customers(
     """Generated people; each run appends some to the Delta table."""
     return cloud_function.run(
         context=context,
-        function_url=locations.function_url,
+        function=locations.function,
         event={"task": "customers", "table_uri": locations.table_uri("customers"), **config.model_dump()},
     ).get_materialize_result()
 
@@ -80,7 +80,7 @@ def monthly_weather(
     """Weather per month and location; each run replaces its month in the Delta table."""
     return cloud_function.run(
         context=context,
-        function_url=locations.function_url,
+        function=locations.function,
         event={
             "task": "monthly_weather",
             "source_uri": locations.weather_source_uri,
@@ -97,9 +97,9 @@ defs = Definitions(
     jobs=[customers_job, monthly_weather_job],
     schedules=[ScheduleDefinition(job=customers_job, cron_schedule="0 6 * * *")],
     resources={
-        "cloud_function": PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET")),
+        "cloud_function": PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET"), forward_logs=True),
         "locations": Locations(
-            function_url=EnvVar("FUNCTION_URL"),
+            function=EnvVar("FUNCTION"),
             lake_uri=EnvVar("LAKE_URI"),
             weather_source_uri=EnvVar("WEATHER_SOURCE_URI"),
         ),

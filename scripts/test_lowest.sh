@@ -9,8 +9,8 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
 python="$(scripts/find_python.sh 3.10 3.11)"
-"$uv" pip compile --quiet --python "$python" --resolution lowest-direct --group dev --no-emit-package gcf-pipes \
-    --output-file "$scratch/requirements.txt" pyproject.toml cloud_function/pyproject.toml
+"$uv" pip compile --quiet --python "$python" --resolution lowest-direct --group dev \
+    --extra local --extra logging --no-emit-package gcf-pipes --no-emit-package dagster-gcf-pipes --output-file "$scratch/requirements.txt" pyproject.toml cloud_function/pyproject.toml
 "$uv" venv --quiet --python "$python" "$scratch/venv"
 "$scratch/venv/bin/python" --version
 export VIRTUAL_ENV="$scratch/venv"

@@ -1,5 +1,6 @@
 """The example, as a user runs it: assets in Dagster, the function in functions-framework, an emulator."""
 
+import json
 import logging
 import os
 import re
@@ -45,7 +46,8 @@ def stack() -> Iterator[None]:
     ):
         environment.setenv("STORAGE_EMULATOR_HOST", emulator.url)
         environment.setenv("PIPES_BUCKET", BUCKET)
-        environment.setenv("FUNCTION_URL", function.url)
+        environment.setenv("FUNCTION", "example")
+        environment.setenv("GCF_PIPES_LOCAL_FUNCTIONS", json.dumps({"example": function.url}))
         environment.setenv("WEATHER_SOURCE_URI", f"gs://{BUCKET}/weather.csv")
         with closing(storage.Client(project="local")) as client:
             client.create_bucket(BUCKET).blob("weather.csv").upload_from_filename(SOURCE)
@@ -94,7 +96,7 @@ def run_event(
 
     @asset
     def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient, locations: Locations) -> None:
-        invocation = cloud_function.run(context=context, function_url=locations.function_url, event=event)
+        invocation = cloud_function.run(context=context, function=locations.function, event=event)
         on_messages(invocation.get_custom_messages())
 
     return materialize([orders], resources=defs.resources, raise_on_error=False, **options)
@@ -376,7 +378,7 @@ def on_cloud_run(stack: None) -> Iterator[FunctionServer]:
 def test_a_local_path_is_neither_read_nor_written_on_cloud_run(
     on_cloud_run: FunctionServer, lake: Path, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FUNCTION_URL", on_cloud_run.url)
+    monkeypatch.setenv("GCF_PIPES_LOCAL_FUNCTIONS", json.dumps({"example": on_cloud_run.url}))
     table = f"gs://{BUCKET}/table"
     weather = {"task": "monthly_weather", "source_uri": path, "table_uri": table}
     error = failure(run_event(weather, lake))

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from threading import Condition, Event, Thread, current_thread, main_thread
-from typing import TypeVar
+from pathlib import Path
+from threading import Condition, Thread, current_thread, main_thread
+from typing import Any, TypeVar
 
 Server = TypeVar("Server")
 
@@ -20,6 +21,7 @@ START_TIMEOUT = 120.0
 STOP_TIMEOUT = 10.0
 OUTPUT_TIMEOUT = 30.0
 PORT_ATTEMPTS = 5
+MAX_LINES = 100_000
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a request to stop, a closed terminal."""
 
@@ -34,15 +36,36 @@ class ChildProcess:
 
     Attributes:
         process: The process.
-        lines: The lines of its stdout and stderr so far.
-        printed: Notified when the process prints a line.
-        ready: The group of the `ready` pattern of `run_process`, empty before its line is printed.
+        ready_pattern: Finds the line that the process prints when it is ready.
+        lines: The latest lines of its stdout and stderr, at most `MAX_LINES`.
+        printed: Notified when the process prints a line, and when its output has ended.
+        ready: The group of the pattern, empty before its line is printed.
+        ended: Whether its output has ended.
     """
 
     process: "subprocess.Popen[str]"
+    ready_pattern: re.Pattern[str]
     lines: list[str] = field(default_factory=list)
-    ready: str = ""
     printed: Condition = field(default_factory=Condition)
+    ready: str = ""
+    ended: bool = False
+
+    @property
+    def output(self) -> str:
+        """The latest lines that the process has printed."""
+        return "".join(self.lines)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the process is ready.
+
+        Raises:
+            ProcessError: The process ended, or is not ready within `START_TIMEOUT` seconds.
+        """
+        with self.printed:
+            self.printed.wait_for(lambda: self.ready or self.ended, START_TIMEOUT)
+        if not self.ready:
+            expected = self.ready_pattern.pattern
+            raise ProcessError(f"Expected {self.process.args!r} to print {expected!r}, but it printed:\n{self.output}")
 
     def wait_for_output(self, text: str) -> None:
         """Wait until the process has printed `text`.
@@ -54,10 +77,26 @@ class ChildProcess:
             if not self.printed.wait_for(lambda: text in self.output, OUTPUT_TIMEOUT):
                 raise ProcessError(f"Expected the process to print {text!r}, but it printed:\n{self.output}")
 
-    @property
-    def output(self) -> str:
-        """All that the process has printed so far."""
-        return "".join(self.lines)
+    def read_output(self, on_line: Callable[[str], None]) -> None:
+        """Read the output until its end."""
+        if self.process.stdout is None:
+            raise TypeError("Expected the process to be started with a pipe for its output.")
+        with self.process.stdout as stdout:
+            for line in stdout:
+                on_line(line)
+                self._add(line)
+        with self.printed:
+            self.ended = True
+            self.printed.notify_all()
+
+    def _add(self, line: str) -> None:
+        with self.printed:
+            self.lines.append(line)
+            if len(self.lines) > MAX_LINES:
+                del self.lines[: MAX_LINES // 2]
+            if not self.ready and (match := self.ready_pattern.search(line)):
+                self.ready = match[1]
+            self.printed.notify_all()
 
 
 def _ignore(_: str) -> None:
@@ -70,16 +109,18 @@ def run_process(
     *,
     ready: str,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     on_line: Callable[[str], None] = _ignore,
     stop_signal: signal.Signals = signal.SIGTERM,
     stop_timeout: float = STOP_TIMEOUT,
 ) -> Iterator[ChildProcess]:
-    """Run a command while the block runs.
+    """Run a command while the block runs. The block starts when the process is ready.
 
     Args:
         command: The command with its arguments.
         ready: Regular expression with one group, for the line that the process prints when it is ready.
         env: Environment variables, in addition to this process's own.
+        cwd: The process's working directory. Default: this process's own.
         on_line: Called with each line of output.
         stop_signal: The signal that asks the process to end.
         stop_timeout: Seconds that it has for that before it is killed.
@@ -87,11 +128,31 @@ def run_process(
     Raises:
         ProcessError: The process ended, or did not become ready in time.
     """
+    with start_process(
+        command, ready=ready, env=env, cwd=cwd, on_line=on_line, stop_signal=stop_signal, stop_timeout=stop_timeout
+    ) as child:
+        child.wait_until_ready()
+        yield child
+
+
+@contextmanager
+def start_process(
+    command: Sequence[str],
+    *,
+    ready: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    on_line: Callable[[str], None] = _ignore,
+    stop_signal: signal.Signals = signal.SIGTERM,
+    stop_timeout: float = STOP_TIMEOUT,
+) -> Iterator[ChildProcess]:
+    """Run a command while the block runs, as `run_process` does. The block starts at once."""
     with ExitStack() as stack:
-        with _signals_held_back():  # until the callbacks that stop the process exist
+        with signals_held_back():  # until the callbacks that stop the process exist
             process = subprocess.Popen(
                 command,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -99,19 +160,16 @@ def run_process(
                 errors="replace",
                 start_new_session=True,  # Ctrl-C reaches only this process, which then stops its children in order
             )
-            child = ChildProcess(process)
-            started = Event()
-            pump = Thread(target=_pump, args=(child, re.compile(ready), started, on_line), daemon=True)
+            child = ChildProcess(process, re.compile(ready))
+            pump = Thread(target=child.read_output, args=(on_line,), daemon=True)
             pump.start()
             stack.callback(pump.join, STOP_TIMEOUT)
-            stack.callback(_stop, process, stop_signal, stop_timeout)
-        if not started.wait(START_TIMEOUT) or not child.ready:
-            raise ProcessError(f"Expected {command[0]} to print {ready!r}, but it printed:\n{child.output}")
+            stack.callback(stop_process, process, stop_signal, stop_timeout)
         yield child
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
+def signals_held_back() -> Iterator[None]:
     """Handle the signals of the block at its end."""
     if current_thread() is not main_thread():
         yield  # only the main thread handles signals
@@ -182,27 +240,13 @@ def wait_until_listening(port: int, child: ChildProcess) -> None:
         time.sleep(0.05)
 
 
-def _pump(child: ChildProcess, ready: re.Pattern[str], started: Event, on_line: Callable[[str], None]) -> None:
-    if child.process.stdout is None:
-        raise TypeError("Expected the process to be started with a pipe for its output.")
-    with child.process.stdout as stdout:
-        for line in stdout:
-            with child.printed:
-                child.lines.append(line)
-                child.printed.notify_all()
-            on_line(line)
-            if not child.ready and (match := ready.search(line)):
-                child.ready = match[1]
-                started.set()
-    started.set()
-
-
-def _stop(process: "subprocess.Popen[str]", stop_signal: signal.Signals, timeout: float) -> None:
+def stop_process(process: "subprocess.Popen[Any]", stop_signal: int, timeout: float) -> None:
+    """Ask a process, which leads its own process group, to end. After `timeout` seconds kill all of the group."""
     process.send_signal(stop_signal)
     try:
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout)
     finally:  # after an interruption too
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses to signal a group of ended processes
             os.killpg(process.pid, signal.SIGKILL)  # also its children
         process.wait()

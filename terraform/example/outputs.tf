@@ -12,7 +12,7 @@ output "environment" {
   description = "The environment variables of examples/definitions.py."
   value = {
     PIPES_BUCKET       = module.function.resource.bucket
-    FUNCTION_URL       = module.function.function_url
+    FUNCTION           = "projects/${var.project}/locations/${var.region}/functions/${var.name}"
     LAKE_URI           = "gs://${google_storage_bucket.lake.name}"
     WEATHER_SOURCE_URI = "gs://${google_storage_bucket.lake.name}/${google_storage_bucket_object.weather.name}"
   }

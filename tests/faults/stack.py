@@ -1,5 +1,6 @@
 """A function and its bucket, with a fault proxy on each connection."""
 
+import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -53,7 +54,8 @@ def run_proxied_stack(
         enforce = not emulator.honours_preconditions
         writer = stack.enter_context(FaultProxy(emulator.url, plans.get("writer", ()), enforce_preconditions=enforce))
         reader = stack.enter_context(FaultProxy(emulator.url, plans.get("reader", ())))
-        function = stack.enter_context(run_function(source, emulator_url=writer.url))
+        env = {"PYTHONPATH": os.fspath(FUNCTIONS.parents[1])}  # the functions import `tests`
+        function = stack.enter_context(run_function(source, emulator_url=writer.url, env=env))
         call = stack.enter_context(FaultProxy(function.url, plans.get("call", ())))
         client = stack.enter_context(closing(storage_client(emulator.url)))
         bucket = f"bucket-{uuid.uuid4().hex}"

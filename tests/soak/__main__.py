@@ -5,7 +5,7 @@ import time
 
 from tabulate import tabulate
 
-from local_stack.stack import exit_on_signals
+from dagster_gcf_pipes.local._dev import exit_on_signals
 from tests.soak.soak import soak
 from tests.soak.summary import Summary
 

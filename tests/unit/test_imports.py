@@ -27,7 +27,7 @@ def test_check_sees_what_is_loaded(loaded: set[str]) -> None:
 
 @pytest.mark.parametrize(
     "loaded",
-    ["import dagster_gcf_pipes", "import dagster_gcf_pipes._functions_api, dagster_gcf_pipes._crash_logs"],
+    ["from dagster_gcf_pipes import *", "import dagster_gcf_pipes._functions_api, dagster_gcf_pipes._crash_logs"],
     indirect=True,
 )
 def test_dagster_side_loads_no_google_library(loaded: set[str]) -> None:
@@ -41,6 +41,11 @@ def test_dagster_side_loads_no_google_library(loaded: set[str]) -> None:
 )
 def test_making_a_client_loads_no_google_library(loaded: set[str]) -> None:
     assert loaded.isdisjoint([*GOOGLE, "flask"])
+
+
+@pytest.mark.parametrize("loaded", ["import dagster_gcf_pipes._cli, dagster_gcf_pipes.local"], indirect=True)
+def test_command_line_loads_no_dagster(loaded: set[str]) -> None:
+    assert loaded.isdisjoint([*GOOGLE, "flask", "dagster", "requests"])
 
 
 @pytest.mark.parametrize("loaded", ["import gcf_pipes"], indirect=True)

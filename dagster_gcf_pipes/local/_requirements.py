@@ -1,0 +1,67 @@
+"""The `requirements.txt` of a function: what is missing here, and an environment that has it."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def missing_requirements(folder: Path) -> list[str]:
+    """Return the requirements of a function that this environment does not satisfy.
+
+    Options such as `--hash` or `-r`, and requirements without a version such as URLs, are not checked.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    missing = []
+    for line in _lines(folder / "requirements.txt"):
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            missing.append(line)
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            missing.append(line)
+    return missing
+
+
+def isolated_python(folder: Path) -> Sequence[str]:
+    """Return a command that runs Python in an environment with the requirements of a function and functions-framework.
+
+    uv creates the environment, and keeps it in its cache: the next start takes a second.
+    Source: https://docs.astral.sh/uv/reference/cli/#uv-run (`--isolated`, `--with-requirements`).
+    """
+    from uv import find_uv_bin
+
+    requirements = folder / "requirements.txt"
+    return [
+        find_uv_bin(),
+        "run",
+        "--quiet",
+        "--isolated",
+        "--no-project",
+        "--python",
+        f"{sys.version_info.major}.{sys.version_info.minor}",
+        *(["--with-requirements", os.fspath(requirements)] if requirements.is_file() else []),
+        "--with",
+        "functions-framework",
+        "--",
+        "python",
+    ]
+
+
+def _lines(requirements: Path) -> Iterator[str]:
+    """Yield the requirements of a file, without comments, options and hashes."""
+    if not requirements.is_file():
+        return
+    for line in requirements.read_text("utf-8").replace("\\\n", " ").splitlines():
+        text = line.partition(" #")[0].partition(" --")[0].strip()
+        if text and not text.startswith(("#", "-")):
+            yield text

@@ -1,0 +1,127 @@
+"""What `dagster-gcf-pipes dev` runs: its options, and `[tool.dagster-gcf-pipes]` of pyproject.toml."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dagster_gcf_pipes.local._functions import DEFAULT_ENTRY_POINT
+
+DEFAULT_BUCKET: Final = "local-pipes"
+TABLE: Final = "[tool.dagster-gcf-pipes]"
+_FUNCTION_EXAMPLE: Final = "orders = 'functions/orders'"
+_OPTION_EXAMPLE: Final = "orders=functions/orders"
+_KEYS: Final = {"functions", "bucket", "command"}
+_FUNCTION_KEYS: Final = {"source", "entry_point"}
+
+
+class SettingsError(ValueError):
+    """An option of the command, or the table in pyproject.toml, is not valid."""
+
+
+@dataclass(frozen=True)
+class FunctionSettings:
+    """A function to run.
+
+    Attributes:
+        name: The name by which `run(function=...)` finds it.
+        source: Its folder, or its file.
+        entry_point: The name of the function in `main.py`.
+    """
+
+    name: str
+    source: Path
+    entry_point: str = DEFAULT_ENTRY_POINT
+
+    def __post_init__(self) -> None:
+        main = self.source / "main.py" if self.source.is_dir() else self.source
+        if not main.is_file():
+            raise SettingsError(
+                f"Expected the source of the function {self.name!r} to be a folder with a `main.py`, or a file, got "
+                f"{str(self.source)!r}.\nFix: Correct the path, or create the function: `dagster-gcf-pipes init "
+                f"{self.name}`."
+            )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its files."""
+        return self.source if self.source.is_dir() else self.source.parent
+
+    @classmethod
+    def parse(cls, text: str) -> "FunctionSettings":
+        """Parse an option `NAME=SOURCE` or `NAME=SOURCE:ENTRY_POINT`.
+
+        Raises:
+            SettingsError: It is neither, or there is no such source.
+        """
+        name, _, source = text.partition("=")
+        source, _, entry_point = source.partition(":")
+        if not (name and source):
+            raise SettingsError(f"Expected `--function` to be NAME=FOLDER, such as {_OPTION_EXAMPLE}, got {text!r}.")
+        return cls(name, Path(source), entry_point or DEFAULT_ENTRY_POINT)
+
+
+@dataclass(frozen=True)
+class DevSettings:
+    """What to run.
+
+    Attributes:
+        functions: The functions.
+        bucket: The name of the bucket in the emulator.
+        command: The command to run with them, or nothing.
+    """
+
+    functions: Sequence[FunctionSettings] = ()
+    bucket: str = DEFAULT_BUCKET
+    command: Sequence[str] = ()
+
+
+def load_settings(pyproject: Path) -> DevSettings:
+    """Read the table in a pyproject.toml. Without the file or the table, nothing is set.
+
+    Raises:
+        SettingsError: The file or the table is not valid.
+    """
+    table = _load_table(pyproject)
+    if unknown := table.keys() - _KEYS:
+        raise _error(pyproject, f"the keys {sorted(_KEYS)}", f"{sorted(unknown)}")
+    functions = table.get("functions", {})
+    if not isinstance(functions, dict):
+        raise _error(pyproject, f"`functions` to be a table, such as {_FUNCTION_EXAMPLE}", repr(functions))
+    bucket, command = table.get("bucket", DEFAULT_BUCKET), table.get("command", "")
+    for key, value in (("bucket", bucket), ("command", command)):
+        if not isinstance(value, str):
+            raise _error(pyproject, f"`{key}` to be a string", repr(value))
+    return DevSettings(
+        [_function(pyproject, name, value) for name, value in functions.items()], bucket, shlex.split(command)
+    )
+
+
+def _load_table(pyproject: Path) -> Mapping[str, Any]:
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        table = tomlkit.parse(pyproject.read_text("utf-8")).unwrap().get("tool", {}).get("dagster-gcf-pipes", {})
+    except FileNotFoundError:
+        return {}
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise SettingsError(f"Expected {pyproject} to be a TOML file: {error}") from error
+    if not isinstance(table, dict):
+        raise _error(pyproject, "a table", repr(table))
+    return table
+
+
+def _function(pyproject: Path, name: str, value: Any) -> FunctionSettings:
+    table = {"source": value} if isinstance(value, str) else value
+    expected = f"the function {name!r} to be its folder, or a table with `source` and perhaps `entry_point`"
+    if not isinstance(table, dict) or "source" not in table or table.keys() - _FUNCTION_KEYS:
+        raise _error(pyproject, expected, repr(value))
+    if not all(isinstance(each, str) for each in table.values()):
+        raise _error(pyproject, expected, repr(value))
+    return FunctionSettings(name, pyproject.parent / table["source"], table.get("entry_point", DEFAULT_ENTRY_POINT))
+
+
+def _error(pyproject: Path, expected: str, got: str) -> SettingsError:
+    return SettingsError(f"Expected {TABLE} of {pyproject} to have {expected}, got {got}.")
