@@ -8,7 +8,7 @@ run := uv + " run --locked --group dev"
 
 # where the example's tables and its input are; the function runs in a folder of its own
 locations := 'JUST="' + just_executable() + '" FUNCTION=example LAKE_URI="$PWD/.local/lake" WEATHER_SOURCE_URI="$PWD/examples/data/weather.csv"'
-run_example := uv + " run --quiet --locked --group demo"
+run_example := uv + " run --locked --group demo"
 
 # what the deployed function needs: `gcf_pipes` itself lies beside it
 requirements_export := uv + " export --quiet --locked --package gcf-pipes --no-emit-project --no-default-groups --group deployed"
