@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
+from urllib.request import getproxies
 
 import click
 
@@ -23,8 +24,7 @@ from dagster_gcf_pipes.local._settings import DevSettings, SettingsError
 
 COMMAND_STOP_TIMEOUT: Final = 20.0
 """Seconds that the command has to end after a signal. Dagster first ends its own processes."""
-NOT_FOUND: Final = 127
-"""The exit code of a shell for a command that it does not find."""
+_HERE: Final = "127.0.0.1,localhost"
 _COLORS: Final = ("cyan", "magenta", "green", "yellow", "blue")
 
 
@@ -45,6 +45,7 @@ def dev(settings: DevSettings, *, isolated: bool) -> int:
     _check(settings, isolated=isolated)
     try:
         exit_on_signals()
+        os.environ.update(without_proxy())
         click.echo(f"starting {', '.join(function.name for function in settings.functions)} ...", err=True)
         with run_local(settings, isolated=isolated) as environment:
             if settings.command:
@@ -62,8 +63,7 @@ def dev(settings: DevSettings, *, isolated: bool) -> int:
 def run_local(settings: DevSettings, *, isolated: bool = False) -> Iterator[Mapping[str, str]]:
     """Run the emulator, its bucket and the functions while the block runs.
 
-    Returns:
-        The environment variables for a process that calls the functions.
+    Yields the environment variables for a process that calls the functions.
     """
     with run_emulator(available_emulators()[0]) as emulator, ExitStack() as stack:
         functions = [
@@ -86,6 +86,7 @@ def run_local(settings: DevSettings, *, isolated: bool = False) -> Iterator[Mapp
             EMULATOR_VARIABLE: emulator.url,
             BUCKET_VARIABLE: settings.bucket,
             LOCAL_FUNCTIONS_VARIABLE: json.dumps(urls),
+            **without_proxy(),
         }
 
 
@@ -103,6 +104,14 @@ def run_command(settings: DevSettings, environment: Mapping[str, str]) -> int:
         raise
     stop_process(process, signal.SIGTERM, 0)  # what it has left running
     return code if code >= 0 else 128 - code
+
+
+def without_proxy() -> Mapping[str, str]:
+    """Return the variables that keep a proxy out of requests to this machine; none if no proxy is set."""
+    if not getproxies():
+        return {}
+    excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), f"{excluded},{_HERE}" if excluded else _HERE)
 
 
 def exit_on_signals() -> None:
@@ -155,4 +164,9 @@ def _printer(name: str, number: int, settings: DevSettings) -> Callable[[str], N
     """Return what prints a line of a function's output, with a prefix that has a color on a terminal."""
     width = max(len(function.name) for function in settings.functions)
     prefix = click.style(f"{name:<{width}} |", fg=_COLORS[number % len(_COLORS)])
-    return lambda line: click.echo(f"{prefix} {line.rstrip()}", file=sys.stderr)
+
+    def show(line: str) -> None:
+        with suppress(OSError):  # the terminal is closed: the function goes on until the signal comes
+            click.echo(f"{prefix} {line.rstrip()}", file=sys.stderr)
+
+    return show

@@ -40,7 +40,7 @@ def isolated_python(folder: Path) -> Sequence[str]:
     """
     from uv import find_uv_bin
 
-    requirements = folder / "requirements.txt"
+    requirements = folder.resolve() / "requirements.txt"
     return [
         find_uv_bin(),
         "run",

@@ -145,6 +145,13 @@ def test_without_a_command_it_prints_what_to_export(plain: str, environment: Map
     assert dev.process.returncode == 130
 
 
+def test_no_proxy_comes_between_the_processes(orders: str, environment: Mapping[str, str]) -> None:
+    command = dev_command("--function", orders, command=python_command("-c", CALL))
+    proxied = {**environment, "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.com"}
+    dev = subprocess.run(command, env=proxied, capture_output=True, text=True, check=False)
+    assert (dev.returncode, dev.stdout) == (0, "answer: 1\n"), dev.stderr
+
+
 def test_a_function_has_what_it_has_in_the_cloud(plain: str, environment: Mapping[str, str], tmp_path: Path) -> None:
     (tmp_path / "orders" / ".env").write_text("THREADS=3\nSHOP=acme  # a comment\n")
     with serving("--function", plain, env=environment) as dev:
