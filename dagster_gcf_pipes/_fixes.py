@@ -4,6 +4,7 @@ A command contains what is known of the function's name, and placeholders in cap
 """
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Final
 
@@ -174,6 +175,26 @@ def describe_url_command(name: FunctionName) -> str:
 def enable_api_command(api: str, project: str | None) -> str:
     """Return the command that enables an API in a project."""
     return f"gcloud services enable {api} --project={project}"
+
+
+def update_function_command(name: FunctionName, *flags: str) -> str:
+    """Return the command that changes settings of a function.
+
+    It builds the function again from its source, which is FOLDER: without `--source`, gcloud would take the current
+    directory. `gcloud run services update` would build nothing, but the next deployment of the function would undo it.
+    Source: https://cloud.google.com/sdk/gcloud/reference/functions/deploy (`--source`).
+    """
+    quoted = " ".join(map(shlex.quote, flags))
+    return f"gcloud functions deploy {name.function} {_location(name)} --source=FOLDER {quoted}"
+
+
+def update_variable_command(name: FunctionName, variable: str, value: str) -> str:
+    """Return the command that sets an environment variable of a function, and keeps the others.
+
+    A value with commas needs another separator. Source: https://cloud.google.com/sdk/gcloud/reference/topic/escaping.
+    """
+    separator = "^;^" if "," in value else ""
+    return update_function_command(name, f"--update-env-vars={separator}{variable}={value}")
 
 
 def _location(name: FunctionName) -> str:

@@ -1,4 +1,4 @@
-"""One attempt of a call: its body, the POST, and its record, which says who answered."""
+"""One attempt of a call: its body, the POST, and its record, which says who answered. And a plain GET."""
 
 import io
 import re
@@ -21,7 +21,7 @@ from urllib3.connection import HTTPConnection
 
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._connection_errors import describe_connection_error
-from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
+from dagster_gcf_pipes._errors import PipesCloudFunctionCallError, PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._fixes import CallerIdentity
 from dagster_gcf_pipes._functions import redacted
 
@@ -239,6 +239,47 @@ def record_of(response: requests.Response, auth: FunctionAuth) -> Attempt:
         caller=auth.caller,
         redirect_to=redacted(response.headers.get("Location", "")),
     )
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The response to a GET.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The response headers. Their names are case-insensitive.
+        body: The start of the body, as text.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+def fetch(url: str, *, auth: FunctionAuth | None = None, timeout: tuple[float, float]) -> Fetched:
+    """Get a URL, without following redirects. Of the body, at most `MAX_ERROR_BODY` bytes are read.
+
+    Args:
+        url: The URL.
+        auth: Adds the ID token.
+        timeout: Connect and read timeout, in seconds.
+
+    Raises:
+        PipesCloudFunctionIdentityError: Google issued no ID token.
+        PipesCloudFunctionCallError: There was no response.
+    """
+    headers = {"Accept-Encoding": "identity"}  # a small compressed body may be a large one
+    options: dict[str, Any] = {"headers": headers, "timeout": timeout, "allow_redirects": False, "stream": True}
+    try:
+        with create_http_session() as http, http.get(url, auth=auth, **options) as response:
+            body = response.raw.read(MAX_ERROR_BODY)
+            return Fetched(response.status_code, response.headers, body.decode("utf-8", errors="replace"))
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        described = describe_connection_error(error, url, timeout)
+        fix = f"\nFix: {described.fix}" if described.fix else ""
+        raise PipesCloudFunctionCallError(
+            f"Could not get {redacted(url)}: {described.text}.{fix}", allow_retries=described.retryable
+        ) from error
 
 
 def deployed_version(headers: Mapping[str, str]) -> str | None:
