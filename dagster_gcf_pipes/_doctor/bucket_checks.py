@@ -69,7 +69,7 @@ def check_lifecycle(setup: Setup) -> str:
         rules = store.lifecycle_rules(timeout=_TIMEOUT)
     except PipesStorageForbiddenError as error:
         raise SkippedError(f"this identity lacks `storage.buckets.get` on the bucket {store.bucket}") from error
-    ages = [rule["condition"]["age"] for rule in rules if _deletes_all_below(rule, setup.options.key_prefix)]
+    ages = [rule["condition"]["age"] for rule in rules if deletes_all_below(rule, setup.options.key_prefix)]
     if ages:
         return f"objects are deleted when they are {min(ages)} days old"
     raise ProblemError(
@@ -96,7 +96,8 @@ def _of_google(setup: Setup) -> ObjectStore:
     return store
 
 
-def _deletes_all_below(rule: Mapping[str, Any], key_prefix: str) -> bool:
+def deletes_all_below(rule: Mapping[str, Any], key_prefix: str) -> bool:
+    """Whether a lifecycle rule deletes every object below a prefix, some time after it was created."""
     condition = rule.get("condition", {})
     prefixes = condition.get("matchesPrefix", [""])
     return (

@@ -46,7 +46,7 @@ def check_timeout(setup: Setup) -> str:
 def check_concurrency(setup: Setup) -> str:
     """Compare the calls that an instance takes with the calls that it can work on."""
     info = setup.info
-    threads = _threads(info.variables, info.cpu)
+    threads = threads_of(info.variables, info.cpu)
     if info.concurrency <= threads:
         return f"an instance takes {_calls(info.concurrency)} at once, and has threads for {threads}"
     command = update_variable_command(info.name, "THREADS", str(info.concurrency))
@@ -60,7 +60,7 @@ def _calls(number: int) -> str:
     return "1 call" if number == 1 else f"{number} calls"
 
 
-def _threads(variables: Mapping[str, str], cpu: str) -> int:
+def threads_of(variables: Mapping[str, str], cpu: str) -> int:
     """Return how many calls the server of an instance works on at once. It does not start if one is not a number."""
     cpus = math.ceil(float(cpu)) if re.fullmatch(r"\d+(\.\d+)?", cpu) else 1
     threads = variables.get("THREADS", "")

@@ -35,7 +35,7 @@ def _skew(before: float, date: str) -> float:
     """Return how far this machine's clock is ahead at least, in seconds. The date is in whole seconds."""
     try:
         google = parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError) as error:  # Python 3.10 raises a TypeError or an IndexError
+    except (ValueError, OverflowError) as error:
         raise SkippedError(f"the response of {_CLOCK_URL} does not have the time") from error
     return max(before - (google + 1), 0) or min(time.time() - google, 0)
 

@@ -2,20 +2,22 @@
 
 import json
 import os
-import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import flask
 import pytest
+from click.testing import CliRunner
 from gcf_pipes._shared.protocol import VERSION
 from google.cloud import storage
 
+from dagster_gcf_pipes._cli import main
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.google.accounts import service_account_member
 from tests.google.conftest import FUNCTION_HOST, FUNCTION_URL, Google
@@ -25,6 +27,7 @@ from tests.google.guarded_storage import GuardedStorage
 from tests.google.logging_api import HOST as LOGGING_HOST
 from tests.google.logging_api import LoggingApi
 from tests.google.logins import CALLER
+from tests.storage.servers import answering
 
 PROJECT, REGION = "my-project", "europe-west1"
 NAME = f"projects/{PROJECT}/locations/{REGION}/functions/orders"
@@ -36,6 +39,7 @@ OF_SETTINGS = ["timeout", "concurrency", "execution_id", "admission"]
 OF_BUCKET = ["bucket", "read", "create", "delete", "lifecycle"]
 EVERY_CHECK = [*OF_MACHINE, *OF_FUNCTION, *OF_SETTINGS, *OF_BUCKET, "logs"]
 METADATA_HOSTS = ("metadata.google.internal", "169.254.169.254")
+COMMAND = [sys.executable, "-m", "dagster_gcf_pipes", "doctor"]
 RULE = {"action": {"type": "Delete"}, "condition": {"age": 3, "matchesPrefix": ["dagster-pipes/"]}}
 
 
@@ -57,20 +61,26 @@ class Diagnosis:
         finding = self.findings[check]
         return f"{finding['status']}: {finding['text']} Fix: {finding['fix']}"
 
+    @classmethod
+    def of(cls, code: int, output: str) -> "Diagnosis":
+        return cls(code, {each["check"]: each for each in json.loads(output)}, output)
+
     @property
     def problems(self) -> list[str]:
         return [name for name, finding in self.findings.items() if finding["status"] == "problem"]
 
 
 def run_doctor(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "dagster_gcf_pipes", "doctor", *arguments]
+    """Run the command in a process of its own."""
+    command = [*COMMAND, *arguments]
     return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=120, check=False)
 
 
 def diagnose(*arguments: str, **env: str) -> Diagnosis:
-    done = run_doctor(*arguments, "--json", **env)
-    assert done.stderr == ""
-    return Diagnosis(done.returncode, {each["check"]: each for each in json.loads(done.stdout)}, done.stdout)
+    """Run the command in this process, which has imported Dagster already."""
+    done = CliRunner().invoke(main, ["doctor", *arguments, "--json"], env=env)
+    assert (done.stderr, done.exit_code in (0, 1)) == ("", True)
+    return Diagnosis.of(done.exit_code, done.stdout)
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,7 @@ def cloud(
     google.logins.metadata_server()
     google.function.backend = function.url
     functions, logs = FunctionsApi(google.accounts.issued), LoggingApi(google.accounts.issued)
-    guarded = GuardedStorage(google.accounts, emulator.url, lifecycle_rules=[RULE])
+    guarded = GuardedStorage(google.accounts, emulator.url, lifecycle_rules=[deepcopy(RULE)])
     google.network.serve(FUNCTIONS_HOST, functions.app)
     google.network.serve(LOGGING_HOST, logs.app)
     google.network.serve("storage.googleapis.com", guarded.app())
@@ -152,7 +162,9 @@ def cloud(
 
 
 def test_a_good_set_up_is_ok_throughout(cloud: Cloud) -> None:
-    found = cloud.diagnose()
+    done = run_doctor(*cloud.arguments, "--json")
+    assert done.stderr == ""
+    found = Diagnosis.of(done.returncode, done.stdout)
     assert [name for name, finding in found.findings.items() if finding["status"] == "ok"] == EVERY_CHECK, found.output
     assert found.code == 0
     assert found["identity"].startswith("ok: the service account attached to this machine (metadata server)")
@@ -163,10 +175,10 @@ def test_a_good_set_up_is_ok_throughout(cloud: Cloud) -> None:
 def test_it_writes_nothing_and_runs_no_code(
     cloud: Cloud, storage_client: storage.Client, function: FunctionServer
 ) -> None:
-    lines = list(function.child.output)
+    output = function.child.output
     cloud.diagnose()
     assert cloud.google.function.asked == [("GET", "/robots.txt")]
-    assert list(function.child.output) == lines
+    assert function.child.output == output
     assert list(storage_client.list_blobs(cloud.bucket)) == []
     assert cloud.storage.asked == [
         *("storage.objects.list", "storage.objects.get", "storage.objects.create", "storage.objects.delete"),
@@ -188,7 +200,7 @@ def test_a_plain_function_is_reached_and_does_not_run(cloud: Cloud) -> None:
     assert found["access"].startswith("ok: ")
     assert found["version"].startswith("skipped: the function does not say it.")
     assert found.code == 0
-    assert [line for line in server.child.output if "THE CODE RUNS" in line] == ["THE CODE RUNS"]  # its import
+    assert server.child.output.count("THE CODE RUNS") == 1  # when it is imported
 
 
 def test_everything_is_done_as_the_impersonated_account(cloud: Cloud) -> None:
@@ -223,6 +235,9 @@ def test_without_a_bucket_the_rest_is_checked(cloud: Cloud) -> None:
 # ------------------------------------------------------------------------------------------------------------ mistakes
 
 
+Mistake = Callable[[Cloud], object]
+
+
 def nobody(cloud: Cloud) -> None:
     cloud.google.accounts.attached = None
     for host in METADATA_HOSTS:
@@ -252,23 +267,49 @@ def no_id_tokens(cloud: Cloud) -> None:
     cloud.google.accounts.statuses["iam"] = [None, 403]
 
 
-def redeploy(**fields: Any) -> Callable[[Cloud], None]:
+def redeployed(**fields: Any) -> Mistake:
     return lambda cloud: cloud.functions.add(NAME, **{"serviceConfig": cloud.config, **fields})
 
 
-def without(variable: str) -> Callable[[Cloud], object]:
-    return lambda cloud: cloud.variables.pop(variable)
+def without(*variables: str) -> Mistake:
+    return lambda cloud: [cloud.variables.pop(variable) for variable in variables]
 
 
-def lacking(permission: str) -> Callable[[Cloud], None]:
-    return lambda cloud: cloud.storage.missing.add(permission)
+def having(**variables: str) -> Mistake:
+    return lambda cloud: cloud.variables.update(variables)
 
 
-def rule(**condition: Any) -> Callable[[Cloud], None]:
-    def replace(cloud: Cloud) -> None:
-        cloud.storage.lifecycle_rules[:] = [{**RULE, "condition": condition}]
+def called_with(argument: str) -> Mistake:
+    return lambda cloud: cloud.arguments.append(argument)
 
-    return replace
+
+def lacking(*permissions: str) -> Mistake:
+    return lambda cloud: cloud.storage.missing.update(f"storage.{permission}" for permission in permissions)
+
+
+def guarded(**fields: Any) -> Mistake:
+    """Change how the platform guards the function."""
+    return lambda cloud: vars(cloud.google.function).update(fields)
+
+
+def without_rule(cloud: Cloud) -> None:
+    cloud.storage.lifecycle_rules.clear()
+
+
+def rule_for_another_prefix(cloud: Cloud) -> None:
+    cloud.storage.lifecycle_rules[0]["condition"]["matchesPrefix"] = ["another/"]
+
+
+def clock_is_behind(cloud: Cloud) -> None:
+    cloud.google.accounts.clock_offset = 120
+
+
+def logs_are_denied(cloud: Cloud) -> None:
+    cloud.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}"))
+
+
+def another_version(cloud: Cloud) -> None:
+    cloud.deploy(ANOTHER_VERSION)
 
 
 ANOTHER_VERSION = """
@@ -277,80 +318,250 @@ gcf_pipes._entrypoint.VERSION = "0.99.0"
 @gcf_pipes.pipes_function
 def main(request, pipes): ...
 """
-
-
-def storage_command(role: str) -> str:
-    return f"--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=roles/storage.{role}`"
+GRANT = "--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=roles/storage."
 
 
 @pytest.mark.parametrize(
-    ("check", "mistake", "text", "fix"),
+    ("mistakes", "expected"),
     [
-        ("clock", lambda c: setattr(c.google.accounts, "clock_offset", 120), "120 s behind", "timedatectl set-ntp"),
-        ("identity", nobody, "Expected Google credentials, found none", "gcloud auth application-default login"),
-        ("identity", logged_out, "Could not get an access token as the user", "Log in again"),
-        ("identity", no_role_on_the_account, "PERMISSION_DENIED", "roles/iam.serviceAccountTokenCreator"),
-        ("id_token", no_id_tokens, "Could not get an ID token as the service account", "impersonate"),
-        ("function", redeploy(state="FAILED"), "expected its state to be ACTIVE, got FAILED", "deploy it again"),
-        ("function", redeploy(environment="GEN_1"), "first generation", "--gen2"),
-        ("function", lambda c: c.functions.functions.clear(), "does not exist", "gcloud functions list"),
-        ("access", as_user, "requires an ID token, and the user", "Set `impersonate_service_account`"),
+        ([clock_is_behind], {"clock": ("s behind Google's", "`sudo timedatectl set-ntp true`")}),
+        ([nobody], {"identity": ("Expected Google credentials, found none", "gcloud auth application-default login")}),
+        ([logged_out], {"identity": ("Could not get an access token as the user", "Log in again")}),
+        ([no_role_on_the_account], {"identity": ("PERMISSION_DENIED", "roles/iam.serviceAccountTokenCreator")}),
+        ([no_id_tokens], {"id_token": ("Could not get an ID token as the service account", "impersonate")}),
         (
-            "access",
-            lambda c: c.google.function.invokers.clear(),
-            "lacks `roles/run.invoker`",
-            f"`gcloud run services add-iam-policy-binding load-orders {LOCATION} --member=serviceAccount:{CALLER}",
-        ),
-        ("access", lambda c: setattr(c.google.function, "ingress", False), "ingress", "--ingress-settings=all"),
-        ("access", lambda c: c.google.function.audiences.clear(), "made for another audience", "set `audience`"),
-        ("access", lambda c: setattr(c.google.function, "statuses", [429]), "All instances were busy", "--max-inst"),
-        (
-            "access",
-            lambda c: setattr(c.google.function, "redirect_to", "https://u:s3cr3t@login.example/x?s3cr3t"),
-            "a redirect to https://login.example/x.",
-            "own https URL",
-        ),
-        ("version", lambda c: c.deploy(ANOTHER_VERSION), "gcf_pipes 0.99.0 is deployed", f"gcf_pipes {VERSION}"),
-        ("concurrency", without("THREADS"), "8 calls at once, but has threads for 4", f"{DEPLOY} --update-env-vars=TH"),
-        ("execution_id", without("LOG_EXECUTION_ID"), "is not set", f"{DEPLOY} --update-env-vars=LOG_EXECUTION_ID=t"),
-        ("admission", without("GCF_PIPES_BUCKETS"), "any bucket", f"{DEPLOY} --update-env-vars=GCF_PIPES_BUCKETS=buc"),
-        (
-            "admission",
-            lambda c: c.variables.update(GCF_PIPES_BUCKETS="lake, pond"),
-            "GCF_PIPES_BUCKETS is lake,pond, so the function refuses",
-            f"{DEPLOY} '--update-env-vars=^;^GCF_PIPES_BUCKETS=lake,pond,bucket-",
+            [redeployed(state="FAILED"), called_with("--bucket=no-such")],
+            {
+                "function": ("expected its state to be ACTIVE, got FAILED", "deploy it again"),
+                "bucket": ("the bucket 'no-such' does not exist", "`gcloud storage buckets create gs://no-such"),
+            },
         ),
         (
-            "admission",
-            lambda c: c.variables.update(GCF_PIPES_KEY_PREFIX="dagster-pip/"),
-            "GCF_PIPES_KEY_PREFIX is dagster-pip, so the function refuses the key prefix dagster-pipes",
-            f"{DEPLOY} --update-env-vars=GCF_PIPES_KEY_PREFIX=dagster-pipes`",
+            [redeployed(environment="GEN_1"), lacking("objects.list", "objects.get")],
+            {
+                "function": ("first generation", "--gen2"),
+                "bucket": ("Cannot list gs://", f"{GRANT}objectViewer`"),
+                "read": ("Cannot read gs://", f"{GRANT}objectViewer`"),
+            },
         ),
-        ("bucket", lambda c: c.arguments.append("--bucket=no-such"), "'no-such' does not exist", "buckets create gs"),
-        ("bucket", lacking("storage.objects.list"), "Cannot list gs://", storage_command("objectViewer")),
-        ("read", lacking("storage.objects.get"), "Cannot read gs://", storage_command("objectViewer")),
-        ("create", lacking("storage.objects.create"), "Cannot create gs://", storage_command("objectCreator")),
-        ("delete", lacking("storage.objects.delete"), "Cannot delete gs://", storage_command("objectUser")),
-        ("lifecycle", lambda c: c.storage.lifecycle_rules.clear(), "no lifecycle rule", "--lifecycle-file="),
-        ("lifecycle", rule(age=3, matchesPrefix=["another/"]), "no lifecycle rule", "its 1 present one"),
-        ("lifecycle", rule(age=3, matchesSuffix=[".tmp"]), "no lifecycle rule", "--lifecycle-file="),
-        ("lifecycle", rule(age=3, isLive=False), "no lifecycle rule", "--lifecycle-file="),
         (
-            "logs",
-            lambda c: c.logs.faults.append(permission_denied("logging.logEntries.list", f"projects/{PROJECT}")),
-            "permission denied",
-            "`roles/logging.viewer`",
+            [called_with("--function=customers"), lacking("objects.create", "objects.delete"), without_rule],
+            {
+                "function": ("it does not exist", f"`gcloud functions list --project={PROJECT}`"),
+                "create": ("Cannot create gs://", f"{GRANT}objectCreator`"),
+                "delete": ("Cannot delete gs://", f"{GRANT}objectUser`"),
+                "lifecycle": ("no lifecycle rule", "--lifecycle-file=lifecycle.json`"),
+            },
         ),
+        (
+            [as_user, without("THREADS", "LOG_EXECUTION_ID", "GCF_PIPES_BUCKETS"), logs_are_denied],
+            {
+                "access": ("requires an ID token, and the user", "Set `impersonate_service_account`"),
+                "concurrency": ("8 calls at once, but has threads for 4", f"{DEPLOY} --update-env-vars=THREADS=8`"),
+                "execution_id": ("is not set", f"{DEPLOY} --update-env-vars=LOG_EXECUTION_ID=true`"),
+                "admission": ("calls may name any bucket", f"{DEPLOY} --update-env-vars=GCF_PIPES_BUCKETS=bucket-"),
+                "logs": ("permission denied", "`roles/logging.viewer`"),
+            },
+        ),
+        (
+            [guarded(invokers=set()), having(GCF_PIPES_BUCKETS="lake, pond"), rule_for_another_prefix],
+            {
+                "access": (
+                    "lacks `roles/run.invoker`",
+                    f"`gcloud run services add-iam-policy-binding load-orders {LOCATION} --member=serviceAccount:",
+                ),
+                "admission": (
+                    "GCF_PIPES_BUCKETS is lake,pond, so the function refuses",
+                    f"{DEPLOY} '--update-env-vars=^;^GCF_PIPES_BUCKETS=lake,pond,bucket-",
+                ),
+                "lifecycle": ("no lifecycle rule", "The file replaces the bucket's rules: add its 1 present ones"),
+            },
+        ),
+        (
+            [guarded(ingress=False), having(GCF_PIPES_KEY_PREFIX="dagster-pip/")],
+            {
+                "access": ("the function's ingress setting blocks this network", "`--ingress-settings=all`"),
+                "admission": (
+                    "GCF_PIPES_KEY_PREFIX is dagster-pip, so the function refuses the key prefix dagster-pipes",
+                    f"{DEPLOY} --update-env-vars=GCF_PIPES_KEY_PREFIX=dagster-pipes`",
+                ),
+            },
+        ),
+        ([guarded(audiences=set())], {"access": ("made for another audience", "set `audience` of the resource")}),
+        ([guarded(statuses=[429])], {"access": ("All instances were busy", "Raise `--max-instances`")}),
+        (
+            [guarded(redirect_to="https://u:s3cr3t@login.example/x?s3cr3t")],
+            {"access": ("a redirect to https://login.example/x.", "the function's own https URL")},
+        ),
+        ([another_version], {"version": ("gcf_pipes 0.99.0 is deployed", f"with gcf_pipes {VERSION}")}),
     ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_a_mistake_is_found(cloud: Cloud, check: str, mistake: Callable[[Cloud], None], text: str, fix: str) -> None:
-    mistake(cloud)
+def test_mistakes_are_found(cloud: Cloud, mistakes: list[Mistake], expected: dict[str, tuple[str, str]]) -> None:
+    for make in mistakes:
+        make(cloud)
     found = cloud.diagnose()
-    assert found.problems[0] == check
-    expected = {"identity": 1, "bucket": 1, "function": 1}
-    assert len(found.problems) == expected.get(check, 1) or check == "bucket"
-    assert text in found[check]
-    assert fix in found.findings[check]["fix"]
-    assert found.code == 1
+    assert (found.problems, found.code) == (list(expected), 1), found.output
+    for check, (text, fix) in expected.items():
+        assert text in found.findings[check]["text"]
+        assert fix in found.findings[check]["fix"]
     assert "s3cr3t" not in found.output
     assert [token for token in cloud.google.accounts.issued if token.rpartition(".")[2] in found.output] == []
+
+
+def test_a_check_that_needs_another_one_is_skipped(cloud: Cloud) -> None:
+    nobody(cloud)
+    found = cloud.diagnose()
+    assert {name for name in EVERY_CHECK if found[name].startswith("skipped: it needs `identity`")} == {
+        *(*OF_FUNCTION[:3], *OF_SETTINGS, *OF_BUCKET, "logs"),
+    }
+    assert cloud.google.function.asked == []
+    assert [*cloud.functions.asked, *cloud.storage.asked, *cloud.logs.asked] == []
+
+
+def test_what_this_identity_may_not_look_up_is_skipped(cloud: Cloud) -> None:
+    cloud.environment.setitem(sys.modules, "google.cloud.logging", None)  # as if it were not installed
+    lacking("buckets.get")(cloud)
+    cloud.config["timeoutSeconds"] = 60
+    found = cloud.diagnose()
+    assert found.code == 0
+    assert found["lifecycle"].startswith("skipped: this identity lacks `storage.buckets.get`")
+    assert found["logs"].startswith("skipped: google-cloud-logging is not installed: `pip install 'dagster-gcf-pipes[")
+    assert "60 s, the platform's default" in found["timeout"]
+
+
+@pytest.mark.parametrize(
+    ("url", "check", "reason"),
+    [
+        (f"https://{REGION}-{PROJECT}.cloudfunctions.net/orders", "access", "might run your code"),
+        (FUNCTION_URL, "logs", "pass --project"),
+    ],
+)
+def test_a_url_that_says_too_little(cloud: Cloud, url: str, check: str, reason: str) -> None:
+    found = diagnose(f"--url={url}")
+    assert reason in found[check]
+    assert found.findings[check]["status"] == "skipped"
+
+
+def test_a_public_function_needs_no_id_token(cloud: Cloud) -> None:
+    cloud.google.function.invokers.add("allUsers")
+    as_user(cloud)
+    found = cloud.diagnose()
+    assert found["id_token"].startswith("skipped: the user ")
+    assert found["access"].startswith("ok: ")
+    assert found.code == 0
+
+
+# ------------------------------------------------------------------------------------------------------ on this machine
+
+
+@pytest.fixture
+def here(google: Google, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Google:
+    """A machine on which nobody is logged in."""
+    monkeypatch.delenv("PIPES_BUCKET", raising=False)
+    return google
+
+
+def test_on_this_machine_nothing_else_is_asked(here: Google, function: FunctionServer, bucket: str) -> None:
+    found = diagnose(f"--url={function.url}", PIPES_BUCKET=bucket)
+    assert found.code == 0
+    assert [name for name, finding in found.findings.items() if finding["status"] == "ok"] == [
+        *("access", "version", "bucket", "read"),
+    ]
+    assert "of the emulator" in found["bucket"]
+    assert "an emulator has no permissions" in found["create"]
+    assert here.network.routes.asked == []
+
+
+def test_a_function_that_is_not_started_is_named(here: Google, bucket: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = "http://127.0.0.1:{1}".format(*listener.getsockname())
+    found = diagnose(f"--url={url}", f"--bucket={bucket}")
+    assert found.problems == ["access"]
+    assert "refused the connection. Fix: Start the function: `functions-framework" in found["access"]
+
+
+def test_an_emulator_is_of_no_use_to_a_function_in_the_cloud(cloud: Cloud, emulator: Emulator) -> None:
+    found = cloud.diagnose(STORAGE_EMULATOR_HOST=emulator.url)
+    assert found.problems == ["bucket"]
+    assert found.findings["bucket"]["fix"] == "`unset STORAGE_EMULATOR_HOST`"
+
+
+# ----------------------------------------------------------------------------------------------------- hostile servers
+
+
+def endless(environ: Any, start_response: Any) -> Iterator[bytes]:
+    start_response("404 Not Found", [("Content-Type", "text/html")])
+    while True:
+        yield bytes(1 << 20)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"nonsense",
+        b"HTTP/1.1 404 \xff\x1b[31m\r\nDagster-Pipes-Version: \x1b[31m\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[\x1b[2J\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffff\r\n",
+        b"HTTP/1.1 404 Not Found\r\n" + b"".join(b"X-%d: x\r\n" % number for number in range(1000)),
+        b"",
+    ],
+)
+def test_nonsense_in_place_of_a_response_is_a_problem(here: Google, response: bytes) -> None:
+    with answering(response) as url:
+        found = diagnose(f"--url={url}")
+    assert found.problems == ["access"]
+    assert found.output.isascii()
+    assert "\\u001b" not in found.output
+
+
+def test_an_endless_body_is_not_read(cloud: Cloud) -> None:
+    cloud.google.network.serve(FUNCTION_HOST, endless)
+    assert cloud.diagnose().problems == ["access"]
+
+
+# ----------------------------------------------------------------------------------------------------------- the output
+
+
+def test_lines_are_plain_text_where_nobody_looks(cloud: Cloud) -> None:
+    cloud.google.function.invokers.clear()
+    done = run_doctor(*cloud.arguments, PYTHONIOENCODING="ascii")
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines if not line.startswith(" ")] == [
+        f"{'problem' if name == 'access' else 'skipped' if name == 'version' else 'ok':<9}{name}"
+        for name in EVERY_CHECK
+    ]
+    assert [line[:14] for line in lines if line.startswith(" ")] == ["         Fix: "]
+    assert "\x1b" not in done.stdout
+    assert (done.stderr, done.returncode) == ("", 1)
+
+
+def test_a_reader_that_goes_away_gets_no_traceback(here: Google) -> None:
+    with subprocess.Popen([*COMMAND], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.stderr
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--function=orders", "--url=https://orders.example"], "either a function's name or its URL, got both"),
+        (["--function=orders"], "cannot be looked up without its project and region"),
+        (["--function=`reboot`", "--project=my-project", "--region=europe-west1"], "Expected the name of a function"),
+        (["--url=orders"], "Expected the URL of a function"),
+        (["--url=https://user:s3cr3t@host:port/?s3cr3t"], "Expected the URL of a function"),
+        (["--bucket=gs://lake"], "bucket: expected the name of a bucket, without `gs://`"),
+        (["--key-prefix=/a//b"], "key_prefix: expected names of letters"),
+        (["--region=europe"], "region: expected a region"),
+        (["--impersonation-delegates=a@b"], "expected impersonate_service_account with impersonation_delegates"),
+        (["--log-view=x"], "log_view: expected the full name of a log view"),
+    ],
+)
+def test_wrong_usage_is_refused(arguments: list[str], text: str) -> None:
+    result = CliRunner().invoke(main, ["doctor", *arguments])
+    assert result.exit_code == 2
+    assert text in result.output
+    assert "s3cr3t" not in result.output
