@@ -3,6 +3,7 @@
 from typing import Any
 
 import click
+from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,7 +16,9 @@ def main() -> None:
 @click.option("--function", metavar="NAME", help="The function's name, or its full resource name.")
 @click.option("--url", metavar="URL", help="The function's URL. Its settings are not checked then.")
 @click.option("--bucket", metavar="NAME", envvar="PIPES_BUCKET", show_envvar=True, help="The bucket of the resource.")
-@click.option("--key-prefix", metavar="PREFIX", default="dagster-pipes", show_default=True, help="As in the resource.")
+@click.option(
+    "--key-prefix", metavar="PREFIX", default=DEFAULT_KEY_PREFIX, show_default=True, help="As in the resource."
+)
 @click.option("--project", metavar="ID", help="The project of a function that is given by its plain name.")
 @click.option("--region", metavar="REGION", help="The region of a function that is given by its plain name.")
 @click.option("--audience", metavar="TEXT", help="The audience of the ID token, if it is not the function's URL.")

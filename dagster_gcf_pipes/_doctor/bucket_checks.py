@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gcf_pipes import PipesStorageForbiddenError
+from gcf_pipes import PipesStorageError, PipesStorageForbiddenError
 from gcf_pipes._shared.storage import ObjectStore, uses_emulator
 
 from dagster_gcf_pipes._doctor.findings import ProblemError, SkippedError
@@ -28,20 +28,24 @@ _NARROWING: Final = ("matchesSuffix", "matchesStorageClass", "createdBefore", "n
 def check_list(setup: Setup) -> str:
     """List the objects of a session that does not exist."""
     store = setup.store
-    if uses_emulator() and setup.options.function_is_remote:
+    emulator = redacted(os.environ.get("STORAGE_EMULATOR_HOST", ""))
+    if emulator and setup.options.function_is_remote:
         raise ProblemError(
-            f"STORAGE_EMULATOR_HOST is {redacted(os.environ['STORAGE_EMULATOR_HOST'])}, an emulator that a function in "
-            "the cloud cannot reach.\nFix: `unset STORAGE_EMULATOR_HOST`"
+            f"STORAGE_EMULATOR_HOST is {emulator}, an emulator that a function in the cloud cannot reach.\n"
+            "Fix: `unset STORAGE_EMULATOR_HOST`"
         )
     try:
         store.list_keys(_new_key(setup), timeout=_TIMEOUT)
-    except PipesStorageForbiddenError:
-        setup.bucket_found = True
+    except PipesStorageError as error:
+        setup.bucket_found = isinstance(error, PipesStorageForbiddenError)
+        if emulator and error.transient:
+            raise ProblemError(
+                f"STORAGE_EMULATOR_HOST is {emulator}, which does not respond.\n"
+                "Fix: Start the emulator, or `unset STORAGE_EMULATOR_HOST`"
+            ) from error
         raise
     setup.bucket_found = True
-    return (
-        f"gs://{store.bucket}/{setup.options.key_prefix}/ {'of the emulator ' if uses_emulator() else ''}can be listed"
-    )
+    return f"gs://{store.bucket}/{setup.options.key_prefix}/ {'of the emulator ' if emulator else ''}can be listed"
 
 
 def check_read(setup: Setup) -> str:

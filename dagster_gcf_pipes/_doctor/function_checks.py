@@ -28,8 +28,8 @@ def check_function(setup: Setup) -> str:
     info = setup.target.info
     if info is None:
         raise SkippedError(
-            "a function that is given by its URL is not looked up: its settings are not checked. To check them, pass "
-            "--function in place of --url"
+            "only a function in the cloud that is given by its name is looked up, with its settings: pass --function "
+            "in place of --url"
         )
     return f"{info.name.function} is ACTIVE, at {info.url}, revision {info.revision or 'unknown'}"
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -38,6 +39,7 @@ OF_FUNCTION = ["function", "id_token", "access", "version"]
 OF_SETTINGS = ["timeout", "concurrency", "execution_id", "admission"]
 OF_BUCKET = ["bucket", "read", "create", "delete", "lifecycle"]
 EVERY_CHECK = [*OF_MACHINE, *OF_FUNCTION, *OF_SETTINGS, *OF_BUCKET, "logs"]
+PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 METADATA_HOSTS = ("metadata.google.internal", "169.254.169.254")
 COMMAND = [sys.executable, "-m", "dagster_gcf_pipes", "doctor"]
 RULE = {"action": {"type": "Delete"}, "condition": {"age": 3, "matchesPrefix": ["dagster-pipes/"]}}
@@ -216,7 +218,7 @@ def test_a_function_given_by_its_url_is_not_looked_up(cloud: Cloud) -> None:
     found = diagnose(f"--url={FUNCTION_URL}/some/path?key=s3cr3t", f"--bucket={cloud.bucket}", f"--project={PROJECT}")
     assert list(found.findings) == [*OF_MACHINE, *OF_FUNCTION, *OF_BUCKET, "logs"]
     assert [name for name, finding in found.findings.items() if finding["status"] != "ok"] == ["function"]
-    assert "pass --function" in found["function"]
+    assert "pass --function in place of --url" in found["function"]
     assert cloud.functions.asked == []
     assert cloud.google.function.asked == [("GET", "/robots.txt")]
     assert "s3cr3t" not in found.output
@@ -534,6 +536,21 @@ def test_lines_are_plain_text_where_nobody_looks(cloud: Cloud) -> None:
     assert [line[:14] for line in lines if line.startswith(" ")] == ["         Fix: "]
     assert "\x1b" not in done.stdout
     assert (done.stderr, done.returncode) == ("", 1)
+
+
+def test_the_page_shows_a_real_output(cloud: Cloud) -> None:
+    for make in (guarded(invokers=set()), without("THREADS")):
+        make(cloud)
+    shown = PAGE.read_text().partition("## Check the set-up")[2].partition("```text\n")[2].partition("```")[0]
+    pattern = ".*".join(map(re.escape, " ".join(shown.split()).split("...")))
+    assert re.fullmatch(pattern, " ".join(run_doctor(*cloud.arguments).stdout.split()))
+
+
+def test_an_emulator_that_is_not_started_is_named(here: Google) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = "http://127.0.0.1:{1}".format(*listener.getsockname())
+    found = diagnose("--bucket=lake", STORAGE_EMULATOR_HOST=url.replace("http://", "http://user:s3cr3t@"))
+    assert found["bucket"].startswith(f"problem: STORAGE_EMULATOR_HOST is {url}, which does not respond.")
 
 
 def test_a_reader_that_goes_away_gets_no_traceback(here: Google) -> None:
