@@ -32,7 +32,7 @@ _FRAMEWORK_PAGE: Final = "<h1>Not Found</h1>"
 def check_access(setup: Setup) -> str:
     """Request a path that reaches the function's container, but not its code.
 
-    functions-framework itself responds with 404 for `/robots.txt`, in every version since 3.0.
+    functions-framework itself responds with 404 for `/robots.txt`, also in 3.8.0, the oldest version that we allow.
     Source: https://github.com/GoogleCloudPlatform/functions-framework-python/blob/main/src/functions_framework/__init__.py
     (`_configure_app`).
     """

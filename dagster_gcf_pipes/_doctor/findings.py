@@ -58,8 +58,14 @@ def find(check: str, make: Callable[[], str]) -> Finding:
     except (ProblemError, GcfPipesError, LogReadingError, TimeoutError) as error:
         return _problem(check, str(error))
     except Exception as error:  # noqa: BLE001 - one check that fails must not keep the others from being made
-        # its text is not shown: those of Google's libraries may contain tokens
-        return _problem(check, f"The check itself failed with {type(error).__module__}.{type(error).__qualname__}.")
+        return _problem(check, _unexpected(error))
+
+
+def _unexpected(error: Exception) -> str:
+    """Describe an error that no check expects. Most texts are not shown: Google's libraries put tokens into theirs."""
+    if isinstance(error, OSError) and isinstance(error.filename, str):  # such as a credentials file
+        return f"{error.filename} cannot be read: {error.strerror}."
+    return f"The check itself failed with {type(error).__module__}.{type(error).__qualname__}."
 
 
 def _problem(check: str, text: str) -> Finding:

@@ -1,6 +1,7 @@
 """The parts of `doctor` that ask nobody."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,11 @@ def test_a_check_that_takes_too_long_is_abandoned(monkeypatch: pytest.MonkeyPatc
     found = find("access", lambda: str(never.wait()))
     never.set()
     assert (found.status, found.text) == ("problem", "there was no response within 0.01 s")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    found = find("identity", tmp_path.read_text)
+    assert found.text == f"{tmp_path} cannot be read: Is a directory."
 
 
 def test_an_unexpected_error_is_a_problem_without_its_text() -> None:

@@ -153,7 +153,7 @@ class ObjectStore:
         self._operate("create", key, timeout, attempt)
 
     def check_create(self, key: str, *, timeout: float) -> None:
-        """Check that an object could be created, without creating it.
+        """Check that an object could be created in a bucket that exists, without creating it.
 
         The precondition asks for a generation of an object that does not exist, so it cannot hold. It is assumed that
         Cloud Storage checks the permission first: the documentation does not say so. An emulator may ignore the
@@ -164,14 +164,13 @@ class ObjectStore:
             timeout: How long to retry after transient errors, in seconds.
 
         Raises:
-            PipesBucketNotFoundError: The bucket does not exist.
             PipesStorageForbiddenError: `storage.objects.create` is missing.
             PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
-        from google.api_core.exceptions import PreconditionFailed
+        from google.api_core.exceptions import NotFound, PreconditionFailed
 
         def attempt(remaining: float) -> None:
-            with suppress(PreconditionFailed):
+            with suppress(NotFound, PreconditionFailed):
                 self._bucket.blob(key).upload_from_string(b"", if_generation_match=1, retry=None, timeout=remaining)
 
         self._operate("create", key, timeout, attempt)
