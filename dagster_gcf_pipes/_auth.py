@@ -87,7 +87,8 @@ class FunctionAuth(AuthBase):
         if token is None:
             return response
         request = response.request.copy()
-        rewind_body(request)
+        if request.body is not None:
+            rewind_body(request)
         self._set_header(token, request)
         response.close()
         self._log.debug("[pipes] the platform refused the ID token with HTTP 401: calling again with a fresh one")

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
+from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,6 +63,37 @@ def init(name: str) -> None:
     from dagster_gcf_pipes._scaffold import scaffold
 
     scaffold(name)
+
+
+@main.command()
+@click.option("--function", metavar="NAME", help="The function's name, or its full resource name.")
+@click.option("--url", metavar="URL", help="The function's URL. Its settings are not checked then.")
+@click.option("--bucket", metavar="NAME", envvar="PIPES_BUCKET", show_envvar=True, help="The bucket of the resource.")
+@click.option(
+    "--key-prefix", metavar="PREFIX", default=DEFAULT_KEY_PREFIX, show_default=True, help="As in the resource."
+)
+@click.option("--project", metavar="ID", help="The project of a function that is given by its plain name.")
+@click.option("--region", metavar="REGION", help="The region of a function that is given by its plain name.")
+@click.option("--audience", metavar="TEXT", help="The audience of the ID token, if it is not the function's URL.")
+@click.option("--impersonate-service-account", metavar="EMAIL", help="As in the resource.")
+@click.option("--impersonation-delegates", metavar="EMAIL", multiple=True, help="As in the resource. Repeatable.")
+@click.option("--log-view", metavar="NAME", help="As in the resource.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the findings.")
+def doctor(*, as_json: bool, **options: Any) -> None:
+    """Check a set-up in the cloud, and print what fixes it.
+
+    It reads only. It may start an instance of the function, but does not run the function's code. The exit code is 0 if
+    nothing is wrong, 1 if something is, and 2 if an option is not valid.
+
+    Run it where Dagster runs: it checks with the identity and the network of the process that it is in.
+    """
+    from dagster_gcf_pipes._doctor import Options, diagnose, show
+
+    try:
+        findings = diagnose(Options(**options))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    raise SystemExit(show(findings, as_json=as_json))
 
 
 def _require_extra() -> None:

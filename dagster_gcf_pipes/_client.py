@@ -17,7 +17,7 @@ from dagster import (
 from dagster_pipes import PipesExtras
 from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.once import Once
-from gcf_pipes._shared.protocol import TIMEOUT_HEADER, SessionPrefix
+from gcf_pipes._shared.protocol import TIMEOUT_HEADER, VERSION, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore, create_client, uses_emulator
 from pydantic import PrivateAttr
 
@@ -28,6 +28,7 @@ from dagster_gcf_pipes._config import PipesCloudFunctionSettings
 from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets, step_path
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
+from dagster_gcf_pipes._fixes import version_problem
 from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
 from dagster_gcf_pipes._http import Attempt, create_http_session, post
@@ -145,6 +146,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 record = caller.call()
                 self._drain(reader, record, caller.deadline)  # before the verdict: the messages decide
                 context.log.info(f"[pipes] the call {record.last.summary} after {record.duration:.2f} s")
+                if problem := version_problem(record.last.version or VERSION):
+                    context.log.warning(f"[pipes] {problem}")
                 outcome = self._outcome(call, record, reader)
                 if outcome.may_still_run:  # after the drain: until then `closed` could still arrive
                     marker.write("nothing waits for the function any more")

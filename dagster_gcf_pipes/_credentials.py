@@ -95,6 +95,16 @@ class Identity:
             f"Expected Google credentials, found none: {loaded.error}\nFix: {CREDENTIALS_FIX}"
         ) from loaded.error
 
+    def check(self) -> None:
+        """Check that Google accepts the credentials.
+
+        Raises:
+            PipesCloudFunctionIdentityError: There are none, or Google rejected them.
+        """
+        credentials = self.credentials()
+        with translated_errors(self.describe(), wanted="an access token"):
+            self._with_retries(credentials.refresh)(create_request())
+
     def id_token(self, audience: str, *, refused: str | None = None) -> IdToken | None:
         """Return an ID token, or None if this identity cannot create one.
 

@@ -4,8 +4,11 @@ A command contains what is known of the function's name, and placeholders in cap
 """
 
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Final
+
+from gcf_pipes._shared.protocol import VERSION
 
 from dagster_gcf_pipes._functions import UNKNOWN_FUNCTION, FunctionName
 
@@ -22,6 +25,12 @@ CREDENTIALS_FIX: Final = (
     "GOOGLE_APPLICATION_CREDENTIALS with the path of its key file, or a service account attached to the machine."
 )
 """How to get an ID token. Source: https://cloud.google.com/docs/authentication/use-service-account-impersonation."""
+
+_ACCESS_CAUSES: Final = {
+    401: "the ID token is missing, expired, or was made for another audience than the function's URL",
+    403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
+    404: "the URL is not the function's, or the function's ingress setting blocks this network",
+}
 
 _GOOGLE_ERROR_FIXES: Final = {
     "in a reasonable timeframe": "Set this machine's clock: it is wrong by more than Google tolerates.",
@@ -68,6 +77,45 @@ class CallerIdentity:
     email: str | None = None
     audience: str | None = None
     function: FunctionName = UNKNOWN_FUNCTION
+
+
+def access_problem(status: int) -> str:
+    """Return what a 401, 403 or 404 of the platform means."""
+    return (
+        f"The platform rejected the call before it reached the function: HTTP {status}. The likely cause: "
+        f"{_ACCESS_CAUSES[status]}."
+    )
+
+
+def no_id_token_problem(status: int, caller: CallerIdentity) -> str:
+    """Return what a 401 or 403 of the platform means for an identity that cannot create ID tokens."""
+    return (
+        f"The platform returned HTTP {status}: the function requires an ID token, and {caller.description} cannot "
+        "create one."
+    )
+
+
+def redirect_problem(status: int, target: str) -> str:
+    """Return what a redirect means. An empty target is one that the response does not name."""
+    redirect = f"a redirect to {target}" if target else "a redirect without a target"
+    return (
+        f"Expected the function to respond, got HTTP {status}, {redirect}. Redirects are not followed, so that the ID "
+        "token goes only to the URL you gave."
+    )
+
+
+REDIRECT_FIX: Final = "Pass the function's own https URL, which `gcloud functions describe` shows."
+
+
+def version_problem(deployed: str) -> str:
+    """Return what to do if the versions of both sides differ in more than the last number, or an empty text."""
+    if deployed.split(".")[:2] == VERSION.split(".")[:2]:
+        return ""
+    return (
+        f"gcf_pipes {deployed} is deployed, and this dagster-gcf-pipes is of version {VERSION}.\n"
+        f"Fix: Deploy the function with gcf_pipes {VERSION}, or install the version of dagster-gcf-pipes that is "
+        "deployed."
+    )
 
 
 def access_fix(status: int, caller: CallerIdentity) -> str:
@@ -127,6 +175,26 @@ def describe_url_command(name: FunctionName) -> str:
 def enable_api_command(api: str, project: str | None) -> str:
     """Return the command that enables an API in a project."""
     return f"gcloud services enable {api} --project={project}"
+
+
+def update_function_command(name: FunctionName, *flags: str) -> str:
+    """Return the command that changes settings of a function.
+
+    It builds the function again from its source, which is FOLDER: without `--source`, gcloud would take the current
+    directory. `gcloud run services update` would build nothing, but the next deployment of the function would undo it.
+    Source: https://cloud.google.com/sdk/gcloud/reference/functions/deploy (`--source`).
+    """
+    quoted = " ".join(map(shlex.quote, flags))
+    return f"gcloud functions deploy {name.function} {_location(name)} --source=FOLDER {quoted}"
+
+
+def update_variable_command(name: FunctionName, variable: str, value: str) -> str:
+    """Return the command that sets an environment variable of a function, and keeps the others.
+
+    A value with commas needs another separator. Source: https://cloud.google.com/sdk/gcloud/reference/topic/escaping.
+    """
+    separator = "^;^" if "," in value else ""
+    return update_function_command(name, f"--update-env-vars={separator}{variable}={value}")
 
 
 def _location(name: FunctionName) -> str:

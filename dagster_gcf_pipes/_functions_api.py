@@ -1,9 +1,9 @@
 """Determines which function to call, and looks it up with the Cloud Functions API if it is given by its name."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster import EnvVar, MetadataValue
@@ -64,6 +64,9 @@ class FunctionInfo:
         environment: "GEN_2", or "GEN_1" for a function of the first generation.
         timeout_seconds: The function's own timeout, in seconds.
         revision: The latest deployed revision of its Cloud Run service, such as "orders-00007-xyz".
+        concurrency: How many calls an instance takes at once.
+        cpu: The CPUs of an instance, such as "1" or "0.583", or an empty text.
+        variables: Its environment variables. Their values may be secrets, so they are not in the repr.
     """
 
     name: FunctionName
@@ -73,6 +76,9 @@ class FunctionInfo:
     environment: str
     timeout_seconds: int
     revision: str
+    concurrency: int = 1
+    cpu: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class FunctionLookup:
@@ -143,6 +149,9 @@ def _describe(function: "functions_v2.Function", name: FunctionName) -> Function
         environment=_name_of(function.environment),
         timeout_seconds=config.timeout_seconds or PLATFORM_DEFAULT_TIMEOUT,
         revision=config.revision,
+        concurrency=config.max_instance_request_concurrency or 1,
+        cpu=config.available_cpu,
+        variables=dict(config.environment_variables),
     )
 
 

@@ -60,11 +60,14 @@ def detach_requests(error: BaseException) -> None:
 
 
 @contextmanager
-def translated_errors(identity: str, *, unless: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def translated_errors(
+    identity: str, *, wanted: str = "an ID token", unless: type[Exception] | tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """Raise errors of google-auth as ours.
 
     Args:
         identity: Describes the identity, for the error.
+        wanted: What was asked for, for the error.
         unless: Errors to raise unchanged.
 
     Raises:
@@ -79,10 +82,10 @@ def translated_errors(identity: str, *, unless: type[Exception] | tuple[type[Exc
         raise
     except RetryError as error:
         text = f"Google kept failing until the timeout. Last error: {_error_text(error.cause).strip()}"
-        raise _identity_error(identity, text, allow_retries=True) from error.cause
+        raise _identity_error(identity, wanted, text, allow_retries=True) from error.cause
     except (GoogleAuthError, requests.RequestException) as error:
         text = f"Google's answer: {_error_text(error).strip().rstrip('.')}.\nFix: {google_error_fix(str(error))}"
-        raise _identity_error(identity, text, allow_retries=False) from error
+        raise _identity_error(identity, wanted, text, allow_retries=False) from error
 
 
 def with_retries(function: Callable[..., Any], *, timeout: float) -> Callable[..., Any]:
@@ -109,10 +112,8 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, GoogleAuthError) and bool(error.retryable)
 
 
-def _identity_error(identity: str, text: str, *, allow_retries: bool) -> PipesCloudFunctionIdentityError:
-    return PipesCloudFunctionIdentityError(
-        f"Could not get an ID token as {identity}. {text}", allow_retries=allow_retries
-    )
+def _identity_error(identity: str, wanted: str, text: str, *, allow_retries: bool) -> PipesCloudFunctionIdentityError:
+    return PipesCloudFunctionIdentityError(f"Could not get {wanted} as {identity}. {text}", allow_retries=allow_retries)
 
 
 def _error_text(error: object) -> str:

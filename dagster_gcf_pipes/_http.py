@@ -1,4 +1,4 @@
-"""One attempt of a call: its body, the POST, and its record, which says who answered."""
+"""One attempt of a call: its body, the POST, and its record, which says who answered. And a plain GET."""
 
 import io
 import re
@@ -14,13 +14,14 @@ from gcf_pipes._shared.protocol import (
     CHUNK_COUNT_HEADER,
     DUPLICATE_CODE,
     ERROR_HEADER,
+    VERSION_HEADER,
 )
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._connection_errors import describe_connection_error
-from dagster_gcf_pipes._errors import PipesCloudFunctionIdentityError
+from dagster_gcf_pipes._errors import PipesCloudFunctionCallError, PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._fixes import CallerIdentity
 from dagster_gcf_pipes._functions import redacted
 
@@ -35,6 +36,7 @@ _NOT_FOUND: Final = 404
 SUCCESS: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
 _CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
+_VERSION: Final = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}[0-9A-Za-z.+-]{0,40}")
 
 
 class KeepAliveAdapter(HTTPAdapter):
@@ -99,6 +101,7 @@ class Attempt:
         body: The body of an error response as text.
         error_code: The code of the runtime's refusal, or None.
         chunk_count: How many chunks the function wrote, or None if the response does not say.
+        version: The version of the deployed `gcf_pipes`, or None if the response does not say.
         identity_error: Why Google issued no ID token, if that is why the request was not sent.
         caller: Who called, with which ID token.
         redirect_to: The target of a redirect, without its query.
@@ -112,6 +115,7 @@ class Attempt:
     body: str = ""
     error_code: str | None = None
     chunk_count: int | None = None
+    version: str | None = None
     identity_error: PipesCloudFunctionIdentityError | None = None
     caller: CallerIdentity = field(default_factory=CallerIdentity)
     redirect_to: str = ""
@@ -231,9 +235,57 @@ def record_of(response: requests.Response, auth: FunctionAuth) -> Attempt:
         body="" if response.ok else _error_body(response),
         error_code=error_code[:100] if error_code else None,
         chunk_count=int(chunk_count) if _CHUNK_COUNT.fullmatch(chunk_count) else None,
+        version=deployed_version(response.headers),
         caller=auth.caller,
         redirect_to=redacted(response.headers.get("Location", "")),
     )
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The response to a GET.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The response headers. Their names are case-insensitive.
+        body: The start of the body, as text.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+def fetch(url: str, *, auth: FunctionAuth | None = None, timeout: tuple[float, float]) -> Fetched:
+    """Get a URL, without following redirects. Of the body, at most `MAX_ERROR_BODY` bytes are read.
+
+    Args:
+        url: The URL.
+        auth: Adds the ID token.
+        timeout: Connect and read timeout, in seconds.
+
+    Raises:
+        PipesCloudFunctionIdentityError: Google issued no ID token.
+        PipesCloudFunctionCallError: There was no response.
+    """
+    headers = {"Accept-Encoding": "identity"}  # a small compressed body may be a large one
+    options: dict[str, Any] = {"headers": headers, "timeout": timeout, "allow_redirects": False, "stream": True}
+    try:
+        with create_http_session() as http, http.get(url, auth=auth, **options) as response:
+            body = response.raw.read(MAX_ERROR_BODY)
+            return Fetched(response.status_code, response.headers, body.decode("utf-8", errors="replace"))
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        described = describe_connection_error(error, url, timeout)
+        fix = f"\nFix: {described.fix}" if described.fix else ""
+        raise PipesCloudFunctionCallError(
+            f"Could not get {redacted(url)}: {described.text}.{fix}", allow_retries=described.retryable
+        ) from error
+
+
+def deployed_version(headers: Mapping[str, str]) -> str | None:
+    """Return the version of the function's `gcf_pipes`, or None if the headers of its response do not say it."""
+    version = headers.get(VERSION_HEADER, "")
+    return version if _VERSION.fullmatch(version) else None
 
 
 def _who_answered(response: requests.Response) -> AnsweredBy:

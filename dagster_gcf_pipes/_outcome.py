@@ -30,7 +30,14 @@ from dagster_gcf_pipes._errors import (
     PipesCloudFunctionRaisedError,
     PipesCloudFunctionRefusedError,
 )
-from dagster_gcf_pipes._fixes import CREDENTIALS_FIX, access_fix
+from dagster_gcf_pipes._fixes import (
+    CREDENTIALS_FIX,
+    REDIRECT_FIX,
+    access_fix,
+    access_problem,
+    no_id_token_problem,
+    redirect_problem,
+)
 from dagster_gcf_pipes._http import SUCCESS, AnsweredBy, Attempt
 from dagster_gcf_pipes._messages.cancel_marker import Claim
 from dagster_gcf_pipes._messages.session import SessionRecord, describe_missing
@@ -49,15 +56,10 @@ MAX_TRACEBACK: Final = 64 * 1024
 _FIX: Final = "\nFix: "
 _UNAVAILABLE: Final = 503
 _SERVER_ERRORS: Final = range(500, 600)
-_ACCESS_CAUSES: Final[Mapping[int | None, str]] = {
-    401: "the ID token is missing, expired, or was made for another audience than the function's URL",
-    403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
-    404: "the URL is not the function's, or the function's ingress setting blocks this network",
-}
-_NO_INSTANCE: Final = "there was no available instance"
-_ALL_BUSY: Final = Cause("All instances were busy.", "Raise `--max-instances`, or limit concurrency in Dagster.")
-_CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
-    429: _ALL_BUSY,
+NO_INSTANCE: Final = "there was no available instance"
+ALL_BUSY: Final = Cause("All instances were busy.", "Raise `--max-instances`, or limit concurrency in Dagster.")
+CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
+    429: ALL_BUSY,
     503: Cause(
         "The instance crashed before your code ran.",
         "Read its log. A common cause is a package missing from requirements.txt.",
@@ -221,8 +223,7 @@ def _no_id_token(call: CallRecord, session: SessionRecord) -> PipesCloudFunction
         return error
     if last.lacked_id_token:
         return PipesCloudFunctionIdentityError(
-            f"The platform returned HTTP {last.status}: the function requires an ID token, and "
-            f"{last.caller.description} cannot create one.{_earlier_attempts(call)}{_fix(CREDENTIALS_FIX)}"
+            f"{no_id_token_problem(last.status or 0, last.caller)}{_earlier_attempts(call)}{_fix(CREDENTIALS_FIX)}"
         )
     return None
 
@@ -241,10 +242,9 @@ def _access_denied(call: CallRecord, session: SessionRecord) -> PipesCloudFuncti
     last = call.last
     if not last.denied_access or session.opened:
         return None
-    fix = access_fix(last.status or 0, last.caller)
+    status = last.status or 0
     return PipesCloudFunctionAccessError(
-        f"The platform rejected the call before it reached the function: HTTP {last.status}. The likely cause: "
-        f"{_ACCESS_CAUSES[last.status]}. {_response(last)}{_earlier_attempts(call)}{_fix(fix)}",
+        f"{access_problem(status)} {_response(last)}{_earlier_attempts(call)}{_fix(access_fix(status, last.caller))}",
         allow_retries=call.may_have_started,
     )
 
@@ -253,11 +253,8 @@ def _redirected(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionE
     last = call.last
     if not last.redirected or session.opened:
         return None
-    target = f"a redirect to {last.redirect_to}" if last.redirect_to else "a redirect without a target"
     return PipesCloudFunctionCallError(
-        f"Expected the function to respond, got HTTP {last.status}, {target}. Redirects are not followed, so that the "
-        f"ID token goes only to the URL you gave.{_earlier_attempts(call)}\n"
-        "Fix: Pass the function's own https URL, which `gcloud functions describe` shows.",
+        f"{redirect_problem(last.status or 0, last.redirect_to)}{_earlier_attempts(call)}{_fix(REDIRECT_FIX)}",
         allow_retries=call.may_have_started,
     )
 
@@ -363,7 +360,7 @@ def _likely_cause(last: Attempt, session: SessionRecord) -> Cause:
         )
     if session.opened:
         return _CAUSES.get(last.status, _UNKNOWN_CAUSE)
-    return _ALL_BUSY if _NO_INSTANCE in last.body else _CAUSES_BEFORE_OPENED.get(last.status, _NO_CAUSE)
+    return ALL_BUSY if NO_INSTANCE in last.body else CAUSES_BEFORE_OPENED.get(last.status, _NO_CAUSE)
 
 
 def _earlier_attempts(call: CallRecord) -> str:

@@ -27,5 +27,9 @@ def serving(app: "WSGIApplication", context: ssl.SSLContext | None = None) -> It
 
 
 class _QuietHandler(WSGIRequestHandler):
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Leave the time to the application: the base class would send it a second time."""
+        self.send_response_only(code, message)
+
     def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         """Say nothing on stderr."""

@@ -7,9 +7,8 @@ from typing import Final
 
 from gcf_pipes._shared.errors import PipesRequestError
 from gcf_pipes._shared.json_validation import excerpt
+from gcf_pipes._shared.protocol import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE
 
-BUCKETS_VARIABLE: Final = "GCF_PIPES_BUCKETS"
-KEY_PREFIX_VARIABLE: Final = "GCF_PIPES_KEY_PREFIX"
 MAX_KEY_BYTES: Final = 1000
 """The platform's limit is 1,024; the rest is for a chunk's number.
 

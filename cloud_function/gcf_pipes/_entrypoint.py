@@ -23,7 +23,7 @@ from dagster_pipes import (
     PipesParams,
 )
 
-from gcf_pipes._allowed_locations import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE, AllowedLocations
+from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._cancellation import CallDeadline
 from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._encoding import make_message
@@ -44,7 +44,16 @@ from gcf_pipes._shared.exceptions import (
 )
 from gcf_pipes._shared.json_validation import excerpt
 from gcf_pipes._shared.own_logs import log
-from gcf_pipes._shared.protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER, OpenedExtras
+from gcf_pipes._shared.protocol import (
+    BUCKETS_VARIABLE,
+    CHUNK_COUNT_HEADER,
+    ERROR_HEADER,
+    KEY_PREFIX_VARIABLE,
+    TIMEOUT_HEADER,
+    VERSION,
+    VERSION_HEADER,
+    OpenedExtras,
+)
 from gcf_pipes._shared.storage import import_library
 from gcf_pipes._stdio import ForwardedOutput, remember_streams
 from gcf_pipes._structured_logs import label_request_logs, label_run_logs
@@ -124,6 +133,7 @@ def pipes_function(
         TypeError: The function does not take two arguments, or is an `async def`.
     """
     _warn_if_any_bucket_may_be_named()
+    _send_version_with_every_response()
     process = Process()
     remember_streams()
     loader = context_loader or PipesCloudFunctionContextLoader()
@@ -311,6 +321,21 @@ def _warn_if_any_bucket_may_be_named() -> None:
         )
 
 
+def _send_version_with_every_response() -> None:
+    """Add the header to the responses in which no function takes part, such as the 404 for /robots.txt.
+
+    functions-framework imports the function's module in the context of its application. `dagster-gcf-pipes doctor`
+    reads the version from such a response, because it must not run the user's code.
+    """
+    flask: Any = sys.modules.get("flask")  # without it there is no application
+    if flask and flask.has_app_context() and not flask.has_request_context():
+
+        @flask.current_app.after_request  # type: ignore[untyped-decorator]  # not imported for this
+        def add_header(response: "flask.Response") -> "flask.Response":
+            response.headers.setdefault(VERSION_HEADER, VERSION)
+            return response
+
+
 def _check_method(request: "flask.Request") -> None:
     if request.method != "POST":
         raise PipesRequestError(f"Expected the HTTP method POST, got {excerpt(request.method)}.")
@@ -327,7 +352,7 @@ def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
 
 def _refusal(error: GcfPipesError) -> "ResponseReturnValue":
     log(logging.ERROR, "[pipes] call refused: %s: %s", error.code, error, cause=error.__cause__)
-    headers = {ERROR_HEADER: error.code}
+    headers = {ERROR_HEADER: error.code, VERSION_HEADER: VERSION}
     if not isinstance(error, PipesDuplicateCallError):  # the chunks of its session belong to another delivery
         headers[CHUNK_COUNT_HEADER] = "0"
     return _error_body(error), error.status, headers
@@ -347,6 +372,7 @@ def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
     @flask.after_this_request
     def add_header(response: "flask.Response") -> "flask.Response":
         response.headers[CHUNK_COUNT_HEADER] = str(writer.channel.chunk_count)
+        response.headers[VERSION_HEADER] = VERSION
         response.headers.pop(ERROR_HEADER, None)
         return response
 

@@ -23,7 +23,7 @@ class Accounts:
         attached: The service account that is attached to the machine, or None.
         lifetime: Seconds for which an ID token is valid.
         clock_offset: Seconds by which Google's clock is ahead of this machine's.
-        statuses: For each endpoint, error statuses of its next responses.
+        statuses: For each endpoint, error statuses of its next responses; None for a response that is not one.
         asked: The number of requests to each endpoint.
         issued: All ID tokens and access tokens that were given out.
     """
@@ -34,7 +34,7 @@ class Accounts:
     attached: str | None = None
     lifetime: int = 3600
     clock_offset: float = 0
-    statuses: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    statuses: dict[str, list[int | None]] = field(default_factory=lambda: defaultdict(list))
     asked: Counter[str] = field(default_factory=Counter)
     issued: list[str] = field(default_factory=list)
     _access_tokens: dict[str, str] = field(default_factory=dict)

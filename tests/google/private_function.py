@@ -51,6 +51,7 @@ class PrivateFunction:
         when_called: Called at each call.
         redirect_to: Where it redirects each call, or None.
         authorizations: The Authorization header of each call, or None.
+        asked: The method and path of each call.
     """
 
     accounts: Accounts
@@ -65,14 +66,16 @@ class PrivateFunction:
     when_called: Callable[[], object] = lambda: None
     redirect_to: str | None = None
     authorizations: list[str | None] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
 
     def app(self) -> flask.Flask:
         app = flask.Flask("function")
 
-        @app.route("/", defaults={"path": ""}, methods=["POST"])
-        @app.route("/<path:path>", methods=["POST"])
+        @app.route("/", defaults={"path": ""}, methods=["GET", "POST"])
+        @app.route("/<path:path>", methods=["GET", "POST"])
         def call(path: str) -> flask.Response:
             authorization = flask.request.headers.get("Authorization")
+            self.asked.append((flask.request.method, flask.request.path))
             self.authorizations.append(authorization)
             self.when_called()
             if self.statuses:
@@ -115,7 +118,13 @@ class PrivateFunction:
         if authorization:
             headers["Authorization"] = f"{authorization.rpartition('.')[0]}.{SIGNATURE_REMOVED}"
         try:
-            answer = requests.post(self.backend, data=flask.request.get_data(), headers=headers, timeout=self.timeout)
+            answer = requests.request(
+                flask.request.method,
+                f"{self.backend}{flask.request.path.removesuffix('/')}",
+                data=flask.request.get_data(),
+                headers=headers,
+                timeout=self.timeout,
+            )
         except requests.Timeout:
             return _platform_answer(PLATFORM_TIMEOUT)
         except requests.ConnectionError:

@@ -128,8 +128,8 @@ def _counting(app: flask.Flask, accounts: Accounts) -> flask.Flask:
         if flask.request.path.endswith("/allowedLocations"):
             return _api_error(404, "NOT_FOUND", "Method not found.")  # google-auth asks so in a thread of its own
         accounts.asked[app.name] += 1
-        if accounts.statuses[app.name]:
-            status = accounts.statuses[app.name].pop(0)
+        status = accounts.statuses[app.name].pop(0) if accounts.statuses[app.name] else None
+        if status:
             return _api_error(status, "UNAVAILABLE", "The service is currently unavailable.")
         return None
 

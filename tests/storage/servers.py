@@ -49,6 +49,19 @@ def trickling_server(head: bytes) -> Iterator[str]:
 
 
 @contextmanager
+def answering(response: bytes) -> Iterator[str]:
+    """Yield the URL of a server that answers each request with some bytes, and closes the connection."""
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(response)
+
+    with _accepting(answer) as url:
+        yield url
+
+
+@contextmanager
 def _accepting(serve: Callable[[socket.socket], None]) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

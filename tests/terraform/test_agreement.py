@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gcf_pipes._allowed_locations import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE
-from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX
+from gcf_pipes._shared.protocol import BUCKETS_VARIABLE, DEFAULT_KEY_PREFIX, KEY_PREFIX_VARIABLE
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from tests.terraform.modules import FILES, MODULE, ROOT, blocks, parse, resources

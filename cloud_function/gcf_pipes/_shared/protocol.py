@@ -29,6 +29,9 @@ from typing import Final, TypedDict
 
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR
 
+VERSION: Final = "0.1.0"
+"""The version of both distributions. A function's folder may contain `gcf_pipes` without its metadata."""
+
 BOOTSTRAP_KEYS: Final = (DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR)
 """The two top-level keys of the request body that carry the Pipes bootstrap payload."""
 
@@ -44,6 +47,12 @@ CONTEXT_KEY_PARAM: Final = "key"
 DEFAULT_KEY_PREFIX: Final = "dagster-pipes"
 """The base prefix of all sessions. Bucket lifecycle rules and IAM conditions refer to it."""
 
+BUCKETS_VARIABLE: Final = "GCF_PIPES_BUCKETS"
+"""Environment variable of the function: the buckets that calls may name, separated by commas."""
+
+KEY_PREFIX_VARIABLE: Final = "GCF_PIPES_KEY_PREFIX"
+"""Environment variable of the function: the base prefix that calls may name."""
+
 CHUNK_COUNT_HEADER: Final = "Dagster-Pipes-Chunk-Count"
 """Response header: the number of chunks that the function wrote."""
 
@@ -52,6 +61,9 @@ ERROR_HEADER: Final = "Dagster-Pipes-Error"
 
 DUPLICATE_CODE: Final = "duplicate_call"
 """The error code if another delivery of the call has claimed the session."""
+
+VERSION_HEADER: Final = "Dagster-Pipes-Version"
+"""Response header: the version of the deployed `gcf_pipes`."""
 
 TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
 """Request header: how long the call may take from the request's arrival, in seconds."""

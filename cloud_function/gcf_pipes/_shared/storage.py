@@ -46,6 +46,7 @@ _PERMISSIONS: Final = {
     "list": ("storage.objects.list", "roles/storage.objectViewer"),
     "read": ("storage.objects.get` and `storage.objects.list", "roles/storage.objectViewer"),
     "delete": ("storage.objects.delete", "roles/storage.objectUser"),
+    "look up": ("storage.buckets.get", "roles/storage.legacyBucketReader"),
 }
 """The permission that each action needs, and the narrowest predefined role that has it.
 
@@ -151,6 +152,44 @@ class ObjectStore:
 
         self._operate("create", key, timeout, attempt)
 
+    def check_create(self, key: str, *, timeout: float) -> None:
+        """Check that an object could be created in a bucket that exists, without creating it.
+
+        The precondition asks for a generation of an object that does not exist, so it cannot hold. It is assumed that
+        Cloud Storage checks the permission first: the documentation does not say so. An emulator may ignore the
+        precondition: do not call this for one. Source: https://cloud.google.com/storage/docs/request-preconditions.
+
+        Args:
+            key: The name of an object that does not exist.
+            timeout: How long to retry after transient errors, in seconds.
+
+        Raises:
+            PipesStorageForbiddenError: `storage.objects.create` is missing.
+            PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
+        """
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        def attempt(remaining: float) -> None:
+            with suppress(NotFound, PreconditionFailed):
+                self._bucket.blob(key).upload_from_string(b"", if_generation_match=1, retry=None, timeout=remaining)
+
+        self._operate("create", key, timeout, attempt)
+
+    def lifecycle_rules(self, *, timeout: float) -> list[dict[str, Any]]:
+        """Return the bucket's lifecycle rules, as the JSON API has them.
+
+        Raises:
+            PipesBucketNotFoundError: The bucket does not exist.
+            PipesStorageForbiddenError: `storage.buckets.get` is missing.
+            PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
+        """
+
+        def attempt(remaining: float) -> list[dict[str, Any]]:
+            bucket = self._client.get_bucket(self.bucket, retry=None, timeout=remaining)
+            return [dict(rule) for rule in bucket.lifecycle_rules]
+
+        return self._operate("look up", "", timeout, attempt)
+
     def read(self, key: str, *, max_bytes: int, timeout: float) -> bytes | None:
         """Read an object with a single GET, or return None if it does not exist.
 
@@ -196,7 +235,8 @@ class ObjectStore:
         """
         deadline = Deadline(timeout)
         shares = [keys[start::PARALLEL_DELETES] for start in range(min(PARALLEL_DELETES, len(keys)))]
-        with self._translated_errors("delete", f"{next(iter(keys), '')} and others", timeout):
+        others = " and others" if len(keys) > 1 else ""
+        with self._translated_errors("delete", f"{next(iter(keys), '')}{others}", timeout):
             deadline.run([functools.partial(self._delete, share, deadline) for share in shares])
 
     def _delete(self, keys: Sequence[str], deadline: Deadline) -> None:
