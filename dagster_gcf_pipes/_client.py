@@ -21,6 +21,7 @@ from gcf_pipes._shared.protocol import TIMEOUT_HEADER, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore, create_client, uses_emulator
 from pydantic import PrivateAttr
 
+from dagster_gcf_pipes._arguments import checked_arguments
 from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
@@ -102,6 +103,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 close()
 
     @only_our_errors()
+    @checked_arguments
     def run(  # type: ignore[override]  # Dagster's base takes **kwargs for the arguments that each client adds
         self,
         *,
