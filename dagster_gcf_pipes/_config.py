@@ -52,7 +52,7 @@ def _refuse_no_bucket(value: Any) -> Any:
         raise ValueError(
             "expected the name of a bucket, got none. The function writes its messages to this bucket, and Dagster "
             "reads them there.\nFix: Write `PipesCloudFunctionClient(bucket=EnvVar('PIPES_BUCKET'))`, and set "
-            "PIPES_BUCKET to the name of a bucket. `dagster-gcf-pipes dev` sets it to a bucket on this machine.\n "
+            "PIPES_BUCKET to the name of a bucket. `dagster-gcf-pipes dev` sets it to a bucket on this machine."
         )
     return value
 

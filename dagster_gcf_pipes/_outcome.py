@@ -47,6 +47,10 @@ MAX_REFUSAL: Final = 4000
 MAX_TRACEBACK: Final = 64 * 1024
 """Characters of the traceback in the metadata."""
 _FIX: Final = "\nFix: "
+_SAME_STORAGE: Final = (
+    "Let the function write to the storage that Dagster reads from. With emulators, set STORAGE_EMULATOR_HOST to the "
+    "same one for both, as `dagster-gcf-pipes dev` does."
+)
 _UNAVAILABLE: Final = 503
 _SERVER_ERRORS: Final = range(500, 600)
 _ACCESS_CAUSES: Final[Mapping[int | None, str]] = {
@@ -268,7 +272,10 @@ def _chunks_missing(call: CallRecord, session: SessionRecord) -> PipesCloudFunct
         return None
     count = call.last.chunk_count
     wrote = f"it wrote {count} chunks, but " if count is not None else ""
-    return PipesCloudFunctionMessagesError(f"Messages of the function are missing: {wrote}{describe_missing(missing)}.")
+    fix = "" if session.opened else _fix(_SAME_STORAGE)
+    return PipesCloudFunctionMessagesError(
+        f"Messages of the function are missing: {wrote}{describe_missing(missing)}.{fix}"
+    )
 
 
 def _missing_chunks(call: CallRecord, session: SessionRecord) -> tuple[int, ...]:

@@ -44,7 +44,13 @@ from gcf_pipes._shared.exceptions import (
 )
 from gcf_pipes._shared.json_validation import excerpt
 from gcf_pipes._shared.own_logs import log
-from gcf_pipes._shared.protocol import CHUNK_COUNT_HEADER, ERROR_HEADER, TIMEOUT_HEADER, OpenedExtras
+from gcf_pipes._shared.protocol import (
+    CHUNK_COUNT_HEADER,
+    ERROR_HEADER,
+    STORAGE_HEADER,
+    TIMEOUT_HEADER,
+    OpenedExtras,
+)
 from gcf_pipes._shared.storage import import_library
 from gcf_pipes._stdio import ForwardedOutput, remember_streams
 from gcf_pipes._structured_logs import label_request_logs, label_run_logs
@@ -141,6 +147,7 @@ def pipes_function(
                 label_request_logs(execution)
                 try:
                     _check_method(request)
+                    writer.check_storage(request.headers.get(STORAGE_HEADER))
                     request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived))
                     params = PipesCloudFunctionParamsLoader(request.get_data())
                     writer.session_prefix(params.load_messages_params())  # refuse before the large context is parsed
