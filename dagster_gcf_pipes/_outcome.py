@@ -51,6 +51,7 @@ _SAME_STORAGE: Final = (
     "Let the function write to the storage that Dagster reads from. With emulators, set STORAGE_EMULATOR_HOST to the "
     "same one for both, as `dagster-gcf-pipes dev` does."
 )
+_INTERNAL_ERROR: Final = 500
 _UNAVAILABLE: Final = 503
 _SERVER_ERRORS: Final = range(500, 600)
 _ACCESS_CAUSES: Final[Mapping[int | None, str]] = {
@@ -58,6 +59,13 @@ _ACCESS_CAUSES: Final[Mapping[int | None, str]] = {
     403: "no ID token was sent, or the identity lacks `roles/run.invoker` on the function's Cloud Run service",
     404: "the URL is not the function's, or the function's ingress setting blocks this network",
 }
+_FLASK_ERROR: Final = "there is an error in the application"
+"""Part of Flask's body of a 500. Source: https://github.com/pallets/werkzeug (`exceptions.InternalServerError`)."""
+_NOT_DECORATED: Final = Cause(
+    "Its code raised outside of `gcf_pipes.pipes_function`, so only the function's own log has the exception.",
+    "Write the entry point as `def main(request, pipes)`, and decorate it with `gcf_pipes.pipes_function`. If it is "
+    "so, read its log.",
+)
 _NO_INSTANCE: Final = "there was no available instance"
 _ALL_BUSY: Final = Cause("All instances were busy.", "Raise `--max-instances`, or limit concurrency in Dagster.")
 _CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
@@ -328,7 +336,7 @@ def _unexplained(call: CallRecord, session: SessionRecord, cause: Cause | None) 
         f"The call {last.summary}; {_progress(session)}.",
         _silence(session),
         cause.text,
-        _not_started(call, session),
+        "" if cause is _NOT_DECORATED else _not_started(call, session),
         _response(last) if last.status is not None else "",
     )
     text = _before_fix(" ".join(filter(None, sentences)), _earlier_attempts(call))
@@ -370,6 +378,8 @@ def _likely_cause(last: Attempt, session: SessionRecord) -> Cause:
         )
     if session.opened:
         return _CAUSES.get(last.status, _UNKNOWN_CAUSE)
+    if last.status == _INTERNAL_ERROR and _FLASK_ERROR in last.body:
+        return _NOT_DECORATED
     return _ALL_BUSY if _NO_INSTANCE in last.body else _CAUSES_BEFORE_OPENED.get(last.status, _NO_CAUSE)
 
 
