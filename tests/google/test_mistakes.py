@@ -68,7 +68,8 @@ class Setup:
 
     def proxy(self, fault: Fault) -> str:
         """Return the URL of a proxy in front of Cloud Storage that injects a fault."""
-        return self.stack.enter_context(FaultProxy(self.emulator.url, [fault])).url
+        proxy = self.stack.enter_context(FaultProxy(self.emulator.url, [fault]))
+        return self.google.network.forward("proxy.example.com", proxy.url)
 
     def fail(
         self,
