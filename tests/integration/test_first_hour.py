@@ -70,7 +70,7 @@ class Setup:
     folder: Path
     stack: ExitStack
 
-    def fail(self, body: Body | None = None, *, url: str | None = None, bucket: str | None = None) -> str:
+    def fail(self, body: Body | None = None, *, url: str | None = None) -> str:
         """Run an asset; return the description of its failure."""
 
         def call_function(context: AssetExecutionContext, client: PipesCloudFunctionClient) -> Any:
@@ -83,9 +83,7 @@ class Setup:
         def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
             return (body or call_function)(context, cloud_function)
 
-        client = PipesCloudFunctionClient(
-            bucket=bucket or self.bucket, max_attempts=1, function_timeout=3, drain_timeout=1
-        )
+        client = PipesCloudFunctionClient(bucket=self.bucket, max_attempts=1, function_timeout=3, drain_timeout=1)
         result = materialize([orders], resources={"cloud_function": client}, raise_on_error=False)
         return description(result)
 
