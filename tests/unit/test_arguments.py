@@ -49,8 +49,8 @@ def test_each_unknown_argument_is_corrected(client: PipesCloudFunctionClient) ->
     with pytest.raises(PipesCloudFunctionRequestError) as caught:
         client.run(**arguments)
     assert str(caught.value.description).endswith(
-        "got 'ctx', 'url', 'body'.\nFix: Write `context=` in place of `ctx=`. Write `function_url=` in place of `url=`. "
-        "Write `event=` in place of `body=`."
+        "got 'ctx', 'url', 'body'.\nFix: Write `context=` in place of `ctx=`. "
+        "Write `function_url=` in place of `url=`. Write `event=` in place of `body=`."
     )
 
 
