@@ -32,9 +32,8 @@ def checked_arguments(run: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(run)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        resource, *positional = args
-        fields: Iterable[str] = getattr(type(resource), "model_fields", ())
-        _check(len(positional), kwargs, names, required, fields=[*fields])
+        fields: Iterable[str] = getattr(type(args[0]), "model_fields", ()) if args else ()
+        _check(len(args[1:]), kwargs, names, required, fields=[*fields])
         return run(*args, **kwargs)
 
     return checked

@@ -1,6 +1,7 @@
 """The mistakes of the first hour: each is made, and its error says what to do. docs/troubleshooting.md quotes it."""
 
 import copy
+import re
 import sys
 import venv
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ from dagster import (
     multi_asset,
     op,
 )
-from gcf_pipes._shared.storage import storage_of
+from gcf_pipes import PipesStorageError
+from gcf_pipes._shared.storage import create_client, storage_of
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from pydantic import ValidationError
@@ -380,6 +382,22 @@ def test_a_client_says_which_storage_it_uses(endpoint: str, expected: str, monke
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "https://localhost:4443")
     client = storage.Client("local", AnonymousCredentials(), client_options={"api_endpoint": endpoint})
     assert storage_of(client) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "fix"),
+    [
+        ("127.0.0.1:9023", "Set it to 'http://127.0.0.1:9023'."),
+        ("http://127.0.0.1:9023/", "Set it to 'http://127.0.0.1:9023'."),
+        ("https://gcs:4443//", "Set it to 'https://gcs:4443'."),
+    ],
+)
+def test_an_address_that_the_library_cannot_use_is_refused(
+    value: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", value)
+    with pytest.raises(PipesStorageError, match=re.escape(f"Fix: {fix}")):
+        create_client()
 
 
 def test_a_fake_client_is_not_checked() -> None:

@@ -114,11 +114,16 @@ def check_same_storage(client: "storage.Client | None", of_dagster: str | None) 
 
 
 def _check_emulator_variable() -> None:
-    """Refuse an address without a scheme, which libraries of other languages accept."""
+    """Refuse an address without a scheme, which libraries of other languages accept, and a slash that Python's doubles.
+
+    A doubled slash makes fake-gcs-server answer that the bucket does not exist.
+    """
     value = os.environ.get(EMULATOR_VARIABLE, "")
-    if value and not re.match(r"https?://", value):
+    if value and not re.fullmatch(r"https?://.*[^/]", value, re.IGNORECASE):
+        scheme = "" if "://" in value else "http://"
         raise PipesStorageRejectedError(
-            f"Expected {EMULATOR_VARIABLE} to be a URL, got {value!r}.\nFix: Set it to 'http://{value}'."
+            f"Expected {EMULATOR_VARIABLE} to be a URL without a slash at its end, got {value!r}.\n"
+            f"Fix: Set it to '{scheme}{value.rstrip('/')}'."
         )
 
 
