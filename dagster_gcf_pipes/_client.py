@@ -17,10 +17,11 @@ from dagster import (
 from dagster_pipes import PipesExtras
 from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.once import Once
-from gcf_pipes._shared.protocol import TIMEOUT_HEADER, VERSION, SessionPrefix
-from gcf_pipes._shared.storage import ObjectStore, create_client, uses_emulator
+from gcf_pipes._shared.protocol import STORAGE_HEADER, TIMEOUT_HEADER, VERSION, SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore, create_client, emulator_of, storage_of, uses_emulator
 from pydantic import PrivateAttr
 
+from dagster_gcf_pipes._arguments import checked_arguments
 from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
@@ -28,6 +29,7 @@ from dagster_gcf_pipes._config import PipesCloudFunctionSettings
 from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets, step_path
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
+from dagster_gcf_pipes._emulator import check_emulator, explain_missing_emulator
 from dagster_gcf_pipes._fixes import version_problem
 from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
@@ -103,6 +105,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 close()
 
     @only_our_errors()
+    @checked_arguments
     def run(  # type: ignore[override]  # Dagster's base takes **kwargs for the arguments that each client adds
         self,
         *,
@@ -132,7 +135,14 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         event = {} if event is None else event
         encode_body(event, {})  # refuses a bad event before anything is opened
         extras = json_object({} if extras is None else extras, "extras")
-        call = self._new_call(self._resolve(function, function_url), context)
+        target = self._resolve(function, function_url)
+        with explain_missing_emulator(target.url), only_our_errors():
+            check_emulator(emulator_of(self._storage_client()), target)
+            return self._call(self._new_call(target, context), context, event, extras)
+
+    def _call(
+        self, call: Call, context: CallingContext, event: Mapping[str, Any], extras: PipesExtras
+    ) -> PipesCloudFunctionCompletedInvocation:
         reader, injector = self._reader(call), self._injector(call, context)
         marker = CancelMarker(self._store(), call.prefix, context.log)
         with open_pipes_session(
@@ -227,7 +237,9 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         return determine_outcome(call, record, reader.record, self._identity().credentials, log_view=self.log_view)
 
     def _post_once(self, call: Call, body: bytes, log: Logger) -> Post:
-        headers = {TIMEOUT_HEADER: str(call.target.timeout), **call.trace.headers}
+        storage = storage_of(self._storage_client())
+        known = {STORAGE_HEADER: storage} if storage else {}
+        headers = {TIMEOUT_HEADER: str(call.target.timeout), **known, **call.trace.headers}
         audience = self.audience or call.target.audience
         auth = FunctionAuth(self._identity(), audience=audience, log=log, function=call.target.name)
         timeout = (self.connect_timeout, call.target.timeout + READ_TIMEOUT_MARGIN)

@@ -1,13 +1,20 @@
 """The fields of the resource: their types, validation, units and defaults."""
 
 import re
-from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 from dagster import ConfigurableResource, EnvVar
 from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX
-from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
+from dagster_gcf_pipes._arguments import what_was_meant
 from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, RetryPolicy
 from dagster_gcf_pipes._functions import PROJECT, REGION
 from dagster_gcf_pipes._messages.injector import DEFAULT_INLINE_CONTEXT_LIMIT
@@ -39,11 +46,23 @@ def _text(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _refuse_no_bucket(value: Any) -> Any:
+    """Refuse None, which Dagster passes for a field that is missing, and the empty text of a variable without value."""
+    if value in (None, ""):
+        raise ValueError(
+            "expected the name of a bucket, got none. The function writes its messages to this bucket, and Dagster "
+            "reads them there.\nFix: Write `PipesCloudFunctionClient(bucket=EnvVar('PIPES_BUCKET'))`, and set "
+            "PIPES_BUCKET to the name of a bucket. `dagster-gcf-pipes dev` sets it to a bucket on this machine."
+        )
+    return value
+
+
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 
 BucketName = Annotated[
     str,
     _text(rf"(?=.{{3,222}}$){_LABEL}(?:\.{_LABEL})*", "the name of a bucket, without `gs://` and without a path"),
+    BeforeValidator(_refuse_no_bucket),
     _OR_ENV_VAR,
 ]
 """Source: https://cloud.google.com/storage/docs/buckets#naming (3 to 63 characters, with dots up to 222)."""
@@ -262,5 +281,5 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
 def _what_was_meant(name: str, known: list[str]) -> str:
     if name in _ARGUMENTS_OF_RUN:
         return "it is an argument of `run`, so that one resource serves all functions"
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"expected some of {known}"
+    meant = what_was_meant(name, known)
+    return f"did you mean {meant!r}?" if meant else f"expected some of {known}"

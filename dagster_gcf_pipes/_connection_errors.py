@@ -96,8 +96,10 @@ def _url_problem(causes: list[BaseException], url: str) -> ConnectionProblem | N
     return ConnectionProblem(f"{redacted(url)} is not a valid URL", _CHECK_URL, retryable=False)
 
 
-def _tls_problem(causes: list[BaseException], _: str) -> ConnectionProblem | None:
+def _tls_problem(causes: list[BaseException], url: str) -> ConnectionProblem | None:
     tls = _find(causes, ssl.SSLError)
+    if tls and tls.reason == "WRONG_VERSION_NUMBER" and is_loopback(urlsplit(url).hostname or ""):
+        return ConnectionProblem("it does not speak TLS", "Write http:// instead of https://.", retryable=False)
     return ConnectionProblem(f"TLS failed: {tls.reason or type(tls).__name__}", _CHECK_URL) if tls else None
 
 
@@ -119,7 +121,10 @@ def _refused(url: str) -> ConnectionProblem:
     if url in local_functions().values():
         return ConnectionProblem(text, "Look at the output of `dagster-gcf-pipes dev`: the function has stopped.")
     port = parts.port or {"http": 80}.get(parts.scheme.lower(), 443)
-    fix = f"Start the function: `functions-framework --target=main --port={port}`."
+    fix = (
+        f"Start the function: `functions-framework --target=main --port={port}` in its folder (`python main.py` does "
+        "not serve it). `dagster-gcf-pipes dev --function NAME=FOLDER` does that too."
+    )
     return ConnectionProblem(text, fix, retryable=False)
 
 

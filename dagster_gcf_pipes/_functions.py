@@ -147,6 +147,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_platform_url(url: str) -> bool:
+    """Whether a URL has one of the hosts that Google gives to functions and Cloud Run services."""
+    return (urlsplit(url).hostname or "").endswith((".run.app", ".cloudfunctions.net"))
+
+
 def function_console_url(name: FunctionName) -> str | None:
     """Return the link to a function, or to its Cloud Run service, in the console. None if too little is known."""
     if not (name.project and name.region):

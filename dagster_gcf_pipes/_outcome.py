@@ -54,8 +54,20 @@ MAX_REFUSAL: Final = 4000
 MAX_TRACEBACK: Final = 64 * 1024
 """Characters of the traceback in the metadata."""
 _FIX: Final = "\nFix: "
+_SAME_STORAGE: Final = (
+    "Let the function write to the storage that Dagster reads from. With emulators, set STORAGE_EMULATOR_HOST to the "
+    "same one for both, as `dagster-gcf-pipes dev` does."
+)
+_INTERNAL_ERROR: Final = 500
 _UNAVAILABLE: Final = 503
 _SERVER_ERRORS: Final = range(500, 600)
+_FLASK_ERROR: Final = "there is an error in the application"
+"""Part of Flask's body of a 500. Source: https://github.com/pallets/werkzeug (`exceptions.InternalServerError`)."""
+_NOT_DECORATED: Final = Cause(
+    "Its code raised outside of `gcf_pipes.pipes_function`, so only the function's own log has the exception.",
+    "Write the entry point as `def main(request, pipes)`, and decorate it with `gcf_pipes.pipes_function`. If it is "
+    "so, read its log.",
+)
 NO_INSTANCE: Final = "there was no available instance"
 ALL_BUSY: Final = Cause("All instances were busy.", "Raise `--max-instances`, or limit concurrency in Dagster.")
 CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
@@ -265,7 +277,10 @@ def _chunks_missing(call: CallRecord, session: SessionRecord) -> PipesCloudFunct
         return None
     count = call.last.chunk_count
     wrote = f"it wrote {count} chunks, but " if count is not None else ""
-    return PipesCloudFunctionMessagesError(f"Messages of the function are missing: {wrote}{describe_missing(missing)}.")
+    fix = "" if session.opened else _fix(_SAME_STORAGE)
+    return PipesCloudFunctionMessagesError(
+        f"Messages of the function are missing: {wrote}{describe_missing(missing)}.{fix}"
+    )
 
 
 def _missing_chunks(call: CallRecord, session: SessionRecord) -> tuple[int, ...]:
@@ -318,7 +333,7 @@ def _unexplained(call: CallRecord, session: SessionRecord, cause: Cause | None) 
         f"The call {last.summary}; {_progress(session)}.",
         _silence(session),
         cause.text,
-        _not_started(call, session),
+        "" if cause is _NOT_DECORATED else _not_started(call, session),
         _response(last) if last.status is not None else "",
     )
     text = _before_fix(" ".join(filter(None, sentences)), _earlier_attempts(call))
@@ -360,6 +375,8 @@ def _likely_cause(last: Attempt, session: SessionRecord) -> Cause:
         )
     if session.opened:
         return _CAUSES.get(last.status, _UNKNOWN_CAUSE)
+    if last.status == _INTERNAL_ERROR and _FLASK_ERROR in last.body:
+        return _NOT_DECORATED
     return ALL_BUSY if NO_INSTANCE in last.body else CAUSES_BEFORE_OPENED.get(last.status, _NO_CAUSE)
 
 

@@ -1,8 +1,9 @@
 """What `PipesCloudFunctionClient.run` returns, and what stays of a call that failed."""
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import requests
 from dagster import (
@@ -20,11 +21,48 @@ from dagster import (
 from requests.structures import CaseInsensitiveDict
 
 from dagster_gcf_pipes._contexts import CallingContext
-from dagster_gcf_pipes._errors import Metadata, PipesCloudFunctionCallError
+from dagster_gcf_pipes._errors import Metadata, PipesCloudFunctionCallError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes._functions import redacted
 
+_USE_RESULTS: Final = (
+    "Fix: In an asset, write `return cloud_function.run(...).get_materialize_result()`. In an asset check, write "
+    "`.get_asset_check_result()`, and for several assets `yield from cloud_function.run(...).get_results()`. An op may "
+    "return `.response`, or what `.get_custom_messages()` returns."
+)
 
-class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
+
+def _refuse_as_result(*_: object) -> NoReturn:
+    raise PipesCloudFunctionRequestError(
+        f"Expected the results of the call, got the invocation that `run` returned.\n{_USE_RESULTS}"
+    )
+
+
+def _refuse_await(_: object) -> NoReturn:
+    raise PipesCloudFunctionRequestError(
+        f"Expected `run` without `await`: it is not asynchronous, and has already waited.\n{_USE_RESULTS}"
+    )
+
+
+_DAGSTER_EXECUTION: Final = "dagster._core.execution."
+"""Dagster's modules that run a step. They format the type of a value only for an error about it."""
+
+
+class _InvocationType(type(PipesClientCompletedInvocation)):  # type: ignore[misc]  # in case Dagster's gets a metaclass
+    """The type of invocations. It raises our error where Dagster is about to raise its own about an invocation.
+
+    Dagster asks no more of a returned or yielded value than its type, and formats that type for its error. Where a
+    later version does not, its own error remains.
+    """
+
+    def __format__(cls, spec: str) -> str:
+        frame = inspect.currentframe()
+        caller = frame.f_back if frame else None
+        if caller and str(caller.f_globals.get("__name__")).startswith(_DAGSTER_EXECUTION):
+            _refuse_as_result()
+        return format(type.__repr__(cls), spec)
+
+
+class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation, metaclass=_InvocationType):
     """The results of a function's call, and its HTTP response.
 
     Args:
@@ -37,14 +75,25 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation):
         super().__init__(session, metadata=metadata)
         self._response = None if response is None else detached(response)
 
-    def get_results(self, *, implicit_materializations: bool = True) -> Sequence[PipesExecutionResult]:
+    def __copy__(self) -> "PipesCloudFunctionCompletedInvocation":
+        duplicate = object.__new__(type(self))
+        duplicate.__dict__.update(self.__dict__)
+        return duplicate
+
+    if not TYPE_CHECKING:  # for a type checker, an invocation has none of these
+        __reduce_ex__ = __iter__ = __enter__ = __exit__ = _refuse_as_result  # pickled if an op returns it
+        __await__ = _refuse_await
+
+    def get_results(self, *, implicit_materializations: bool = True) -> tuple[PipesExecutionResult, ...]:
         """Return what the function reported, with the metadata of the call. They never replace a key of the function.
+
+        Return them from the asset, or yield each. It is a tuple because Dagster takes a returned list for one result.
 
         Args:
             implicit_materializations: Whether to materialize the step's other assets too. Default yes.
         """
         results = self._session.get_results(implicit_materializations=implicit_materializations)
-        return [result._replace(metadata=add_metadata(result.metadata, self.metadata)) for result in results]
+        return tuple(result._replace(metadata=add_metadata(result.metadata, self.metadata)) for result in results)
 
     @property
     def response(self) -> requests.Response:

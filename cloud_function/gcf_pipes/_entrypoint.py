@@ -49,6 +49,7 @@ from gcf_pipes._shared.protocol import (
     CHUNK_COUNT_HEADER,
     ERROR_HEADER,
     KEY_PREFIX_VARIABLE,
+    STORAGE_HEADER,
     TIMEOUT_HEADER,
     VERSION,
     VERSION_HEADER,
@@ -151,6 +152,7 @@ def pipes_function(
                 label_request_logs(execution)
                 try:
                     _check_method(request)
+                    writer.check_storage(request.headers.get(STORAGE_HEADER))
                     request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived))
                     params = PipesCloudFunctionParamsLoader(request.get_data())
                     writer.session_prefix(params.load_messages_params())  # refuse before the large context is parsed

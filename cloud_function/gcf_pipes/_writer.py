@@ -43,7 +43,7 @@ from gcf_pipes._shared.protocol import (
     OpenedExtras,
     SessionPrefix,
 )
-from gcf_pipes._shared.storage import ObjectStore, client_getter
+from gcf_pipes._shared.storage import ObjectStore, check_same_storage, client_getter
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -342,6 +342,7 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         _check_seconds("upload_timeout", upload_timeout)
         _check_seconds("heartbeat_interval", heartbeat_interval)
         self._allowed_locations = allowed_locations or AllowedLocations.from_environment()
+        self._client = client
         self._get_client = client_getter(client)
         self._flush_interval = flush_interval
         self._max_chunk_bytes = max_chunk_bytes
@@ -396,6 +397,17 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             upload_timeout=self._upload_timeout,
             heartbeat_interval=self._heartbeat_interval,
         )
+
+    def check_storage(self, of_dagster: str | None) -> None:
+        """Refuse a call whose messages Dagster would read from another storage than this writer's.
+
+        Args:
+            of_dagster: The request header `Dagster-Pipes-Storage`, or None.
+
+        Raises:
+            PipesRequestError: One side uses an emulator, and the other does not.
+        """
+        check_same_storage(self._client, of_dagster)
 
     def session_prefix(self, params: PipesParams) -> SessionPrefix:
         """Return the session's prefix that the params name.

@@ -1,6 +1,7 @@
 """Functions on functions-framework and gunicorn, as in the cloud."""
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dagster_gcf_pipes.local._processes import ChildProcess, start_process
+from dagster_gcf_pipes.local._processes import ChildProcess, ProcessError, start_process
 
 DEFAULT_ENTRY_POINT: Final = "main"
 DEFAULT_THREADS: Final = 8
@@ -18,6 +19,15 @@ _MACOS: Final = {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"} if sys.platform =
 
 Source: https://github.com/benoitc/gunicorn/issues/2227.
 """
+_START_FIXES: Final = {
+    "No module named '?functions_framework": "Install what runs functions: `pip install 'dagster-gcf-pipes[local]'`.",
+    "MissingTargetException": "Name the entry point `main`: `def main(request, pipes)`. Or pass its name.",
+    "MissingSourceException": "Write the function into the file `main.py`.",
+    "ModuleNotFoundError": "Install what the function imports: `pip install -r requirements.txt` in its folder.",
+}
+"""What to do about a function that did not start, by a pattern of its output. The first match counts."""
+_EXCEPTION: Final = re.compile(r"^[A-Za-z_][\w.]*: .+(?:\nFix: .+)?", re.MULTILINE)
+"""The last line of a traceback, with what our own exceptions say to do."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +35,25 @@ class FunctionServer:
     """A running function.
 
     Attributes:
+        source: Its folder or file.
         child: Its process.
     """
 
+    source: Path
     child: ChildProcess
 
     @property
     def url(self) -> str:
         """Its URL. Empty until it listens."""
         return self.child.ready
+
+    @property
+    def start_problem(self) -> str:
+        """Why it did not start, and what to do."""
+        output = self.child.output.rstrip()
+        problem = (_EXCEPTION.findall(output) or output.splitlines() or ["it printed nothing"])[-1]
+        fixes = (f"\nFix: {fix}" for pattern, fix in _START_FIXES.items() if re.search(pattern, problem))
+        return f"The function in {self.source} did not start: {problem}{next(fixes, '')}"
 
 
 @contextmanager
@@ -64,7 +84,10 @@ def run_function(
     with start_function(
         source, emulator_url=emulator_url, entry_point=entry_point, threads=threads, env=env, on_line=on_line
     ) as server:
-        server.child.wait_until_ready()
+        try:
+            server.child.wait_until_ready()
+        except ProcessError as error:
+            raise ProcessError(f"{server.start_problem}\n\n{server.child.output}") from error
         yield server
 
 
@@ -102,4 +125,4 @@ def start_function(
             cwd=file.parent,
             on_line=on_line,
         ) as child:
-            yield FunctionServer(child)
+            yield FunctionServer(source, child)

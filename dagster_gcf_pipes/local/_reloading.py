@@ -82,7 +82,7 @@ class ReloadingFunction:
         try:
             self._server.child.wait_until_ready()
         except ProcessError as error:
-            raise ProcessError(f"The function {self.name!r} did not start. Its output above says why.") from error
+            raise ProcessError(self._server.start_problem) from error  # its whole output is above
         self._url = self._server.url
         self._show(f"[dev] listening at {self._url}")
         self._watcher.start()

@@ -1,5 +1,6 @@
 """A Google of its own for each test: its accounts, its services on the network, a private function."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ def google(network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "no-gcloud"))
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "local-project")
+    if emulator_url := os.environ.get("STORAGE_EMULATOR_HOST"):  # a function in the cloud cannot reach this machine
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", network.forward("storage.example.com", emulator_url))
     accounts = Accounts()
     function = PrivateFunction(accounts, audiences={FUNCTION_URL}, invokers={CALLER})
     network.serve("oauth2.googleapis.com", token_endpoint(accounts))

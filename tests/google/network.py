@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import trustme
 
@@ -34,6 +35,11 @@ class Network:
         """Serve an application as `https://{host}`, or as `http://{host}` without TLS, until the network ends."""
         context = self._tls_context(host) if tls else None
         self.routes.ports[host, 443 if tls else 80] = self._stack.enter_context(serving(app, context))
+
+    def forward(self, host: str, url: str) -> str:
+        """Make a server of this machine reachable under another name, and return its URL there."""
+        self.routes.ports[host, 80] = urlsplit(url).port or 80
+        return f"http://{host}"
 
     def _tls_context(self, host: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import flask
 import requests
+from gcf_pipes._shared.protocol import STORAGE_HEADER
 
 from tests.faults.plan import INSTANCE_DIED, PLATFORM_TIMEOUT, Status
 from tests.google import keys
@@ -22,6 +23,8 @@ from tests.google.accounts import GOOGLE, ISSUER, Accounts
 
 SIGNATURE_REMOVED: Final = "SIGNATURE_REMOVED_BY_GOOGLE"
 _HOP_BY_HOP: Final = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
+_NOT_FORWARDED: Final = _HOP_BY_HOP | {STORAGE_HEADER.lower()}
+"""The function behind it uses an emulator, in place of the Cloud Storage that Dagster sees."""
 _PAGE: Final = """<html><head>
 <meta http-equiv="content-type" content="text/html;charset=utf-8">
 <title>{title}</title>
@@ -114,7 +117,7 @@ class PrivateFunction:
         if self.backend is None:
             claims = keys.read_unverified(authorization.removeprefix("Bearer ")) if authorization else {}
             return flask.jsonify({"email": claims.get("email"), "aud": claims.get("aud")})
-        headers = {name: value for name, value in flask.request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        headers = {name: value for name, value in flask.request.headers.items() if name.lower() not in _NOT_FORWARDED}
         if authorization:
             headers["Authorization"] = f"{authorization.rpartition('.')[0]}.{SIGNATURE_REMOVED}"
         try:

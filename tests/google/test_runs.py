@@ -7,7 +7,8 @@ from dagster import AssetExecutionContext, DagsterInstance, MaterializeResult, a
 from dagster_shared.serdes import serialize_value
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes.local import Emulator, FunctionServer
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
+from tests.conftest import FUNCTIONS
 from tests.google.accounts import service_account_member
 from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.guarded_storage import GuardedStorage
@@ -137,4 +138,23 @@ def test_a_login_revoked_between_two_attempts_ends_the_run(google: Google, priva
 def test_an_emulator_needs_no_credentials(google: Google, function: FunctionServer, bucket: str) -> None:
     succeeded, kept = run(function.url, google.logins.nobody(), bucket=bucket)
     assert succeeded, kept
-    assert google.network.routes.asked == []
+    assert {*google.network.routes.asked} == {("storage.example.com", 80)}  # the emulator alone
+
+
+def test_a_function_on_this_machine_can_use_cloud_storage(
+    google: Google, guarded_storage: GuardedStorage, bucket: str
+) -> None:
+    """Without an emulator on either side, both use the bucket of the cloud."""
+    login = google.logins.service_account_file()
+    with run_function(FUNCTIONS / "behaviors" / "main.py", emulator_url="") as function:
+        succeeded, kept = run(function.url, login, bucket=bucket)
+    assert succeeded, kept
+    assert guarded_storage.callers == {service_account_member(CALLER)}
+
+
+def test_a_function_of_an_emulator_refuses_a_dagster_of_the_cloud(
+    google: Google, function: FunctionServer, guarded_storage: GuardedStorage, bucket: str
+) -> None:
+    succeeded, kept = run(function.url, google.logins.service_account_file(), bucket=bucket)
+    assert not succeeded
+    assert "Dagster uses Cloud Storage itself, and this function uses an emulator of Cloud Storage" in kept

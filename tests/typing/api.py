@@ -129,6 +129,36 @@ def sync(context: OpExecutionContext, cloud_function: PipesCloudFunctionClient) 
     context.log.info(f"{status} {encoding} {check.passed} {list(invocation.get_custom_messages())}")
 
 
+@asset
+def returns_the_invocation(
+    context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient
+) -> MaterializeResult[Any]:
+    return cloud_function.run(context=context, function_url=URL)  # type: ignore[return-value]
+
+
+@asset
+def iterates_the_invocation(
+    context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient
+) -> Iterator[object]:
+    yield from cloud_function.run(context=context, function_url=URL)  # type: ignore[misc]
+
+
+async def awaits_run(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> None:
+    await cloud_function.run(context=context, function_url=URL)  # type: ignore[misc]
+
+
+def enters_the_invocation(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> None:
+    with cloud_function.run(context=context, function_url=URL):  # type: ignore[attr-defined]
+        pass
+
+
+def passes_wrong_arguments(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> None:
+    cloud_function.run(context=context, functionurl=URL)  # type: ignore[call-arg]
+    cloud_function.run(context, function_url=URL)  # type: ignore[call-arg]
+    cloud_function.run(function_url=URL)  # type: ignore[call-arg]
+    PipesCloudFunctionClient()  # type: ignore[call-arg]
+
+
 defs = Definitions(assets=[orders, customers], resources={"cloud_function": with_everything})
 
 

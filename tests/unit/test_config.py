@@ -34,7 +34,7 @@ ACCEPTED: dict[str, list[Any]] = {
 REFUSED: dict[str, tuple[str, list[Any]]] = {
     "bucket": (
         "expected the name of a bucket, without `gs://` and without a path",
-        ["", "ab", "My-Bucket", "-bucket", "bucket-", "my bucket", "gs://bucket", "bucket/prefix", "bucket\n"],
+        ["ab", "My-Bucket", "-bucket", "bucket-", "my bucket", "gs://bucket", "bucket/prefix", "bucket\n"],
     ),
     "key_prefix": (
         "key_prefix",

@@ -68,6 +68,12 @@ VERSION_HEADER: Final = "Dagster-Pipes-Version"
 TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
 """Request header: how long the call may take from the request's arrival, in seconds."""
 
+STORAGE_HEADER: Final = "Dagster-Pipes-Storage"
+"""Request header: where Dagster reads the messages, `EMULATOR` or `CLOUD`. Missing if Dagster does not know."""
+
+EMULATOR: Final = "emulator"
+CLOUD: Final = "cloud"
+
 HEARTBEAT: Final = b"\n"
 """The content of a chunk that only shows that the function is alive. The stock reader skips it."""
 

@@ -22,12 +22,14 @@ from gcf_pipes._shared.errors import (
     PipesCredentialsError,
     PipesObjectExistsError,
     PipesObjectTooLargeError,
+    PipesRequestError,
     PipesStorageError,
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
 from gcf_pipes._shared.once import Once
 from gcf_pipes._shared.own_logs import own_logs
+from gcf_pipes._shared.protocol import CLOUD, EMULATOR
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 CONTENT_TYPE: Final = "application/json"
+EMULATOR_VARIABLE: Final = "STORAGE_EMULATOR_HOST"
+"""Names an emulator. Source: https://github.com/googleapis/python-storage (`_helpers.STORAGE_EMULATOR_ENV_VAR`)."""
+_STORAGES: Final = {EMULATOR: "an emulator of Cloud Storage", CLOUD: "Cloud Storage itself"}
 _AUTH_ERROR_STATUS: Final = re.compile(r"""(?:["']code["']|[Ss]tatus): ?(\d{3})""")
 TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 """Source: https://cloud.google.com/storage/docs/retry-strategy#retryable."""
@@ -65,7 +70,62 @@ def import_library() -> None:
 
 def uses_emulator() -> bool:
     """Whether `STORAGE_EMULATOR_HOST` names an emulator, which needs no credentials. Empty means unset."""
-    return bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+    return bool(os.environ.get(EMULATOR_VARIABLE))
+
+
+def emulator_of(client: "storage.Client | None") -> str:
+    """Return the URL of the emulator that a client uses, or an empty text: it is http, or the variable names it.
+
+    Args:
+        client: The client, or None for the one that `create_client` creates.
+    """
+    variable = os.environ.get(EMULATOR_VARIABLE, "")
+    endpoint = str(getattr(client, "api_endpoint", "")) if client else variable  # a test's fake may have none
+    return endpoint if endpoint == variable or endpoint.startswith("http://") else ""
+
+
+def storage_of(client: "storage.Client | None") -> str | None:
+    """Return whether a client uses an `EMULATOR` or the `CLOUD`, or None if it does not say.
+
+    Args:
+        client: The client, or None for the one that `create_client` creates.
+    """
+    if client and not hasattr(client, "api_endpoint"):
+        return None
+    return EMULATOR if emulator_of(client) else CLOUD
+
+
+def check_same_storage(client: "storage.Client | None", of_dagster: str | None) -> None:
+    """Refuse a call of a Dagster that reads messages from an emulator while a client writes to the cloud, or reversed.
+
+    Args:
+        client: The client, or None for the one that `create_client` creates.
+        of_dagster: What Dagster uses. It is untrusted; what is not known is not checked.
+
+    Raises:
+        PipesRequestError: They differ.
+    """
+    own = storage_of(client)
+    if own and of_dagster in _STORAGES and own != of_dagster:
+        raise PipesRequestError(
+            f"Dagster uses {_STORAGES[of_dagster]}, and this function uses {_STORAGES[own]}. Dagster would not see its "
+            f"messages.\nFix: Set {EMULATOR_VARIABLE} to the same emulator for Dagster and for the function, or for "
+            "neither, and start both again. `dagster-gcf-pipes dev` sets it for both."
+        )
+
+
+def _check_emulator_variable() -> None:
+    """Refuse an address without a scheme, which libraries of other languages accept, and a slash that Python's doubles.
+
+    A doubled slash makes fake-gcs-server answer that the bucket does not exist.
+    """
+    value = os.environ.get(EMULATOR_VARIABLE, "")
+    if value and not re.fullmatch(r"https?://.*[^/]", value, re.IGNORECASE):
+        scheme = "" if "://" in value else "http://"
+        raise PipesStorageRejectedError(
+            f"Expected {EMULATOR_VARIABLE} to be a URL without a slash at its end, got {value!r}.\n"
+            f"Fix: Set it to '{scheme}{value.rstrip('/')}'."
+        )
 
 
 def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
@@ -73,10 +133,12 @@ def create_client(credentials: "Credentials | None" = None) -> "storage.Client":
 
     Raises:
         PipesCredentialsError: No usable credentials were found.
+        PipesStorageRejectedError: `STORAGE_EMULATOR_HOST` is not a URL.
     """
     from google.auth.exceptions import GoogleAuthError
     from google.cloud import storage
 
+    _check_emulator_variable()
     try:
         # a project is only needed to create and to list buckets
         with own_logs():
@@ -118,6 +180,7 @@ class ObjectStore:
         _fetch_no_bucket_metadata(client)
         self.bucket = bucket
         self._client = client
+        self._emulator = emulator_of(client)
         try:
             self._bucket = client.bucket(bucket)
         except (ValueError, LookupError) as error:  # a LookupError if it is empty
@@ -297,7 +360,7 @@ class ObjectStore:
             raise PipesBucketNotFoundError(
                 f"Cannot {action} {self._uri(key)}: the bucket {self.bucket!r} does not exist.\n"
                 "Fix: Check the bucket's name in the Dagster resource, and that it was created: "
-                f"`gcloud storage buckets create gs://{self.bucket} --location=REGION`."
+                f"`gcloud storage buckets create gs://{self.bucket} --location=REGION`. {self._emulator_hint}"
             ) from error
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
             raise PipesStorageForbiddenError(
@@ -309,7 +372,8 @@ class ObjectStore:
             transient = _is_transient(error)
             _keep_only_texts(error)
             if transient:
-                raise PipesStorageError(f"{cannot} within {timeout:g} s: {_error_text(error)}") from error
+                problem = f"{cannot} within {timeout:g} s: {_error_text(error)}"
+                raise PipesStorageError(f"{problem}{self._emulator_fix(error)}") from error
             if isinstance(error, GoogleAuthError):
                 raise PipesCredentialsError(f"{cannot}: {_no_credentials(error)}") from error
             raise PipesStorageRejectedError(f"{cannot}: {_error_text(error)}") from error
@@ -320,6 +384,23 @@ class ObjectStore:
             f"Fix: Grant this identity `{permission}` on the bucket {self.bucket!r}, for example with `{role}`: "
             f"`gcloud storage buckets add-iam-policy-binding gs://{self.bucket} "
             f"--member={_member(text)} --role={role}`."
+        )
+
+    @property
+    def _emulator_hint(self) -> str:
+        if not self._emulator:
+            return f"For an emulator, set {EMULATOR_VARIABLE}."
+        return (
+            f"This is the emulator {self._emulator}: {EMULATOR_VARIABLE} must be the same for Dagster and for the "
+            "function. `dagster-gcf-pipes dev` sets it for both, and creates the bucket."
+        )
+
+    def _emulator_fix(self, error: Exception) -> str:
+        if not self._emulator or not any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
+            return ""
+        return (
+            f"\nFix: Start the emulator {self._emulator}, or set {EMULATOR_VARIABLE} to the URL of the one that runs. "
+            "`dagster-gcf-pipes dev` does both."
         )
 
     def _uri(self, key: str) -> str:
