@@ -2,9 +2,6 @@
 
 from typing import Final
 
-EMULATOR_VARIABLE: Final = "STORAGE_EMULATOR_HOST"
-"""The URL of the Cloud Storage emulator. Source: google.cloud.storage._helpers, `STORAGE_EMULATOR_ENV_VAR`."""
-
 BUCKET_VARIABLE: Final = "PIPES_BUCKET"
 """The bucket in the emulator: `PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET"))`."""
 

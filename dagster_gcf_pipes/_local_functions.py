@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
-from gcf_pipes._shared.storage import uses_emulator
+from gcf_pipes._shared.storage import EMULATOR_VARIABLE, uses_emulator
 
-from dagster_gcf_pipes._environment import EMULATOR_VARIABLE, LOCAL_FUNCTIONS_VARIABLE
+from dagster_gcf_pipes._environment import LOCAL_FUNCTIONS_VARIABLE
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._functions import check_url, is_loopback
 

@@ -14,8 +14,9 @@ from typing import Final, NoReturn
 from urllib.request import getproxies
 
 import click
+from gcf_pipes._shared.storage import EMULATOR_VARIABLE
 
-from dagster_gcf_pipes._environment import BUCKET_VARIABLE, EMULATOR_VARIABLE, LOCAL_FUNCTIONS_VARIABLE
+from dagster_gcf_pipes._environment import BUCKET_VARIABLE, LOCAL_FUNCTIONS_VARIABLE
 from dagster_gcf_pipes.local._emulators import available_emulators, run_emulator, storage_client
 from dagster_gcf_pipes.local._processes import ENDING_SIGNALS, signals_held_back, stop_process
 from dagster_gcf_pipes.local._reloading import ReloadingFunction

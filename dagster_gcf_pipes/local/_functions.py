@@ -99,16 +99,24 @@ def start_function(
     entry_point: str = DEFAULT_ENTRY_POINT,
     threads: int = DEFAULT_THREADS,
     port: int = 0,
-    python: Sequence[str] = (sys.executable,),
+    python: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] = lambda _: None,
 ) -> Iterator[FunctionServer]:
     """Run a function while the block runs, as `run_function` does, but start the block at once.
 
-    The port is a free one if it is 0. `python` is the command that runs Python.
+    The port is a free one if it is 0. `python` is the command that runs Python. Default: this one.
     """
     file = source.resolve() / "main.py" if source.is_dir() else source.resolve()
-    framework = [*python, "-m", "functions_framework", "--target", entry_point, "--source", os.fspath(file)]
+    framework = [
+        *(python or [sys.executable]),
+        "-m",
+        "functions_framework",
+        "--target",
+        entry_point,
+        "--source",
+        os.fspath(file),
+    ]
     with tempfile.TemporaryDirectory(prefix="gcf-pipes-") as runtime:
         variables = {
             **_MACOS,
@@ -119,7 +127,7 @@ def start_function(
             **(env or {}),
         }
         with start_process(
-            [*framework, "--host", "127.0.0.1", "--port", str(port)],
+            [*framework, *served],
             ready=r"Listening at: (http://\S+)",
             env=variables,
             cwd=file.parent,

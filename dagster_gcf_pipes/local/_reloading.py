@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from threading import Event, Thread
@@ -123,7 +122,7 @@ class ReloadingFunction:
             self._show(line)
 
     def _python(self) -> Sequence[str]:
-        return isolated_python(self._settings.folder) if self._isolated else [sys.executable]
+        return isolated_python(self._settings.folder) if self._isolated else []
 
     def _variables(self) -> Mapping[str, str]:
         """Return the variables of the function's `.env` file."""

@@ -235,7 +235,9 @@ def test_a_function_that_does_not_start_ends_it(tmp_path: Path, environment: Map
     dev = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (dev.returncode, dev.stdout) == (1, "")
     assert "orders | ModuleNotFoundError: No module named 'no_such_module'" in dev.stderr
-    assert "Error: The function 'orders' did not start. Its output above says why." in dev.stderr
+    assert (
+        "orders did not start: ModuleNotFoundError: No module named 'no_such_module'\nFix: Install what" in dev.stderr
+    )
 
 
 @pytest.mark.parametrize(
