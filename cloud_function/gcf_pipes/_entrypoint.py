@@ -42,6 +42,7 @@ from gcf_pipes._shared.exceptions import (
     format_exception,
     is_describable,
 )
+from gcf_pipes._shared.in_process import ENTRY_POINT_ATTRIBUTE, in_process_request
 from gcf_pipes._shared.json_validation import excerpt
 from gcf_pipes._shared.own_logs import log
 from gcf_pipes._shared.protocol import (
@@ -137,8 +138,8 @@ def pipes_function(
     _send_version_with_every_response()
     process = Process()
     remember_streams()
-    loader = context_loader or PipesCloudFunctionContextLoader()
-    writer = message_writer or PipesCloudStorageMessageWriter()
+    own_loader = context_loader or PipesCloudFunctionContextLoader()
+    own_writer = message_writer or PipesCloudStorageMessageWriter()
     import_library()  # it takes half a second, which the first request would have to wait
 
     def decorate(function: "PipesFunction") -> "HttpFunction":
@@ -147,6 +148,7 @@ def pipes_function(
         @functools.wraps(function)
         def handle(request: "flask.Request") -> "ResponseReturnValue":
             arrived = time.monotonic()
+            loader, writer = _parts(own_loader, own_writer)
             with _exceptions_only():
                 execution = process.describe_request(request.headers)
                 label_request_logs(execution)
@@ -163,9 +165,21 @@ def pipes_function(
                 with current_request(CurrentRequest(execution, request_writer.channel)):
                     return _serve(function, request, pipes, request_writer)
 
+        setattr(handle, ENTRY_POINT_ATTRIBUTE, True)
         return handle
 
     return decorate(function) if function else decorate
+
+
+def _parts(
+    loader: PipesContextLoader, writer: PipesCloudStorageMessageWriter
+) -> tuple[PipesContextLoader, PipesCloudStorageMessageWriter]:
+    """Return the parts that serve a request: the entry point's own, or those of a test that serves it in process."""
+    test = in_process_request()
+    if test is None:
+        return loader, writer
+    test.reached = True
+    return test.context_loader, test.message_writer
 
 
 def _serve(
@@ -179,6 +193,8 @@ def _serve(
             with closing(pipes), writer.forwarding(pipes), _parent_only():
                 response = _complete_response(function(request, pipes))
         except BaseException as error:
+            if test := in_process_request():
+                test.error = error
             writer.close(describe_exception(error))
             raise
         writer.close(_status_exception(response))
