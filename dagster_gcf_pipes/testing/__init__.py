@@ -9,14 +9,19 @@
         client = LocalPipesCloudFunctionClient(functions={"orders": main})
         assert dg.materialize([orders], resources={"cloud_function": client}).success
 
-Needs the extra `dagster-gcf-pipes[local]`. Fixtures with real processes are in `dagster_gcf_pipes.testing.pytest_plugin`.
+Needs the extra `dagster-gcf-pipes[local]`. The module `dagster_gcf_pipes.testing.pytest_plugin` has fixtures with real
+processes. docs/testing.md shows all of it.
 """
 
+from dagster_gcf_pipes.testing._client import LocalPipesCloudFunctionClient
 from dagster_gcf_pipes.testing._invoke import invoke
+from dagster_gcf_pipes.testing._platform import LocalCall
 from dagster_gcf_pipes.testing._results import InvocationResult, LogLine, ReportedCheck, ReportedMaterialization
 
 __all__ = [
     "InvocationResult",
+    "LocalCall",
+    "LocalPipesCloudFunctionClient",
     "LogLine",
     "ReportedCheck",
     "ReportedMaterialization",

@@ -12,6 +12,7 @@ from gcf_pipes._shared.in_process import ENTRY_POINT_ATTRIBUTE, InProcessRequest
 if TYPE_CHECKING:
     import flask
     from google.cloud import storage
+    from werkzeug.test import TestResponse
 
 EntryPoint: TypeAlias = "Callable[[flask.Request], Any]"
 EXECUTION_ID_HEADER: Final = "Function-Execution-Id"
@@ -37,7 +38,9 @@ class InProcessMessageWriter(PipesCloudStorageMessageWriter):
         super().__init__(client, allowed_locations=cast("Any", _AnyLocation()), **options)
 
 
-def in_process_request(client: "storage.Client", writer: PipesCloudStorageMessageWriter | None = None) -> InProcessRequest:
+def in_process_request(
+    client: "storage.Client", writer: PipesCloudStorageMessageWriter | None = None
+) -> InProcessRequest:
     """Return a request whose parts use a bucket in memory.
 
     Args:
@@ -69,7 +72,7 @@ class ServedFunction:
 
     def serve(
         self, request: InProcessRequest, body: bytes, *, headers: Mapping[str, str], url: str = "http://localhost/"
-    ) -> "flask.Response":
+    ) -> "TestResponse":
         """Return the entry point's response to a POST."""
         import flask
         from werkzeug.test import Client, EnvironBuilder
@@ -80,7 +83,7 @@ class ServedFunction:
             base_url=f"{parts.scheme}://{parts.netloc}/",
             path=parts.path,
             query_string=parts.query,
-            headers={EXECUTION_ID_HEADER: secrets.token_urlsafe(9), **headers},
+            headers=list({EXECUTION_ID_HEADER: secrets.token_urlsafe(9), **headers}.items()),
             data=body,
         ).get_environ()
         with serve_with(request):
@@ -106,8 +109,8 @@ def check_entry_point(main: object) -> None:
         signature.bind(object())
     except TypeError as error:
         raise TypeError(
-            f"{expected}, which takes one argument, the request; got `def {getattr(main, '__name__', '')}{signature}`.\n"
-            "Fix: Decorate it: `@pipes_function`."
+            f"{expected}, got `def {getattr(main, '__name__', '')}{signature}`, which cannot be called with a request "
+            "alone.\nFix: Decorate it: `@pipes_function`."
         ) from error
 
 
@@ -120,6 +123,6 @@ def _create_app(main: EntryPoint) -> "flask.Flask":
     app = flask.Flask("function")
     for rule in (Rule("/", defaults={"path": ""}, endpoint="run"), Rule("/<path:path>", endpoint="run")):
         app.url_map.add(rule)
-    app.view_functions["run"] = lambda path: main(flask.request._get_current_object())  # noqa: ARG005, SLF001
+    app.view_functions["run"] = lambda path: main(flask.globals.request_ctx.request)  # noqa: ARG005
     app.register_error_handler(500, lambda error: (str(error), 500, {"X-Google-Status": "crash"}))
     return app

@@ -12,7 +12,14 @@ from dagster_pipes import (
     encode_param,
 )
 from gcf_pipes._shared.in_process import InProcessRequest
-from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS, ERROR_HEADER, MAX_CHUNK_BYTES, BUCKET_PARAM, KEY_PREFIX_PARAM, SessionPrefix
+from gcf_pipes._shared.protocol import (
+    BOOTSTRAP_KEYS,
+    ERROR_HEADER,
+    MAX_CHUNK_BYTES,
+    BUCKET_PARAM,
+    KEY_PREFIX_PARAM,
+    SessionPrefix,
+)
 from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
@@ -24,7 +31,7 @@ from dagster_gcf_pipes.testing._results import InvocationResult, read_result
 from dagster_gcf_pipes.testing._storage import MemoryStorage
 
 if TYPE_CHECKING:
-    import flask
+    from werkzeug.test import TestResponse
 
 DEFAULT_ASSET_KEYS: Final = ("asset",)
 TIMEOUT: Final = 10.0
@@ -98,7 +105,7 @@ def invoke(
     return read_result(response, session.request.error, list(session.messages()))
 
 
-def _check_served(function: ServedFunction, request: InProcessRequest, response: "flask.Response") -> None:
+def _check_served(function: ServedFunction, request: InProcessRequest, response: "TestResponse") -> None:
     if isinstance(request.error, KeyboardInterrupt):
         raise request.error
     if not request.reached and not function.is_pipes_function:
@@ -140,4 +147,6 @@ class _Session:
         keys = store.list_keys(self._prefix.object_prefix, timeout=TIMEOUT)
         indices = sorted(filter(None, map(self._prefix.chunk_index, keys)))
         for key in map(self._prefix.chunk_key, indices):
-            yield from parse_chunk(store.read(key, max_bytes=MAX_CHUNK_BYTES, timeout=TIMEOUT) or b"", f"gs://in-memory/{key}")
+            yield from parse_chunk(
+                store.read(key, max_bytes=MAX_CHUNK_BYTES, timeout=TIMEOUT) or b"", f"gs://in-memory/{key}"
+            )

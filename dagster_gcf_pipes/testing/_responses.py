@@ -45,7 +45,7 @@ def read_body(request: requests.PreparedRequest) -> bytes:
     body = request.body or b""
     if isinstance(body, str):
         return body.encode()
-    return body if isinstance(body, bytes) else bytes(body.read())  # type: ignore[attr-defined]  # else a file
+    return body if isinstance(body, bytes) else bytes(body.read())
 
 
 def make_response(

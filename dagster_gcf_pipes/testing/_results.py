@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dagster_pipes import PIPES_METADATA_TYPE_INFER, PipesMessage
 
 if TYPE_CHECKING:
-    import flask
+    from werkzeug.test import TestResponse
 
 
 class LogLine(NamedTuple):
@@ -67,7 +67,7 @@ class InvocationResult:
         stderr: The same of stderr, with the traceback of the exception.
     """
 
-    response: "flask.Response"
+    response: "TestResponse"
     succeeded: bool
     error: BaseException | None
     logs: Sequence[LogLine]
@@ -79,7 +79,7 @@ class InvocationResult:
 
 
 def read_result(
-    response: "flask.Response", error: BaseException | None, messages: Sequence[PipesMessage]
+    response: "TestResponse", error: BaseException | None, messages: Sequence[PipesMessage]
 ) -> InvocationResult:
     """Return what the messages of a session say.
 

@@ -1,7 +1,7 @@
 """Cloud Storage in memory: the part of its JSON API that this package uses, with preconditions.
 
-A real `google.cloud.storage.Client` makes the requests, so all code that uses it runs as it does in the cloud. A request
-that is not implemented gets a 501.
+A real `google.cloud.storage.Client` makes the requests, so all code that uses it runs as it does in the cloud. A
+request that is not implemented gets a 501.
 
 Sources: https://cloud.google.com/storage/docs/json_api/v1/objects,
 https://cloud.google.com/storage/docs/performing-resumable-uploads.
@@ -83,7 +83,9 @@ class _Request:
         query = {key: values[-1] for key, values in parse_qs(url.query).items()}
         match = _PATH.fullmatch(url.path)
         parts = {part: unquote(text or "") for part, text in match.groupdict().items()} if match else {}
-        request = cls(http.method or "", parts.get("service", ""), parts.get("bucket", ""), parts.get("name", ""), query)
+        request = cls(
+            http.method or "", parts.get("service", ""), parts.get("bucket", ""), parts.get("name", ""), query
+        )
         if not match:
             raise request.unsupported(url.path)
         return request
@@ -123,13 +125,8 @@ class MemoryStorage:
 
     def _serve(self, request: _Request, http: requests.PreparedRequest, body: bytes) -> requests.Response:
         match request.method, request.service, bool(request.name):
-            case "POST", "upload", False if request.query.get("uploadType") == "resumable":
-                return make_response(http, 200, headers={"Location": self._begin_upload(request, body)})
-            case "POST", "upload", False:
-                metadata, data = _multipart(body)
-                return _json_response(http, self._create(request, json.loads(metadata)["name"], data))
-            case "PUT", "upload", False:  # of the whole content: a client sends up to 100 MiB at once
-                return _json_response(http, self._create(*self._uploads.pop(request.query["upload_id"]), body))
+            case "POST" | "PUT", "upload", False:
+                return self._upload(request, http, body)
             case "GET", "download", True:
                 return _content_response(http, self._find(request))
             case "GET", "", True:
@@ -139,7 +136,15 @@ class MemoryStorage:
             case "DELETE", "", True:
                 del self._objects[request.bucket, self._find(request).name]
                 return make_response(http, 204)
-        raise request.unsupported(urlsplit(http.url or "").path)
+        raise _unsupported(http)
+
+    def _upload(self, request: _Request, http: requests.PreparedRequest, body: bytes) -> requests.Response:
+        if request.method == "PUT":  # of the whole content: a client sends up to 100 MiB at once
+            return _json_response(http, self._create(*self._uploads.pop(request.query["upload_id"]), body))
+        if request.query.get("uploadType") == "resumable":
+            return make_response(http, 200, headers={"Location": self._begin_upload(request, body)})
+        metadata, data = _multipart(body)
+        return _json_response(http, self._create(request, json.loads(metadata)["name"], data))
 
     def _begin_upload(self, request: _Request, body: bytes) -> str:
         upload_id = uuid.uuid4().hex
@@ -167,6 +172,11 @@ class MemoryStorage:
         return [each.metadata for (bucket, name), each in stored if bucket == start[0] and name.startswith(start[1])]
 
 
+def _unsupported(http: requests.PreparedRequest) -> _RefusedError:
+    path = urlsplit(http.url or "").path
+    return _RefusedError(501, f"Cloud Storage in memory does not implement {http.method} {path}.")
+
+
 def _multipart(body: bytes) -> tuple[bytes, bytes]:
     """Return the metadata and the content of an upload."""
     delimiter = body.partition(b"\r\n")[0]
@@ -177,9 +187,7 @@ def _multipart(body: bytes) -> tuple[bytes, bytes]:
 
 def _content_response(http: requests.PreparedRequest, stored: _Object) -> requests.Response:
     hashes = f"crc32c={stored.crc32c},md5={stored.md5}"
-    return make_response(
-        http, 200, stored.data, {"X-Goog-Generation": str(stored.generation), "X-Goog-Hash": hashes}
-    )
+    return make_response(http, 200, stored.data, {"X-Goog-Generation": str(stored.generation), "X-Goog-Hash": hashes})
 
 
 def _json_response(http: requests.PreparedRequest, value: dict[str, Any], status: int = 200) -> requests.Response:
