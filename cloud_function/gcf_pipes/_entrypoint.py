@@ -138,7 +138,7 @@ def pipes_function(
     _send_version_with_every_response()
     process = Process()
     remember_streams()
-    own_loader = context_loader or PipesCloudFunctionContextLoader()
+    loader = context_loader or PipesCloudFunctionContextLoader()
     own_writer = message_writer or PipesCloudStorageMessageWriter()
     import_library()  # it takes half a second, which the first request would have to wait
 
@@ -148,7 +148,7 @@ def pipes_function(
         @functools.wraps(function)
         def handle(request: "flask.Request") -> "ResponseReturnValue":
             arrived = time.monotonic()
-            loader, writer = _parts(own_loader, own_writer)
+            writer = _writer_for_test(own_writer)
             with _exceptions_only():
                 execution = process.describe_request(request.headers)
                 label_request_logs(execution)
@@ -171,15 +171,13 @@ def pipes_function(
     return decorate(function) if function else decorate
 
 
-def _parts(
-    loader: PipesContextLoader, writer: PipesCloudStorageMessageWriter
-) -> tuple[PipesContextLoader, PipesCloudStorageMessageWriter]:
-    """Return the parts that serve a request: the entry point's own, or those of a test that serves it in process."""
+def _writer_for_test(own: PipesCloudStorageMessageWriter) -> PipesCloudStorageMessageWriter:
+    """Return the writer of a test that serves the request in process, or the entry point's own."""
     test = in_process_request()
     if test is None:
-        return loader, writer
+        return own
     test.reached = True
-    return test.context_loader, test.message_writer
+    return test.message_writer or own
 
 
 def _serve(

@@ -4,20 +4,16 @@ import http.client
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import requests
 import urllib3.exceptions
 from dagster_pipes import PipesMessage, PipesParams
-from gcf_pipes import PipesCloudStorageMessageWriterChannel
+from gcf_pipes import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 
-from dagster_gcf_pipes.testing._functions import InProcessMessageWriter
 from dagster_gcf_pipes.testing._responses import make_response
 
-if TYPE_CHECKING:
-    from google.cloud import storage
-
-HEARTBEAT_INTERVAL: Final = 0.1
+HEARTBEAT_INTERVAL: Final = 0.2
 """Seconds between two heartbeats of an instance that will die. The caller gives it up when three are missing."""
 UNAVAILABLE: Final = 503
 _STATUSES: Final = range(400, 600)
@@ -26,7 +22,9 @@ _TEXTS: Final = {
     403: "Your client does not have permission to get URL / from this server.",
     429: "Rate exceeded.",
     500: "The request was aborted because there was no available instance.",
-    503: "The request failed because either the HTTP response was malformed or connection to the instance had an error.",
+    503: (
+        "The request failed because either the HTTP response was malformed or connection to the instance had an error."
+    ),
     504: "upstream request timeout",
 }
 """Source: https://cloud.google.com/run/docs/troubleshooting."""
@@ -98,11 +96,10 @@ class InstanceDiedError(BaseException):
     """Stops the code of a function whose instance dies. No `except Exception` catches it, as none catches a SIGKILL."""
 
 
-class DyingMessageWriter(InProcessMessageWriter):
+class DyingMessageWriter(PipesCloudStorageMessageWriter):
     """Message writer of an instance that dies. It stores what the function sent before.
 
     Args:
-        client: A client of the bucket.
         die_after: How many Pipes calls the function makes before. The instance dies at the next one, or when the
             function returns.
 
@@ -110,8 +107,8 @@ class DyingMessageWriter(InProcessMessageWriter):
         died: Whether the instance has died.
     """
 
-    def __init__(self, client: "storage.Client", die_after: int) -> None:
-        super().__init__(client, heartbeat_interval=HEARTBEAT_INTERVAL)
+    def __init__(self, die_after: int) -> None:
+        super().__init__(heartbeat_interval=HEARTBEAT_INTERVAL)
         self.died = False
         self._left = die_after
         self._lock = RLock()

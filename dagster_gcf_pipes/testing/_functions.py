@@ -3,52 +3,18 @@
 import inspect
 import secrets
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from gcf_pipes import PipesCloudFunctionContextLoader, PipesCloudStorageMessageWriter
 from gcf_pipes._shared.in_process import ENTRY_POINT_ATTRIBUTE, InProcessRequest, serve_with
 
 if TYPE_CHECKING:
     import flask
-    from google.cloud import storage
     from werkzeug.test import TestResponse
 
 EntryPoint: TypeAlias = "Callable[[flask.Request], Any]"
 EXECUTION_ID_HEADER: Final = "Function-Execution-Id"
 _EXTRA: Final = "Fix: Install the extra for tests and local runs: `pip install 'dagster-gcf-pipes[local]'`."
-
-
-class _AnyLocation:
-    """Allows the bucket of the test, whatever `GCF_PIPES_BUCKETS` says."""
-
-    def check(self, bucket: str, key: str, where: str) -> None:
-        """Allow it."""
-
-
-class InProcessMessageWriter(PipesCloudStorageMessageWriter):
-    """Message writer with a bucket in memory.
-
-    Args:
-        client: A client of the bucket.
-        options: As of `PipesCloudStorageMessageWriter`.
-    """
-
-    def __init__(self, client: "storage.Client", **options: Any) -> None:
-        super().__init__(client, allowed_locations=cast("Any", _AnyLocation()), **options)
-
-
-def in_process_request(
-    client: "storage.Client", writer: PipesCloudStorageMessageWriter | None = None
-) -> InProcessRequest:
-    """Return a request whose parts use a bucket in memory.
-
-    Args:
-        client: A client of the bucket.
-        writer: The message writer. Default: one for the bucket.
-    """
-    loader = PipesCloudFunctionContextLoader(client, allowed_locations=cast("Any", _AnyLocation()))
-    return InProcessRequest(loader, writer or InProcessMessageWriter(client))
 
 
 class ServedFunction:

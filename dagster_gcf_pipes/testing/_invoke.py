@@ -14,10 +14,10 @@ from dagster_pipes import (
 from gcf_pipes._shared.in_process import InProcessRequest
 from gcf_pipes._shared.protocol import (
     BOOTSTRAP_KEYS,
-    ERROR_HEADER,
-    MAX_CHUNK_BYTES,
     BUCKET_PARAM,
+    ERROR_HEADER,
     KEY_PREFIX_PARAM,
+    MAX_CHUNK_BYTES,
     SessionPrefix,
 )
 from gcf_pipes._shared.storage import ObjectStore
@@ -26,7 +26,7 @@ from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._messages.injector import DEFAULT_INLINE_CONTEXT_LIMIT, InjectorSession
 from dagster_gcf_pipes._messages.parser import parse_chunk
 from dagster_gcf_pipes._request_body import encode_body, json_object
-from dagster_gcf_pipes.testing._functions import EntryPoint, ServedFunction, in_process_request
+from dagster_gcf_pipes.testing._functions import EntryPoint, ServedFunction
 from dagster_gcf_pipes.testing._results import InvocationResult, read_result
 from dagster_gcf_pipes.testing._storage import MemoryStorage
 
@@ -57,8 +57,8 @@ def invoke(
             result = invoke(main, {"table": "orders"}, asset_keys="orders")
             assert result.materializations["orders"].metadata["rows"] == 3
 
-    The function's messages go to a bucket in memory, in place of the parts that were passed to `pipes_function`. It
-    needs no network, no socket and no credentials. Several threads may call it at once.
+    The function's messages go to a bucket in memory, whatever client its parts were made with. This needs no network,
+    no socket and no credentials. Several threads may call it at once.
 
     An exception of the function is in the result's `error`. Only a `KeyboardInterrupt` is raised, so that Ctrl-C stops
     the tests.
@@ -127,7 +127,7 @@ class _Session:
     def __init__(self) -> None:
         self._client = MemoryStorage().client()
         self._prefix = SessionPrefix("in-memory", uuid.uuid4().hex)
-        self.request = in_process_request(self._client)
+        self.request = InProcessRequest(self._client)
 
     def body(self, event: Mapping[str, Any], context: PipesContextData) -> bytes:
         """Return the body of the request."""

@@ -9,8 +9,12 @@ from urllib.parse import urlsplit
 
 import requests
 from dagster_pipes import DAGSTER_PIPES_MESSAGES_ENV_VAR, PipesContextData
-from gcf_pipes import PipesCloudFunctionParamsLoader
-from gcf_pipes._shared.in_process import InProcessRequest
+from gcf_pipes import (
+    PipesCloudFunctionContextLoader,
+    PipesCloudFunctionParamsLoader,
+    PipesCloudStorageMessageWriter,
+)
+from gcf_pipes._shared.in_process import InProcessRequest, serve_with
 from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
@@ -23,7 +27,7 @@ from dagster_gcf_pipes.testing._faults import (
     lost_response,
     platform_error,
 )
-from dagster_gcf_pipes.testing._functions import EntryPoint, ServedFunction, in_process_request
+from dagster_gcf_pipes.testing._functions import EntryPoint, ServedFunction
 from dagster_gcf_pipes.testing._responses import make_response, read_body
 from dagster_gcf_pipes.testing._storage import MemoryStorage
 
@@ -100,38 +104,46 @@ class LocalPlatform:
         """
         name, path = self.find(request.url or "")
         body = read_body(request)
-        client = self.storage.client()
-        self._record(name, body, in_process_request(client))
+        self._record(name, body)
         fault = self._plan.next_fault()
-        if fault.fail_with:
+        if fault.fail_with is not None:
             return platform_error(request, fault.fail_with)
-        if fault.die_after is not None:
-            writer = DyingMessageWriter(client, fault.die_after)
-            response = self._serve(name, path, request, body, in_process_request(client, writer))
-            return platform_error(request, UNAVAILABLE) if writer.died else response
-        response = self._serve(name, path, request, body, in_process_request(client))
+        writer = None if fault.die_after is None else DyingMessageWriter(fault.die_after)
+        response = self._serve(name, path, request, body, writer)
+        if writer and writer.died:
+            return platform_error(request, UNAVAILABLE)
         if fault.lose_response:
             raise lost_response(request)
         return response
 
     def _serve(
-        self, name: str, path: str, request: requests.PreparedRequest, body: bytes, served_with: InProcessRequest
+        self,
+        name: str,
+        path: str,
+        request: requests.PreparedRequest,
+        body: bytes,
+        writer: PipesCloudStorageMessageWriter | None,
     ) -> requests.Response:
         headers = {key: text for key, text in request.headers.items() if key.lower() not in _OF_THE_CONNECTION}
         url = urlsplit(request.url or "")._replace(path=path).geturl()
+        in_process = InProcessRequest(self.storage.client(), writer)
         try:
-            response = self._functions[name].serve(served_with, body, headers=headers, url=url)
+            response = self._functions[name].serve(in_process, body, headers=headers, url=url)
         except BaseException as error:  # of a function without `pipes_function`: it ends the server's process
             raise lost_response(request) from error
         return make_response(request, response.status_code, response.get_data(), dict(response.headers))
 
-    def _record(self, name: str, body: bytes, served_with: InProcessRequest) -> None:
+    def _record(self, name: str, body: bytes) -> None:
         """Record an attempt. The attempts of a call have the same session."""
         event = json.loads(body)
         session = event[DAGSTER_PIPES_MESSAGES_ENV_VAR]
+        own = {key: value for key, value in event.items() if key not in BOOTSTRAP_KEYS}
         params = PipesCloudFunctionParamsLoader(body).load_context_params()
-        with served_with.context_loader.load_context(params) as context, self._lock:
-            own = {key: value for key, value in event.items() if key not in BOOTSTRAP_KEYS}
+        with (
+            serve_with(InProcessRequest(self.storage.client())),
+            PipesCloudFunctionContextLoader().load_context(params) as context,
+            self._lock,
+        ):
             before = self._calls.get(session) or LocalCall(name, own, context, attempts=0)
             self._calls[session] = replace(before, attempts=before.attempts + 1)
 

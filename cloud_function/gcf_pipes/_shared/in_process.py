@@ -1,7 +1,7 @@
-"""Lets a test serve a request in its own process, with parts that use a bucket of the test.
+"""Lets a test serve a request in its own process, with a bucket of its own.
 
-An entry point has its context loader and its message writer from the time when it was decorated. While `serve_with`
-runs, the entry point takes those of the test instead. Nothing else uses this.
+While `serve_with` runs, all parts use that bucket, whatever client they were made with and whichever buckets the
+environment allows. Nothing sets this but `dagster_gcf_pipes.testing`.
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from dagster_pipes import PipesContextLoader
-
 if TYPE_CHECKING:
+    from google.cloud import storage
+
     from gcf_pipes._writer import PipesCloudStorageMessageWriter
 
 ENTRY_POINT_ATTRIBUTE: Final = "__gcf_pipes_entry_point__"
@@ -24,14 +24,14 @@ class InProcessRequest:
     """A request that a test serves.
 
     Attributes:
-        context_loader: Loads the context.
-        message_writer: Writes the messages.
+        storage_client: A client of the bucket.
+        message_writer: Writes the messages in place of the entry point's own writer, or None.
         reached: Whether the request has reached an entry point.
         error: What the function raised, or None.
     """
 
-    context_loader: PipesContextLoader
-    message_writer: "PipesCloudStorageMessageWriter"
+    storage_client: "storage.Client"
+    message_writer: "PipesCloudStorageMessageWriter | None" = None
     reached: bool = False
     error: BaseException | None = None
 
@@ -41,7 +41,7 @@ _request: ContextVar[InProcessRequest | None] = ContextVar("gcf_pipes_in_process
 
 @contextmanager
 def serve_with(request: InProcessRequest) -> Iterator[None]:
-    """Let an entry point that is called in the block use the parts of the request."""
+    """Serve the request in the block."""
     token = _request.set(request)
     try:
         yield

@@ -27,6 +27,7 @@ from gcf_pipes._shared.errors import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
+from gcf_pipes._shared.in_process import in_process_request
 from gcf_pipes._shared.once import Once
 from gcf_pipes._shared.own_logs import own_logs
 from gcf_pipes._shared.protocol import CLOUD, EMULATOR
@@ -160,9 +161,17 @@ def _fetch_no_bucket_metadata(client: "storage.Client") -> None:
 
 
 def client_getter(client: "storage.Client | None") -> "Callable[[], storage.Client]":
-    """Return a getter of the client, or one that creates a client once, for all threads."""
+    """Return a getter of the client, or one that creates a client once, for all threads.
+
+    In a test that serves requests in process, it returns that test's client.
+    """
     created: Once[storage.Client] = Once()
-    return lambda: client or created.get(create_client)
+
+    def get() -> "storage.Client":
+        test = in_process_request()
+        return test.storage_client if test else client or created.get(create_client)
+
+    return get
 
 
 class ObjectStore:
