@@ -91,9 +91,10 @@ class LocalPlatform:
         for name, path in routes:
             if name in self._functions:
                 return name, f"/{path.lstrip('/')}"
+        known = ", ".join(map(repr, self._functions)) or "(there are none)"
         raise PipesCloudFunctionRequestError(
-            f"Expected a function of this client, {', '.join(map(repr, self._functions)) or 'which has none'}; got "
-            f"{redacted(url)!r}.\nFix: Add it to `functions`, by its name or by its URL."
+            f"Expected one of the functions {known}, got {in_path[0] if parts.hostname == HOST else redacted(url)!r}.\n"
+            "Fix: Add it to `functions` of the client, by its name or by its URL."
         )
 
     def answer(self, request: requests.PreparedRequest) -> requests.Response:
