@@ -10,11 +10,11 @@ from gcf_pipes._shared.storage import import_library
 
 from dagster_gcf_pipes._client import PipesCloudFunctionClient
 from dagster_gcf_pipes._credentials import Identity
-from dagster_gcf_pipes._functions import FunctionName
-from dagster_gcf_pipes._functions_api import Target, resolve_target
+from dagster_gcf_pipes._functions import FunctionName, parse_function_name
+from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
 from dagster_gcf_pipes.testing._faults import Fault, FaultPlan
 from dagster_gcf_pipes.testing._functions import EntryPoint
-from dagster_gcf_pipes.testing._platform import LocalCall, LocalLookup, LocalPlatform
+from dagster_gcf_pipes.testing._platform import HOST, LocalCall, LocalPlatform
 from dagster_gcf_pipes.testing._responses import in_process_session
 
 if TYPE_CHECKING:
@@ -92,16 +92,20 @@ class LocalPipesCloudFunctionClient(PipesCloudFunctionClient):
         return self._identity_once.get(lambda: Identity(_credentials))  # asks nobody, not even to impersonate
 
     def _resolve(self, function: str | None, function_url: str | None) -> Target:
+        if type(function) is str and function_url is None:
+            project, region = self.project or "local", self.region or "local"
+            named = parse_function_name(function, project=project, region=region)
+            function, function_url = None, f"https://{HOST}/{named.function}"
         target = resolve_target(
             function=function,
             function_url=function_url,
-            project=self.project or "local",
-            region=self.region or "local",
+            project=None,
+            region=None,
             function_timeout=self.function_timeout,
-            lookup=LocalLookup(self.platform, self.function_timeout),
+            lookup=FunctionLookup(),  # not used: there is a URL, or an error
         )
         name, _ = self.platform.find(target.url)
-        return replace(target, name=FunctionName(function=name))  # it has no project, and no logs there
+        return replace(target, name=FunctionName(function=name))  # without a project, so that no logs are read
 
 
 class _LocalCredentials:

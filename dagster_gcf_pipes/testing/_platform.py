@@ -18,8 +18,7 @@ from gcf_pipes._shared.in_process import InProcessRequest, serve_with
 from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._functions import FunctionName, parse_function_url, redacted
-from dagster_gcf_pipes._functions_api import ACTIVE, FunctionInfo, FunctionLookup
+from dagster_gcf_pipes._functions import parse_function_url, redacted
 from dagster_gcf_pipes.testing._faults import (
     UNAVAILABLE,
     DyingMessageWriter,
@@ -147,29 +146,3 @@ class LocalPlatform:
         ):
             before = self._calls.get(session) or LocalCall(name, own, context, attempts=0)
             self._calls[session] = replace(before, attempts=before.attempts + 1)
-
-
-class LocalLookup(FunctionLookup):
-    """Finds the functions of a platform by their names.
-
-    Args:
-        platform: The platform.
-        timeout_seconds: The functions' timeout, in seconds.
-    """
-
-    def __init__(self, platform: LocalPlatform, timeout_seconds: int) -> None:
-        super().__init__()
-        self._platform = platform
-        self._timeout_seconds = timeout_seconds
-
-    def find(self, name: FunctionName) -> FunctionInfo:
-        """Return the facts of a function that serves."""
-        return FunctionInfo(
-            name=name,
-            url=f"https://{HOST}/{name.function}",
-            state=ACTIVE,
-            state_messages=(),
-            environment="GEN_2",
-            timeout_seconds=self._timeout_seconds,
-            revision="",
-        )

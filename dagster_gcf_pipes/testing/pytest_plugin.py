@@ -14,15 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import pytest
 
+from dagster_gcf_pipes._environment import BUCKET_VARIABLE, EMULATOR_VARIABLE, LOCAL_FUNCTIONS_VARIABLE
 from dagster_gcf_pipes.local import Emulator, available_emulators, run_emulator, run_function, storage_client
-
-FUNCTIONS_VARIABLE: Final = "GCF_PIPES_LOCAL_FUNCTIONS"
-"""A JSON object: the URL of each function that runs on this machine, by its name."""
-BUCKET_VARIABLE: Final = "PIPES_BUCKET"
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ StartFunctions = Callable[..., LocalFunctions]
 def gcs_emulator() -> Iterator[Emulator]:
     """A Cloud Storage emulator in a process of its own. `STORAGE_EMULATOR_HOST` leads all clients to it."""
     with run_emulator(available_emulators()[0]) as emulator, pytest.MonkeyPatch.context() as environment:
-        environment.setenv("STORAGE_EMULATOR_HOST", emulator.url)
+        environment.setenv(EMULATOR_VARIABLE, emulator.url)
         yield emulator
 
 
@@ -75,7 +71,7 @@ def local_functions(gcs_emulator: Emulator) -> Iterator[StartFunctions]:
                     server = stack.enter_context(run_function(source, emulator_url=gcs_emulator.url))
                     urls[name] = server.url
             environment.setenv(BUCKET_VARIABLE, bucket)
-            environment.setenv(FUNCTIONS_VARIABLE, json.dumps(urls))
+            environment.setenv(LOCAL_FUNCTIONS_VARIABLE, json.dumps(urls))
             return LocalFunctions(bucket, {name: urls[name] for name in functions})
 
         yield start

@@ -146,6 +146,14 @@ def test_an_unknown_function_is_an_error_that_lists_the_known(
     assert "secret" not in str(raised.value)
 
 
+def test_functions_of_this_machine_do_not_matter(
+    client: LocalPipesCloudFunctionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `dagster-gcf-pipes dev -- pytest`."""
+    monkeypatch.setenv("GCF_PIPES_LOCAL_FUNCTIONS", '{"orders": "http://127.0.0.1:1"}')
+    assert call(client, function="orders").response.ok
+
+
 def test_an_invalid_call_is_refused_as_by_the_resource(client: LocalPipesCloudFunctionClient) -> None:
     with pytest.raises(PipesCloudFunctionRequestError, match="Expected either `function`"):
         call(client)

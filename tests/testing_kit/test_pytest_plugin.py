@@ -27,8 +27,7 @@ def test_functions_run_in_processes_of_their_own(local_functions, gcs_emulator, 
 
     @dg.asset
     def orders(context: dg.AssetExecutionContext, cloud_function: PipesCloudFunctionClient):
-        url = functions.urls["orders"]
-        return cloud_function.run(context=context, function_url=url, event={"rows": rows}).get_materialize_result()
+        return cloud_function.run(context=context, function="orders", event={"rows": rows}).get_materialize_result()
 
     client = PipesCloudFunctionClient(bucket=dg.EnvVar("PIPES_BUCKET"))
     result = dg.materialize([orders], resources={"cloud_function": client})
