@@ -68,7 +68,9 @@ class LocalPipesCloudFunctionClient(PipesCloudFunctionClient):
         times: int = 1,
         **fields: Any,
     ) -> None:
-        if functions is not None:  # otherwise Dagster makes a copy, with the same platform
+        if "platform" not in fields:  # otherwise Dagster makes a copy, with the same platform
+            if not isinstance(functions, Mapping):
+                raise TypeError(f'Expected `functions`, such as {{"orders": main}}, got {functions!r:.100}.')
             import_library()
             plan = FaultPlan(Fault(fail_with, lose_response, die_after), times)
             fields["platform"] = LocalPlatform(functions, plan)

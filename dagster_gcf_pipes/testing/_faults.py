@@ -68,7 +68,7 @@ class FaultPlan:
     def __init__(self, fault: Fault, times: int) -> None:
         if times < 1:
             raise ValueError(f"Expected `times` to be 1 or more attempts, got {times!r}.")
-        self._fault = fault
+        self.fault = fault
         self._left = times
         self._lock = RLock()
 
@@ -76,7 +76,7 @@ class FaultPlan:
         """Return the fault of the next attempt."""
         with self._lock:
             self._left -= 1
-            return self._fault if self._left >= 0 else Fault()
+            return self.fault if self._left >= 0 else Fault()
 
 
 def platform_error(request: requests.PreparedRequest, status: int) -> requests.Response:
@@ -90,10 +90,6 @@ def lost_response(request: requests.PreparedRequest) -> requests.ConnectionError
     disconnected = http.client.RemoteDisconnected("Remote end closed connection without response")
     broken = urllib3.exceptions.ProtocolError("Connection aborted.", disconnected)
     return requests.ConnectionError(broken, request=request)
-
-
-class InstanceDiedError(BaseException):
-    """Stops the code of a function whose instance dies. No `except Exception` catches it, as none catches a SIGKILL."""
 
 
 class DyingMessageWriter(PipesCloudStorageMessageWriter):
@@ -124,7 +120,8 @@ class DyingMessageWriter(PipesCloudStorageMessageWriter):
             if self.died or method == "closed" or (is_call and not self._left):
                 self.died = True
                 channel.close()  # stores what the function has sent
-                raise InstanceDiedError
+                # no `except Exception` catches it
+                raise SystemExit("the instance dies, as the test asked for")
             self._left -= is_call
 
 

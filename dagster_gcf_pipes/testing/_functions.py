@@ -3,7 +3,7 @@
 import inspect
 import secrets
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from gcf_pipes._shared.in_process import ENTRY_POINT_ATTRIBUTE, InProcessRequest, serve_with
@@ -89,6 +89,6 @@ def _create_app(main: EntryPoint) -> "flask.Flask":
     app = flask.Flask("function")
     for rule in (Rule("/", defaults={"path": ""}, endpoint="run"), Rule("/<path:path>", endpoint="run")):
         app.url_map.add(rule)
-    app.view_functions["run"] = lambda path: main(flask.globals.request_ctx.request)  # noqa: ARG005
+    app.view_functions["run"] = lambda path: main(cast("Any", flask.request)._get_current_object())  # noqa: ARG005, SLF001
     app.register_error_handler(500, lambda error: (str(error), 500, {"X-Google-Status": "crash"}))
     return app

@@ -61,6 +61,9 @@ class LocalPlatform:
     Args:
         functions: The entry points, by name or by URL.
         plan: The faults.
+
+    Raises:
+        ValueError: An instance can die only in a function that is decorated with `pipes_function`.
     """
 
     def __init__(self, functions: Mapping[str, EntryPoint], plan: FaultPlan) -> None:
@@ -69,6 +72,12 @@ class LocalPlatform:
         self._plan = plan
         self._calls: dict[str, LocalCall] = {}
         self._lock = Lock()
+        plain = [name for name, function in self._functions.items() if not function.is_pipes_function]
+        if plan.fault.die_after is not None and plain:
+            raise ValueError(
+                f"Expected functions that are decorated with `gcf_pipes.pipes_function` for `die_after`, got {plain}.\n"
+                "Fix: Decorate them. Decorators around it need `functools.wraps`."
+            )
 
     @property
     def calls(self) -> list[LocalCall]:

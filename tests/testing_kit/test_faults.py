@@ -1,5 +1,6 @@
 """Faults on request let users test what their code does when a call fails."""
 
+import threading
 import time
 from typing import Any
 
@@ -148,6 +149,11 @@ def test_users_can_test_their_retries_and_hooks() -> None:
     assert len(failed) == 1
 
 
+def test_an_instance_of_a_plain_function_cannot_die() -> None:
+    with pytest.raises(ValueError, match=r"for `die_after`, got \['orders'\]"):
+        LocalPipesCloudFunctionClient(functions={"orders": lambda request: ""}, die_after=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -160,3 +166,21 @@ def test_users_can_test_their_retries_and_hooks() -> None:
 def test_an_impossible_fault_is_refused(arguments: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         client_with(**arguments)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of the thread that ends
+def test_threads_of_a_dead_instance_end_too() -> None:
+    @pipes_function
+    def main(request: flask.Request, pipes: PipesContext) -> None:
+        def work() -> None:
+            pipes.log.info("from the thread")
+            done.append("after the death")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    client = LocalPipesCloudFunctionClient(functions={"orders": main}, die_after=0)
+    with pytest.raises(PipesCloudFunctionCallError, match="1 message in 1 chunk"):
+        call(client, function="orders")
+    assert done == []

@@ -252,6 +252,12 @@ def test_an_exception_is_that_of_the_resource() -> None:
         call(client, function="orders")
 
 
+@pytest.mark.parametrize("arguments", [(), (entry_points.reports,)])
+def test_functions_need_names(arguments: Any) -> None:
+    with pytest.raises(TypeError, match=r'Expected `functions`, such as \{"orders": main\}'):
+        LocalPipesCloudFunctionClient(*arguments)
+
+
 def undecorated(request: Any, pipes: Any) -> Any: ...
 
 

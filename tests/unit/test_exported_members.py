@@ -23,11 +23,12 @@ TREES = [(dagster_gcf_pipes, dagster_gcf_pipes._errors), (gcf_pipes, gcf_pipes._
 def public_names(package: ModuleType) -> list[str]:
     """The public names of a package that are its own."""
     names = [name for name in dir(package) if not name.startswith("_")]
-    return [name for name in names if name.isupper() or is_own(getattr(package, name), package)]
+    return [name for name in names if is_own(getattr(package, name), package)]
 
 
 def is_own(value: object, package: ModuleType) -> bool:
-    return getattr(value, "__module__", "").startswith(package.__name__)
+    """Whether a value is a constant, or was defined in the package."""
+    return isinstance(value, str) or getattr(value, "__module__", "").startswith(package.__name__)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
