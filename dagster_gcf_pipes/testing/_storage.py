@@ -24,8 +24,8 @@ from dagster_gcf_pipes.testing._responses import in_process_session, make_respon
 if TYPE_CHECKING:
     from google.cloud import storage
 
-HOST: Final = "http://storage.localhost"
-"""No connection to it is ever made."""
+HOST: Final = "https://storage.invalid"
+"""It does not exist, and no connection to it is ever made."""
 _PATH: Final = re.compile(r"/(?P<service>upload|download|)/?storage/v1/b/(?P<bucket>[^/]+)/o(?:/(?P<name>.+))?")
 
 
