@@ -31,7 +31,7 @@ instance").
 RESPONSE_TIMEOUT: Final = 90.0
 """Seconds to wait for the response of a function that has closed its session. A large response over a slow line takes
 long. Without a response the call still succeeds, but has no `response`."""
-CHECK_INTERVAL: Final = 1.0
+CHECK_INTERVAL: Final = 0.25
 """Seconds between two checks of the deadline and of the signs of life."""
 _PLAIN_FUNCTION_MAY_RUN: Final = frozenset({502, 503, 504})
 _SERVICE_UNAVAILABLE: Final = 503

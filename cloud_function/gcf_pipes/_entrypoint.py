@@ -42,6 +42,7 @@ from gcf_pipes._shared.exceptions import (
     format_exception,
     is_describable,
 )
+from gcf_pipes._shared.in_process import ENTRY_POINT_ATTRIBUTE, in_process_request
 from gcf_pipes._shared.json_validation import excerpt
 from gcf_pipes._shared.own_logs import log
 from gcf_pipes._shared.protocol import (
@@ -138,7 +139,7 @@ def pipes_function(
     process = Process()
     remember_streams()
     loader = context_loader or PipesCloudFunctionContextLoader()
-    writer = message_writer or PipesCloudStorageMessageWriter()
+    own_writer = message_writer or PipesCloudStorageMessageWriter()
     import_library()  # it takes half a second, which the first request would have to wait
 
     def decorate(function: "PipesFunction") -> "HttpFunction":
@@ -147,6 +148,7 @@ def pipes_function(
         @functools.wraps(function)
         def handle(request: "flask.Request") -> "ResponseReturnValue":
             arrived = time.monotonic()
+            writer = _writer_for_test(own_writer)
             with _exceptions_only():
                 execution = process.describe_request(request.headers)
                 label_request_logs(execution)
@@ -163,9 +165,19 @@ def pipes_function(
                 with current_request(CurrentRequest(execution, request_writer.channel)):
                     return _serve(function, request, pipes, request_writer)
 
+        setattr(handle, ENTRY_POINT_ATTRIBUTE, True)
         return handle
 
     return decorate(function) if function else decorate
+
+
+def _writer_for_test(own: PipesCloudStorageMessageWriter) -> PipesCloudStorageMessageWriter:
+    """Return the writer of a test that serves the request in process, or the entry point's own."""
+    test = in_process_request()
+    if test is None:
+        return own
+    test.reached = True
+    return test.message_writer or own
 
 
 def _serve(
@@ -179,6 +191,8 @@ def _serve(
             with closing(pipes), writer.forwarding(pipes), _parent_only():
                 response = _complete_response(function(request, pipes))
         except BaseException as error:
+            if test := in_process_request():
+                test.error = error
             writer.close(describe_exception(error))
             raise
         writer.close(_status_exception(response))

@@ -25,6 +25,7 @@ from typing import Final, TextIO
 from dagster_pipes import DagsterPipesError
 
 from gcf_pipes._shared.exceptions import format_exception
+from gcf_pipes._shared.in_process import in_process_request
 from gcf_pipes._shared.own_logs import log
 
 LABELS_FIELD: Final = "logging.googleapis.com/labels"
@@ -143,11 +144,14 @@ def remember_streams() -> None:
 
 
 def own_streams(name: str) -> list[TextIO | None]:
-    """The process's own streams of that name, and the current one if it wraps one of them."""
+    """The process's own streams of that name, and the current one if it wraps one of them.
+
+    In a test that serves requests in process, the current one too: pytest replaces the streams for each test.
+    """
     own = _own_streams[name]
     current = getattr(sys, name)
     inner = getattr(current, "stream", None)
-    return [*own, current] if any(inner is stream for stream in own) else own
+    return [*own, current] if in_process_request() or any(inner is stream for stream in own) else own
 
 
 def forward_streams(**streams: Iterable[TextIO | None]) -> None:

@@ -25,3 +25,5 @@ __all__ = [
     "run_function",
     "storage_client",
 ]
+
+ProcessError.__module__ = __name__  # tracebacks name where to import it from

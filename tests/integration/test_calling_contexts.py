@@ -28,8 +28,14 @@ from dagster import (
 )
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionRequestError
-from dagster_gcf_pipes.local import FunctionServer
+from dagster_gcf_pipes.testing import LocalPipesCloudFunctionClient
 from tests.dagster_runs import check_evaluations, step_error
+from tests.functions.reports.main import main as reports
+
+
+@pytest.fixture
+def client() -> PipesCloudFunctionClient:
+    return LocalPipesCloudFunctionClient(functions={"reports": reports})
 
 
 @asset(key=["lake", "orders"])
@@ -37,22 +43,20 @@ def orders() -> None:
     pass
 
 
-def check_of(url: str, event: dict[str, Any], answers: list[Any], **arguments: Any) -> Any:
+def check_of(event: dict[str, Any], answers: list[Any], **arguments: Any) -> Any:
     @asset_check(asset=orders, **arguments)
     def not_empty(context: AssetCheckExecutionContext, cloud_function: PipesCloudFunctionClient) -> AssetCheckResult:
-        invocation = cloud_function.run(context=context, function_url=url, event=event)
+        invocation = cloud_function.run(context=context, function="reports", event=event)
         answers.append(invocation.response.json())
         return invocation.get_asset_check_result()
 
     return not_empty
 
 
-def test_a_plain_asset_check_calls_a_function_which_knows_the_asset(
-    reports: FunctionServer, client: PipesCloudFunctionClient
-) -> None:
+def test_a_plain_asset_check_calls_a_function_which_knows_the_asset(client: PipesCloudFunctionClient) -> None:
     answers: list[Any] = []
     event = {"checks": [{"check_name": "not_empty", "passed": True, "metadata": {"rows": 3}}], "one_asset": True}
-    check = check_of(reports.url, event, answers)
+    check = check_of(event, answers)
     result = materialize([orders, check], resources={"cloud_function": client})
     (evaluation,) = result.get_asset_check_evaluations()
     assert evaluation.asset_check_key == AssetCheckKey(orders.key, "not_empty")
@@ -68,9 +72,9 @@ def test_a_plain_asset_check_calls_a_function_which_knows_the_asset(
     ]
 
 
-def test_a_check_of_a_step_that_fails_is_kept(reports: FunctionServer, client: PipesCloudFunctionClient) -> None:
+def test_a_check_of_a_step_that_fails_is_kept(client: PipesCloudFunctionClient) -> None:
     event = {"checks": [{"check_name": "not_empty", "passed": False}], "fails": True}
-    check = check_of(reports.url, event, [], blocking=True)
+    check = check_of(event, [], blocking=True)
     with DagsterInstance.ephemeral() as instance:
         resources = {"cloud_function": client}
         result = materialize([orders, check], resources=resources, instance=instance, raise_on_error=False)
@@ -80,9 +84,7 @@ def test_a_check_of_a_step_that_fails_is_kept(reports: FunctionServer, client: P
     assert evaluation.blocking
 
 
-def test_a_step_with_several_checks_knows_all_assets_that_it_checks(
-    reports: FunctionServer, client: PipesCloudFunctionClient
-) -> None:
+def test_a_step_with_several_checks_knows_all_assets_that_it_checks(client: PipesCloudFunctionClient) -> None:
     answers: list[Any] = []
     specs = [AssetCheckSpec("fresh", asset=["lake", "orders"]), AssetCheckSpec("fresh", asset="customers")]
     checks = [
@@ -92,7 +94,7 @@ def test_a_step_with_several_checks_knows_all_assets_that_it_checks(
 
     @multi_asset_check(specs=specs)
     def all_fresh(context: AssetCheckExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
-        invocation = cloud_function.run(context=context, function_url=reports.url, event={"checks": checks})
+        invocation = cloud_function.run(context=context, function="reports", event={"checks": checks})
         answers.append(invocation.response.json()["asset_keys"])
         yield from invocation.get_results()
 
@@ -106,25 +108,21 @@ def test_a_step_with_several_checks_knows_all_assets_that_it_checks(
     assert answers == [["customers", "lake/orders"]]
 
 
-def test_an_asset_check_that_a_test_calls_directly_works(
-    reports: FunctionServer, client: PipesCloudFunctionClient
-) -> None:
+def test_an_asset_check_that_a_test_calls_directly_works(client: PipesCloudFunctionClient) -> None:
     answers: list[Any] = []
     event = {"checks": [{"check_name": "not_empty", "passed": True}], "one_asset": True}
-    check = check_of(reports.url, event, answers)
+    check = check_of(event, answers)
     assert check(build_asset_check_context(), cloud_function=client).passed
     assert answers[0]["asset_key"] == "lake/orders"
 
 
-def test_an_asset_with_checks_of_its_own_knows_the_asset_alone(
-    reports: FunctionServer, client: PipesCloudFunctionClient
-) -> None:
+def test_an_asset_with_checks_of_its_own_knows_the_asset_alone(client: PipesCloudFunctionClient) -> None:
     answers: list[Any] = []
 
     @asset(check_specs=[AssetCheckSpec("fresh", asset="customers")], code_version="7")
     def customers(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
         event = {"checks": [{"check_name": "fresh", "passed": True}], "one_asset": True}
-        invocation = cloud_function.run(context=context, function_url=reports.url, event=event)
+        invocation = cloud_function.run(context=context, function="reports", event=event)
         answers.append(invocation.response.json())
         return invocation.get_materialize_result()
 
@@ -144,19 +142,17 @@ def test_an_asset_with_checks_of_its_own_knows_the_asset_alone(
     ],
 )
 def test_a_context_without_a_step_is_refused_with_what_to_do(
-    reports: FunctionServer, client: PipesCloudFunctionClient, build: Any, advice: str
+    client: PipesCloudFunctionClient, build: Any, advice: str
 ) -> None:
     with pytest.raises(PipesCloudFunctionRequestError) as caught:
-        client.run(context=build(), function_url=reports.url)
+        client.run(context=build(), function="reports")
     assert advice in str(caught.value.description)
 
 
-def test_a_sensor_that_calls_a_function_fails_with_what_to_do(
-    reports: FunctionServer, client: PipesCloudFunctionClient
-) -> None:
+def test_a_sensor_that_calls_a_function_fails_with_what_to_do(client: PipesCloudFunctionClient) -> None:
     @sensor(asset_selection=[orders])
     def calling(context: Any, cloud_function: PipesCloudFunctionClient) -> RunRequest:
-        cloud_function.run(context=context, function_url=reports.url)
+        cloud_function.run(context=context, function="reports")
         return RunRequest()
 
     with (

@@ -18,8 +18,9 @@ from dagster import (
 )
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes.local import FunctionServer
+from dagster_gcf_pipes.testing import LocalPipesCloudFunctionClient
 from tests.dagster_runs import materializations
+from tests.functions.reports.main import main as reports
 
 DAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
 REGIONS_BY_DAY = MultiPartitionsDefinition({"day": DAYS, "region": StaticPartitionsDefinition(["eu", "us"])})
@@ -37,8 +38,13 @@ TWO_REGIONS = {
 DIMENSIONS = ("dagster/data_version", "dagster/partition/day", "dagster/partition/region")
 
 
+@pytest.fixture
+def client() -> PipesCloudFunctionClient:
+    return LocalPipesCloudFunctionClient(functions={"reports": reports})
+
+
 def logged_by(
-    specs: Sequence[AssetSpec], url: str, client: PipesCloudFunctionClient, tags: Mapping[str, str], *, fails: bool
+    specs: Sequence[AssetSpec], client: PipesCloudFunctionClient, tags: Mapping[str, str], *, fails: bool
 ) -> list[AssetMaterialization]:
     """Run a step whose function reports all its assets; return the materializations of the run."""
     reported = [
@@ -48,7 +54,7 @@ def logged_by(
     @multi_asset(specs=specs, name="tables")
     def tables(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
         event = {"materializations": reported, "fails": fails}
-        yield from cloud_function.run(context=context, function_url=url, event=event).get_results()
+        yield from cloud_function.run(context=context, function="reports", event=event).get_results()
 
     job = define_asset_job("job", selection=[tables])
     definitions = Definitions(assets=[tables], jobs=[job], resources={"cloud_function": client})
@@ -101,28 +107,25 @@ def essence(materialization: AssetMaterialization) -> tuple[str, str | None, dic
     ],
 )
 def test_a_failed_step_logs_what_a_successful_one_does(
-    reports: FunctionServer,
     client: PipesCloudFunctionClient,
     specs: Sequence[AssetSpec],
     tags: Mapping[str, str],
     partitions: Sequence[str | None],
 ) -> None:
-    kept = logged_by(specs, reports.url, client, tags, fails=True)
+    kept = logged_by(specs, client, tags, fails=True)
     assert [materialization.partition for materialization in kept] == partitions
-    succeeded = logged_by(specs, reports.url, client, tags, fails=False)
+    succeeded = logged_by(specs, client, tags, fails=False)
     assert sorted(map(essence, kept), key=str) == sorted(map(essence, succeeded), key=str)
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_key_that_the_function_reported_stays_its_own(
-    reports: FunctionServer, client: PipesCloudFunctionClient, *, fails: bool
-) -> None:
+def test_a_key_that_the_function_reported_stays_its_own(client: PipesCloudFunctionClient, *, fails: bool) -> None:
     theirs = {"cloud_function/duration_seconds": 7, "duration_seconds": 8, "messages": "theirs", "trace": "theirs"}
 
     @multi_asset(specs=[AssetSpec("orders")])
     def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
         event = {"materializations": [{"metadata": theirs}], "fails": fails}
-        yield from cloud_function.run(context=context, function_url=reports.url, event=event).get_results()
+        yield from cloud_function.run(context=context, function="reports", event=event).get_results()
 
     definitions = Definitions(assets=[orders], resources={"cloud_function": client})
     with DagsterInstance.ephemeral() as instance:
@@ -135,14 +138,12 @@ def test_a_key_that_the_function_reported_stays_its_own(
 
 
 @pytest.mark.parametrize(("cleanup", "shown"), [("never", True), ("on_success", True), ("always", False)])
-def test_a_failure_links_to_messages_that_are_kept(
-    reports: FunctionServer, bucket: str, cleanup: str, *, shown: bool
-) -> None:
+def test_a_failure_links_to_messages_that_are_kept(cleanup: str, *, shown: bool) -> None:
     @multi_asset(specs=[AssetSpec("orders")])
     def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
-        yield from cloud_function.run(context=context, function_url=reports.url, event={"fails": True}).get_results()
+        yield from cloud_function.run(context=context, function="reports", event={"fails": True}).get_results()
 
-    client = PipesCloudFunctionClient(bucket=bucket, cleanup=cleanup)
+    client = LocalPipesCloudFunctionClient(functions={"reports": reports}, cleanup=cleanup)
     definitions = Definitions(assets=[orders], resources={"cloud_function": client})
     result = definitions.resolve_implicit_global_asset_job_def().execute_in_process(raise_on_error=False)
     failure = result.failure_data_for_node("orders")

@@ -61,6 +61,17 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionRequestError,
     PipesCloudStorageMessageReader,
 )
+from dagster_gcf_pipes.local import Emulator
+from dagster_gcf_pipes.testing import (
+    InvocationResult,
+    LocalCall,
+    LocalPipesCloudFunctionClient,
+    LogLine,
+    ReportedCheck,
+    ReportedMaterialization,
+    invoke,
+)
+from dagster_gcf_pipes.testing.pytest_plugin import LocalFunctions, StartFunctions
 
 # Dagster's side: the resource
 
@@ -213,6 +224,37 @@ def describe(client: PipesCloudFunctionClient, context: AssetExecutionContext) -
         failure: Failure = error
         return failure.description
     return None
+
+
+# The test kit
+
+
+def test_function() -> None:
+    result: InvocationResult = invoke(
+        main, {"table_uri": "gs://lake/orders"}, asset_keys=["orders"], partition_key="2024-01", extras={"full": True}
+    )
+    line: LogLine = result.logs[0]
+    materialization: ReportedMaterialization = result.materializations["orders"]
+    check: ReportedCheck = result.checks["orders", "not_empty"]
+    error: BaseException | None = result.error
+    status: int = result.response.status_code
+    assert (line.level, materialization.metadata["rows"], check.passed, error, status) == ("INFO", 3, True, None, 200)
+    assert result.succeeded, result.stdout + result.stderr
+
+
+def test_asset() -> None:
+    in_tests: PipesCloudFunctionClient = LocalPipesCloudFunctionClient(functions={"orders": main}, forward_logs=True)
+    Definitions(assets=[orders], resources={"cloud_function": in_tests})
+    busy = LocalPipesCloudFunctionClient({"orders": main}, fail_with=429, times=2, max_attempts=3)
+    LocalPipesCloudFunctionClient({"orders": main}, lose_response=True)
+    LocalPipesCloudFunctionClient({"orders": main}, die_after=3)
+    calls: list[LocalCall] = busy.calls
+    assert [(call.function, call.event["table_uri"], call.attempts, call.context["partition_key"]) for call in calls]
+
+
+def test_processes(local_functions: StartFunctions, gcs_emulator: Emulator) -> None:
+    functions: LocalFunctions = local_functions(orders="functions/orders")
+    assert functions.urls["orders"] != functions.bucket != gcs_emulator.url
 
 
 # The function's side

@@ -27,7 +27,11 @@ def test_check_sees_what_is_loaded(loaded: set[str]) -> None:
 
 @pytest.mark.parametrize(
     "loaded",
-    ["from dagster_gcf_pipes import *", "import dagster_gcf_pipes._functions_api, dagster_gcf_pipes._crash_logs"],
+    [
+        "from dagster_gcf_pipes import *",
+        "import dagster_gcf_pipes._functions_api, dagster_gcf_pipes._crash_logs",
+        "import dagster_gcf_pipes.local, dagster_gcf_pipes.testing",
+    ],
     indirect=True,
 )
 def test_dagster_side_loads_no_google_library(loaded: set[str]) -> None:

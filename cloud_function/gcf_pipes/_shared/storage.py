@@ -27,6 +27,7 @@ from gcf_pipes._shared.errors import (
     PipesStorageForbiddenError,
     PipesStorageRejectedError,
 )
+from gcf_pipes._shared.in_process import in_process_request
 from gcf_pipes._shared.once import Once
 from gcf_pipes._shared.own_logs import own_logs
 from gcf_pipes._shared.protocol import CLOUD, EMULATOR
@@ -105,7 +106,7 @@ def check_same_storage(client: "storage.Client | None", of_dagster: str | None) 
     Raises:
         PipesRequestError: They differ.
     """
-    own = storage_of(client)
+    own = storage_of(_in_this_request(client))
     if own and of_dagster in _STORAGES and own != of_dagster:
         raise PipesRequestError(
             f"Dagster uses {_STORAGES[of_dagster]}, and this function uses {_STORAGES[own]}. Dagster would not see its "
@@ -162,7 +163,13 @@ def _fetch_no_bucket_metadata(client: "storage.Client") -> None:
 def client_getter(client: "storage.Client | None") -> "Callable[[], storage.Client]":
     """Return a getter of the client, or one that creates a client once, for all threads."""
     created: Once[storage.Client] = Once()
-    return lambda: client or created.get(create_client)
+    return lambda: _in_this_request(client) or created.get(create_client)
+
+
+def _in_this_request(client: "storage.Client | None") -> "storage.Client | None":
+    """Return the client, or that of a test that serves the request in process."""
+    test = in_process_request()
+    return test.storage_client if test else client
 
 
 class ObjectStore:
