@@ -22,7 +22,7 @@ parallel := "--numprocesses 3 --dist loadfile --tb native"
 versions := "--ignore=tests/faults --ignore=tests/soak --ignore=tests/terraform --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/local -k 'not fake-gcs-server'"
 
 # what says something of packaging: that all is in the wheels, and works together
-packaging := "tests/unit tests/test_example.py tests/test_readme.py tests/integration/test_runs.py -k 'not fake-gcs-server'"
+packaging := "tests/unit tests/local/test_init.py tests/testing_kit tests/test_example.py tests/test_readme.py tests/integration/test_runs.py -k 'not fake-gcs-server'"
 
 # on a busy machine a test may be too slow for its own deadlines: CI gives it a second try, and reports that
 retried := "--reruns 1"

@@ -61,8 +61,12 @@ def init(name: str) -> None:
     """Write a function that deploys, functions/NAME, with its test, and an asset that calls it."""
     _require_extra()
     from dagster_gcf_pipes._scaffold import scaffold
+    from dagster_gcf_pipes.local._settings import SettingsError
 
-    scaffold(name)
+    try:
+        scaffold(name)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
 
 
 @main.command()

@@ -10,6 +10,8 @@ from typing import Final
 
 import click
 
+from dagster_gcf_pipes.local._settings import SettingsError, load_table
+
 EXAMPLE: Final = "orders"
 """The function in the templates. The name of the new function takes its place."""
 DEFINITIONS: Final = Path("definitions.py")
@@ -25,16 +27,17 @@ def scaffold(name: str) -> None:
     """Write the folder `functions/NAME`, and what calls it, into the working directory. Nothing is overwritten.
 
     Raises:
-        click.ClickException: The name is not valid, or the folder exists.
+        SettingsError: The name, or the pyproject.toml, is not valid, or the folder exists.
     """
+    load_table(PYPROJECT)  # refuse a broken file before anything is written
     if not _NAME.fullmatch(name):
-        raise click.UsageError(
+        raise SettingsError(
             f"Expected the name of a function: lowercase letters, digits and hyphens, at most 63 characters, the first "
             f"a letter. Got {name!r}."
         )
     folder = Path("functions", name)
     if folder.exists():
-        raise click.ClickException(f"{folder} exists.\nFix: Choose another name, or delete the folder.")
+        raise SettingsError(f"{folder} exists.\nFix: Choose another name, or delete the folder.")
     folder.mkdir(parents=True)
     for path, text in _function_files(name).items():
         _write(folder / path, text)

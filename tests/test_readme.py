@@ -1,37 +1,25 @@
-"""The README's code runs as it stands there."""
+"""The README agrees with the code."""
 
 import re
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pytest
-from dagster import MetadataValue
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes.local import Emulator, run_function
 
 README = Path(__file__).parent.parent / "README.md"
-URL = "https://REGION-PROJECT.cloudfunctions.net/orders"
 
 
 def code_blocks() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def test_the_two_halves_of_the_readme_work_together(
-    emulator: Emulator, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dagster_side, function_side = code_blocks()
-    (tmp_path / "main.py").write_text(function_side)
-    monkeypatch.setenv("PIPES_BUCKET", bucket)
-    with run_function(tmp_path / "main.py", emulator_url=emulator.url) as server:
-        namespace: dict[str, Any] = {}
-        exec(dagster_side.replace(URL, server.url), namespace)
-        job = namespace["defs"].resolve_implicit_global_asset_job_def()
-        result = job.execute_in_process()
-    (materialization,) = result.asset_materializations_for_node("orders")
-    assert materialization.metadata["rows"] == MetadataValue.int(3)
-    assert materialization.metadata["table"] == MetadataValue.text("gs://lake/orders")
+def test_the_code_is_what_init_writes() -> None:
+    """The tests of `dagster-gcf-pipes init` run it."""
+    templates = files("dagster_gcf_pipes").joinpath("_templates")
+    written = [templates.joinpath(name).read_text() for name in ("main.py", "definitions.py")]
+    assert code_blocks() == written
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -108,15 +108,8 @@ def start_function(
     The port is a free one if it is 0. `python` is the command that runs Python. Default: this one.
     """
     file = source.resolve() / "main.py" if source.is_dir() else source.resolve()
-    framework = [
-        *(python or [sys.executable]),
-        "-m",
-        "functions_framework",
-        "--target",
-        entry_point,
-        "--source",
-        os.fspath(file),
-    ]
+    framework = [*(python or [sys.executable]), "-m", "functions_framework"]
+    served = ["--target", entry_point, "--source", os.fspath(file), "--host", "127.0.0.1", "--port", str(port)]
     with tempfile.TemporaryDirectory(prefix="gcf-pipes-") as runtime:
         variables = {
             **_MACOS,

@@ -83,7 +83,7 @@ def load_settings(pyproject: Path) -> DevSettings:
     Raises:
         SettingsError: The file or the table is not valid.
     """
-    table = _load_table(pyproject)
+    table = load_table(pyproject)
     if unknown := table.keys() - _KEYS:
         raise _error(pyproject, f"the keys {sorted(_KEYS)}", f"{sorted(unknown)}")
     functions = table.get("functions", {})
@@ -98,7 +98,12 @@ def load_settings(pyproject: Path) -> DevSettings:
     )
 
 
-def _load_table(pyproject: Path) -> Mapping[str, Any]:
+def load_table(pyproject: Path) -> Mapping[str, Any]:
+    """Read the table as it is; empty without the file or the table.
+
+    Raises:
+        SettingsError: The file is not TOML, or its entry is not a table.
+    """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 

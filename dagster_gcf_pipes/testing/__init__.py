@@ -15,6 +15,7 @@ processes. docs/testing.md shows all of it.
 
 from dagster_gcf_pipes.testing._client import LocalPipesCloudFunctionClient
 from dagster_gcf_pipes.testing._invoke import invoke
+from dagster_gcf_pipes.testing._loading import load_function
 from dagster_gcf_pipes.testing._platform import LocalCall
 from dagster_gcf_pipes.testing._results import InvocationResult, LogLine, ReportedCheck, ReportedMaterialization
 
@@ -26,4 +27,5 @@ __all__ = [
     "ReportedCheck",
     "ReportedMaterialization",
     "invoke",
+    "load_function",
 ]

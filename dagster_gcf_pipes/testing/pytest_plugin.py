@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from gcf_pipes._shared.storage import EMULATOR_VARIABLE
 
-from dagster_gcf_pipes._environment import BUCKET_VARIABLE, EMULATOR_VARIABLE, LOCAL_FUNCTIONS_VARIABLE
+from dagster_gcf_pipes._environment import BUCKET_VARIABLE, LOCAL_FUNCTIONS_VARIABLE
 from dagster_gcf_pipes.local import Emulator, available_emulators, run_emulator, run_function, storage_client
 
 
