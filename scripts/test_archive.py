@@ -1,9 +1,10 @@
 """Installs the archive like the platform's builder, in a folder of its own, and calls it: `just deployable`.
 
 The requirements go into a clean environment, with their hashes checked. functions-framework serves the unpacked files.
-Dagster calls the function through a Cloud Storage emulator.
+Dagster calls the function through a Cloud Storage emulator. Then the same with `dagster-gcf-pipes dev --isolated`.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -17,8 +18,11 @@ from zipfile import ZipFile
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes._environment import LOCAL_FUNCTIONS_VARIABLE
 from dagster_gcf_pipes.local import available_emulators, run_emulator
+from dagster_gcf_pipes.local._dev import run_local
 from dagster_gcf_pipes.local._processes import run_process
+from dagster_gcf_pipes.local._settings import DevSettings, FunctionSettings
 from tests.dagster_runs import calling_asset, run
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +38,10 @@ def main() -> None:
         create_bucket()
         with serve(source, environment) as url:
             call(url, table_uri=str(Path(scratch, "customers")))
+        settings = DevSettings([FunctionSettings("example", source)], BUCKET)
+        with run_local(settings, isolated=True) as variables:
+            os.environ.update(variables)
+            call(json.loads(variables[LOCAL_FUNCTIONS_VARIABLE])["example"], table_uri=str(Path(scratch, "isolated")))
 
 
 def unpack(scratch: Path) -> Path:
