@@ -17,7 +17,7 @@ def main() -> None:
     """Develop cloud functions that Dagster calls, run them on this machine, and check them in the cloud."""
 
 
-@main.command()
+@main.command(context_settings={"allow_interspersed_args": False})
 @click.option(
     "functions",
     "--function",

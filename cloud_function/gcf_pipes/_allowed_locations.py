@@ -1,22 +1,19 @@
 """Decides which buckets and prefixes a call may name: anyone who can reach the function can send it a payload."""
 
 import os
-import re
 from dataclasses import dataclass
 from typing import Final
 
 from gcf_pipes._shared.errors import PipesRequestError
 from gcf_pipes._shared.in_process import in_process_request
 from gcf_pipes._shared.json_validation import excerpt
-from gcf_pipes._shared.protocol import BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE
+from gcf_pipes._shared.protocol import BUCKET_NAME, BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE
 
 MAX_KEY_BYTES: Final = 1000
 """The platform's limit is 1,024; the rest is for a chunk's number.
 
 Source: https://cloud.google.com/storage/docs/objects#naming.
 """
-_BUCKET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-"""Source: https://cloud.google.com/storage/docs/buckets#naming (lowercase letters, digits, `-`, `_` and `.`)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class AllowedLocations:
         """
         buckets, key_prefix = (os.environ.get(name, "").strip() for name in (BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE))
         names = frozenset(filter(None, map(str.strip, buckets.split(","))))
-        if buckets and not (names and all(map(_BUCKET_NAME.fullmatch, names))):
+        if buckets and not (names and all(map(BUCKET_NAME.fullmatch, names))):
             raise ValueError(
                 f"Expected {BUCKETS_VARIABLE} to be bucket names, separated by commas, got {buckets!r}.\n"
                 "Fix: Set it to the bucket of your Dagster resource, without gs://, or unset it."
@@ -63,7 +60,7 @@ class AllowedLocations:
         Raises:
             PipesRequestError: The function does not accept the bucket or the key, or its name is not valid.
         """
-        if not _BUCKET_NAME.fullmatch(bucket):  # google-cloud-storage does not escape it in the URL
+        if not BUCKET_NAME.fullmatch(bucket):  # google-cloud-storage does not escape it in the URL
             raise PipesRequestError(f"Expected 'bucket' in the {where} params to be the name of a bucket.")
         allowed = AllowedLocations() if in_process_request() else self  # a test's bucket is its own
         if allowed.buckets is not None and bucket not in allowed.buckets:

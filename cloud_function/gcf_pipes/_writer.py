@@ -65,6 +65,8 @@ Source: https://cloud.google.com/run/docs/configuring/request-timeout (60 minute
 
 MIN_FLUSH_TIMEOUT: Final = 2.0
 """Seconds that an upload always has, even after the call's deadline."""
+MIN_RETRY_TIMEOUT: Final = 0.1
+"""Seconds that must be left for a retry. A shorter one would only hide why the earlier attempt failed."""
 MIN_ATTEMPT_TIMEOUT: Final = 0.5
 MAX_ATTEMPT_TIMEOUT: Final = 5.0
 """Seconds after which a stalled upload is started again, in addition to the time that its bytes need.
@@ -261,7 +263,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
             try:
                 self._store.create(self._next_key(), chunk.data, timeout=self._attempt_timeout(len(chunk.data)))
             except PipesStorageError as error:
-                if not error.transient or time.monotonic() >= self._give_up_at:
+                if not error.transient or self._give_up_at - time.monotonic() < MIN_RETRY_TIMEOUT:
                     raise
             else:
                 self._chunk_count += 1

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 from urllib.request import getproxies
@@ -18,7 +19,7 @@ from gcf_pipes._shared.storage import EMULATOR_VARIABLE
 
 from dagster_gcf_pipes._environment import BUCKET_VARIABLE, LOCAL_FUNCTIONS_VARIABLE
 from dagster_gcf_pipes.local._emulators import available_emulators, run_emulator, storage_client
-from dagster_gcf_pipes.local._processes import ENDING_SIGNALS, signals_held_back, stop_process
+from dagster_gcf_pipes.local._processes import ENDING_SIGNALS, ProcessError, signals_held_back, stop_process
 from dagster_gcf_pipes.local._reloading import ReloadingFunction
 from dagster_gcf_pipes.local._requirements import missing_requirements
 from dagster_gcf_pipes.local._settings import DevSettings, SettingsError
@@ -100,11 +101,20 @@ def run_command(settings: DevSettings, environment: Mapping[str, str]) -> int:
         with signals_held_back():
             process = subprocess.Popen(settings.command, env={**os.environ, **environment}, start_new_session=True)
         code = process.wait()
+    except OSError as error:
+        raise ProcessError(f"Cannot run {settings.command[0]!r}: {error.strerror}.") from error
     except (KeyboardInterrupt, SystemExit) as error:
+        signal.signal(signal.SIGINT, lambda *_: _kill(process))
+        click.echo("stopping the command; Ctrl-C kills it", err=True)
         stop_process(process, _signal_of(error), COMMAND_STOP_TIMEOUT)
         raise
     stop_process(process, signal.SIGTERM, 0)  # what it has left running
     return code if code >= 0 else 128 - code
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def without_proxy() -> Mapping[str, str]:
@@ -132,7 +142,8 @@ def _check(settings: DevSettings, *, isolated: bool) -> None:
     if not settings.functions:
         raise SettingsError(
             "Expected at least one function.\nFix: Pass `--function NAME=FOLDER`, or name your functions in "
-            "`[tool.dagster-gcf-pipes.functions]` of pyproject.toml. `dagster-gcf-pipes init NAME` creates one."
+            f"`[tool.dagster-gcf-pipes.functions]` of {Path.cwd() / 'pyproject.toml'}. `dagster-gcf-pipes init NAME` "
+            "creates one."
         )
     names = [function.name for function in settings.functions]
     if repeated := next((name for name in names if names.count(name) > 1), None):
@@ -164,7 +175,8 @@ def _print_exports(environment: Mapping[str, str]) -> None:
 def _printer(name: str, number: int, settings: DevSettings) -> Callable[[str], None]:
     """Return what prints a line of a function's output, with a prefix that has a color on a terminal."""
     width = max(len(function.name) for function in settings.functions)
-    prefix = click.style(f"{name:<{width}} |", fg=_COLORS[number % len(_COLORS)])
+    color = None if os.environ.get("NO_COLOR") else _COLORS[number % len(_COLORS)]
+    prefix = click.style(f"{name:<{width}} |", fg=color)
 
     def show(line: str) -> None:
         with suppress(OSError):  # the terminal is closed: the function goes on until the signal comes

@@ -51,7 +51,8 @@ class FunctionServer:
     def start_problem(self) -> str:
         """Why it did not start, and what to do."""
         output = self.child.output.rstrip()
-        problem = (_EXCEPTION.findall(output) or output.splitlines() or ["it printed nothing"])[-1]
+        exit_code = f"its process ended with exit code {self.child.process.poll()}"
+        problem = (_EXCEPTION.findall(output) or [exit_code])[-1]
         fixes = (f"\nFix: {fix}" for pattern, fix in _START_FIXES.items() if re.search(pattern, problem))
         return f"The function in {self.source} did not start: {problem}{next(fixes, '')}"
 
@@ -113,11 +114,11 @@ def start_function(
     with tempfile.TemporaryDirectory(prefix="gcf-pipes-") as runtime:
         variables = {
             **_MACOS,
-            "STORAGE_EMULATOR_HOST": emulator_url,
             "THREADS": str(threads),
             "GUNICORN_LOG_LEVEL": "info",
             "XDG_RUNTIME_DIR": runtime,  # for gunicorn's control socket, which otherwise lies in the home folder
             **(env or {}),
+            "STORAGE_EMULATOR_HOST": emulator_url,
         }
         with start_process(
             [*framework, *served],

@@ -22,6 +22,10 @@ STOP_TIMEOUT = 10.0
 OUTPUT_TIMEOUT = 30.0
 PORT_ATTEMPTS = 5
 MAX_LINES = 100_000
+MAX_LINE = 64 * 1024
+"""Characters of a line that are read at once."""
+OUTPUT_END_TIMEOUT = 1.0
+"""Seconds to wait for the end of the output of an ended process. What it left running may keep it open."""
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a request to stop, a closed terminal."""
 
@@ -82,7 +86,7 @@ class ChildProcess:
         if self.process.stdout is None:
             raise TypeError("Expected the process to be started with a pipe for its output.")
         with self.process.stdout as stdout:
-            for line in stdout:
+            while line := stdout.readline(MAX_LINE):
                 on_line(line)
                 self._add(line)
         with self.printed:
@@ -163,7 +167,7 @@ def start_process(
             child = ChildProcess(process, re.compile(ready))
             pump = Thread(target=child.read_output, args=(on_line,), daemon=True)
             pump.start()
-            stack.callback(pump.join, STOP_TIMEOUT)
+            stack.callback(pump.join, OUTPUT_END_TIMEOUT)
             stack.callback(stop_process, process, stop_signal, stop_timeout)
         yield child
 

@@ -2,21 +2,26 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
+from gcf_pipes._shared.protocol import BUCKETS_VARIABLE
+
 from dagster_gcf_pipes.local._functions import FunctionServer, start_function
 from dagster_gcf_pipes.local._processes import ProcessError
-from dagster_gcf_pipes.local._requirements import isolated_python
+from dagster_gcf_pipes.local._requirements import isolated_python, missing_requirements
 from dagster_gcf_pipes.local._settings import FunctionSettings
 
 CHECK_INTERVAL_MS: Final = 100
 """How often to check whether a function's process has ended, in milliseconds."""
 
+OTHER_FILES: Final = (".env", "requirements.txt", ".toml", ".yaml", ".yml")
+"""The ends of the names of files that matter, besides those of Python. A function may write others while it runs."""
 _GUNICORN_INFO: Final = re.compile(r"\[[-0-9: +]+\] \[[0-9]+\] \[INFO\] ")
 """Starts the lines in which gunicorn says that it starts and stops."""
 
@@ -53,16 +58,7 @@ class ReloadingFunction:
         self._watcher = Thread(target=self._watch, name=f"watch {self.name}", daemon=True)
 
     def __enter__(self) -> "ReloadingFunction":
-        from watchfiles import watch
-
-        self._changes = watch(
-            self._settings.folder,
-            stop_event=self._stopping,
-            rust_timeout=CHECK_INTERVAL_MS,
-            yield_on_timeout=True,
-            raise_interrupt=False,
-        )
-        next(self._changes)  # from here on no change is missed
+        self._watch_folder()
         self._server = self._start()
         return self
 
@@ -87,18 +83,47 @@ class ReloadingFunction:
         self._watcher.start()
         return self._url
 
+    def _watch_folder(self) -> None:
+        """Watch the folder from now on. It is another one if it was deleted and created again."""
+        from watchfiles import PythonFilter, watch
+
+        folder = self._settings.folder.resolve()
+        self._identity = _identity(folder)
+        self._changes = watch(
+            folder,
+            watch_filter=PythonFilter(ignore_paths=[folder / "venv", folder / "env"], extra_extensions=OTHER_FILES),
+            stop_event=self._stopping,
+            rust_timeout=CHECK_INTERVAL_MS,
+            yield_on_timeout=True,
+            raise_interrupt=False,
+        )
+        next(self._changes, None)  # from here on no change is missed
+
     def _watch(self) -> None:
         """Start the function again after each change, until the block ends."""
         told = False
-        for changes in self._changes:
-            if changes:
-                self._show(f"[dev] {self._names(changes)} changed: starting the function again")
-                self._running.close()
-                self._server = self._start(urlsplit(self._url).port or 0)
-                told = False
+        while (changes := next(self._changes, None)) is not None:
+            replaced = _identity(self._settings.folder) not in {None, self._identity}
+            if replaced:
+                self._watch_folder()
+            if changes or replaced:
+                told = not self._start_again(", ".join(self._names(changes)) or "its folder")
             elif not told and self._server.child.ended:
                 self._show("[dev] the function has stopped: it starts again when a file of it changes")
                 told = True
+
+    def _start_again(self, changed: str) -> bool:
+        """Start the function again, and return whether that was possible."""
+        self._show(f"[dev] {changed} changed: starting the function again")
+        self._running.close()
+        try:
+            if not self._isolated and (missing := missing_requirements(self._settings.folder)):
+                self._show(f"[dev] not installed here: {', '.join(missing)}")
+            self._server = self._start(urlsplit(self._url).port or 0)
+        except (OSError, ValueError) as error:
+            self._show(f"[dev] the function cannot start: {error} It starts again when a file of it changes.")
+            return False
+        return True
 
     def _start(self, port: int = 0) -> FunctionServer:
         return self._running.enter_context(
@@ -108,14 +133,14 @@ class ReloadingFunction:
                 entry_point=self._settings.entry_point,
                 port=port,
                 python=self._python(),
-                env={"GCF_PIPES_BUCKETS": self._bucket, **self._variables()},
+                env={**self._settings.variables, BUCKETS_VARIABLE: self._bucket},
                 on_line=self._show_line,
             )
         )
 
-    def _names(self, changes: Iterable[tuple[object, str]]) -> str:
+    def _names(self, changes: Iterable[tuple[object, str]]) -> list[str]:
         folder = self._settings.folder.resolve()
-        return ", ".join(sorted(os.path.relpath(path, folder) for _, path in changes)[:3])
+        return sorted(os.path.relpath(path, folder) for _, path in changes)[:3]
 
     def _show_line(self, line: str) -> None:
         if not _GUNICORN_INFO.match(line):
@@ -124,8 +149,11 @@ class ReloadingFunction:
     def _python(self) -> Sequence[str]:
         return isolated_python(self._settings.folder) if self._isolated else []
 
-    def _variables(self) -> Mapping[str, str]:
-        """Return the variables of the function's `.env` file."""
-        from dotenv import dotenv_values
 
-        return {name: value or "" for name, value in dotenv_values(self._settings.folder / ".env").items()}
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another one with its name, or None if there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -6,11 +6,16 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from dagster_gcf_pipes.local._settings import SettingsError
+
 
 def missing_requirements(folder: Path) -> list[str]:
     """Return the requirements of a function that this environment does not satisfy.
 
     Options such as `--hash` or `-r`, and requirements without a version such as URLs, are not checked.
+
+    Raises:
+        SettingsError: The file cannot be read.
     """
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -61,7 +66,11 @@ def _lines(requirements: Path) -> Iterator[str]:
     """Yield the requirements of a file, without comments, options and hashes."""
     if not requirements.is_file():
         return
-    for line in requirements.read_text("utf-8").replace("\\\n", " ").splitlines():
-        text = line.partition(" #")[0].partition(" --")[0].strip()
-        if text and not text.startswith(("#", "-")):
-            yield text
+    try:
+        text = requirements.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"Cannot read {requirements}: {error}\nFix: Save it as UTF-8.") from error
+    for line in text.replace("\\\n", " ").splitlines():
+        requirement = line.partition(" #")[0].partition(" --")[0].strip()
+        if requirement and not requirement.startswith(("#", "-")):
+            yield requirement

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gcf_pipes._shared.protocol import BUCKET_NAME
+
 from dagster_gcf_pipes.local._functions import DEFAULT_ENTRY_POINT
 
 DEFAULT_BUCKET: Final = "local-pipes"
@@ -48,6 +50,24 @@ class FunctionSettings:
         """The folder of its files."""
         return self.source if self.source.is_dir() else self.source.parent
 
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The variables of its `.env` file.
+
+        Raises:
+            SettingsError: The file cannot be read, or a value cannot be in an environment.
+        """
+        from dotenv import dotenv_values
+
+        path = self.folder / ".env"
+        try:
+            variables = {name: value or "" for name, value in dotenv_values(path).items()}
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"Cannot read {path}: {error}") from error
+        if invalid := [name for name, value in variables.items() if "\0" in name + value]:
+            raise SettingsError(f"Expected text without NUL characters in {path}, got one at {invalid[0]!r}.")
+        return variables
+
     @classmethod
     def parse(cls, text: str) -> "FunctionSettings":
         """Parse an option `NAME=SOURCE` or `NAME=SOURCE:ENTRY_POINT`.
@@ -85,17 +105,21 @@ def load_settings(pyproject: Path) -> DevSettings:
     """
     table = load_table(pyproject)
     if unknown := table.keys() - _KEYS:
-        raise _error(pyproject, f"the keys {sorted(_KEYS)}", f"{sorted(unknown)}")
+        raise _error(pyproject, "the keys", f"some of {sorted(_KEYS)}", f"{sorted(unknown)}")
     functions = table.get("functions", {})
     if not isinstance(functions, dict):
-        raise _error(pyproject, f"`functions` to be a table, such as {_FUNCTION_EXAMPLE}", repr(functions))
+        raise _error(pyproject, "`functions`", f"a table, such as {_FUNCTION_EXAMPLE}", repr(functions))
     bucket, command = table.get("bucket", DEFAULT_BUCKET), table.get("command", "")
     for key, value in (("bucket", bucket), ("command", command)):
         if not isinstance(value, str):
-            raise _error(pyproject, f"`{key}` to be a string", repr(value))
-    return DevSettings(
-        [_function(pyproject, name, value) for name, value in functions.items()], bucket, shlex.split(command)
-    )
+            raise _error(pyproject, f"`{key}`", "a string", repr(value))
+    if not BUCKET_NAME.fullmatch(bucket):
+        raise _error(pyproject, "`bucket`", "the name of a bucket", repr(bucket))
+    try:
+        arguments = shlex.split(command)
+    except ValueError as error:
+        raise _error(pyproject, "`command`", "a command as in a shell", f"{command!r}: {error}") from error
+    return DevSettings([_function(pyproject, name, value) for name, value in functions.items()], bucket, arguments)
 
 
 def load_table(pyproject: Path) -> Mapping[str, Any]:
@@ -114,19 +138,18 @@ def load_table(pyproject: Path) -> Mapping[str, Any]:
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise SettingsError(f"Expected {pyproject} to be a TOML file: {error}") from error
     if not isinstance(table, dict):
-        raise _error(pyproject, "a table", repr(table))
+        raise SettingsError(f"Expected {TABLE} of {pyproject} to be a table, got {table!r}.")
     return table
 
 
 def _function(pyproject: Path, name: str, value: Any) -> FunctionSettings:
     table = {"source": value} if isinstance(value, str) else value
-    expected = f"the function {name!r} to be its folder, or a table with `source` and perhaps `entry_point`"
-    if not isinstance(table, dict) or "source" not in table or table.keys() - _FUNCTION_KEYS:
-        raise _error(pyproject, expected, repr(value))
-    if not all(isinstance(each, str) for each in table.values()):
-        raise _error(pyproject, expected, repr(value))
+    known = isinstance(table, dict) and "source" in table and not table.keys() - _FUNCTION_KEYS
+    if not known or not all(isinstance(each, str) for each in table.values()):
+        expected = "its folder, or a table with `source` and perhaps `entry_point`"
+        raise _error(pyproject, f"the function {name!r}", expected, repr(value))
     return FunctionSettings(name, pyproject.parent / table["source"], table.get("entry_point", DEFAULT_ENTRY_POINT))
 
 
-def _error(pyproject: Path, expected: str, got: str) -> SettingsError:
-    return SettingsError(f"Expected {TABLE} of {pyproject} to have {expected}, got {got}.")
+def _error(pyproject: Path, what: str, expected: str, got: str) -> SettingsError:
+    return SettingsError(f"Expected {what} in {TABLE} of {pyproject} to be {expected}, got {got}.")

@@ -460,8 +460,9 @@ def test_a_public_function_needs_no_id_token(cloud: Cloud) -> None:
 
 @pytest.fixture
 def here(google: Google, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Google:
-    """A machine on which nobody is logged in."""
+    """A machine on which nobody is logged in, with an emulator."""
     monkeypatch.delenv("PIPES_BUCKET", raising=False)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
     return google
 
 

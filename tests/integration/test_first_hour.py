@@ -107,7 +107,10 @@ def description(result: ExecuteInProcessResult, step: str = "orders") -> str:
 def setup(function: FunctionServer, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Setup]:
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "nobody is logged in"))
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    for name in ("HTTP_PROXY", "http_proxy"):  # no metadata server is reached; google-auth's switch acts at its import
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
     with ExitStack() as stack:
         yield Setup(function, bucket, monkeypatch, tmp_path, stack)
 

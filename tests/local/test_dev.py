@@ -1,6 +1,7 @@
 """`dagster-gcf-pipes dev` as a user runs it: functions, an emulator and a command, and nothing left of them."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,11 +93,12 @@ def url_of_orders(dev: ChildProcess) -> str:
 
 
 def answer(url: str) -> int | None:
-    """Return the answer of the plain function, or None while it does not listen."""
+    """Return the answer of the plain function, or None while it does not listen, or fails."""
     try:
-        return int(requests.post(url, json={}, timeout=10).json()["answer"])
+        response = requests.post(url, json={}, timeout=10)
     except requests.ConnectionError:
         return None
+    return int(response.json()["answer"]) if response.ok else None
 
 
 def test_a_command_calls_the_local_function_by_its_name(orders: str, environment: Mapping[str, str]) -> None:
@@ -136,6 +138,16 @@ def test_a_signal_stops_the_command_and_its_children(
     assert dev.process.returncode == code
 
 
+def test_a_second_ctrl_c_kills_the_command(orders: str, environment: Mapping[str, str]) -> None:
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('ignoring', flush=True)"
+    command = python_command("-c", f"{ignoring}\nwhile True: signal.pause()")
+    with run_process(dev_command("--function", orders, command=command), ready="(ignoring)", env=environment) as dev:
+        dev.process.send_signal(signal.SIGINT)
+        dev.wait_for_output("stopping the command; Ctrl-C kills it")
+        dev.process.send_signal(signal.SIGINT)
+        assert dev.process.wait(15) == 130  # without the second signal it takes 20 s
+
+
 def test_without_a_command_it_prints_what_to_export(plain: str, environment: Mapping[str, str]) -> None:
     with serving("--function", plain, env=environment) as dev:
         exported = dev.output
@@ -153,7 +165,7 @@ def test_no_proxy_comes_between_the_processes(orders: str, environment: Mapping[
 
 
 def test_a_function_has_what_it_has_in_the_cloud(plain: str, environment: Mapping[str, str], tmp_path: Path) -> None:
-    (tmp_path / "orders" / ".env").write_text("THREADS=3\nSHOP=acme  # a comment\n")
+    (tmp_path / "orders" / ".env").write_text("THREADS=3\nSHOP=acme  # a comment\nSTORAGE_EMULATOR_HOST=\n")
     with serving("--function", plain, env=environment) as dev:
         response = requests.post(url_of_orders(dev), json={}, timeout=10).json()
     variables = response["environment"]
@@ -163,6 +175,7 @@ def test_a_function_has_what_it_has_in_the_cloud(plain: str, environment: Mappin
         "SHOP": "acme",
         "GCF_PIPES_BUCKETS": "local-pipes",
     }
+    assert variables["STORAGE_EMULATOR_HOST"].startswith("http://127.0.0.1:")
 
 
 def test_a_changed_function_is_started_again_at_its_url(
@@ -187,6 +200,36 @@ def test_a_broken_function_starts_again_when_it_is_corrected(
         assert answer(url) is None
         write_function(tmp_path / "orders", answer=2)
         wait_until(lambda: answer(url) == 2)
+
+
+def test_a_folder_that_is_created_again_is_followed(plain: str, environment: Mapping[str, str], tmp_path: Path) -> None:
+    with serving("--function", plain, env=environment) as dev:
+        url = url_of_orders(dev)
+        shutil.rmtree(tmp_path / "orders")
+        wait_until(lambda: answer(url) is None)
+        write_function(tmp_path / "orders", answer=2)
+        wait_until(lambda: answer(url) == 2)
+
+
+def test_a_broken_env_file_stops_the_function_only(plain: str, environment: Mapping[str, str], tmp_path: Path) -> None:
+    with serving("--function", plain, env=environment) as dev:
+        (tmp_path / "orders" / ".env").write_bytes(b"SHOP=\xff\n")
+        dev.wait_for_output("orders | [dev] the function cannot start: Cannot read ")
+        (tmp_path / "orders" / ".env").unlink()
+        wait_until(lambda: answer(url_of_orders(dev)) == 1)
+
+
+def test_what_a_function_writes_does_not_start_it_again(
+    plain: str, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    with serving("--function", plain, env=environment) as dev:
+        (tmp_path / "orders" / "state.json").write_text("{}")
+        (tmp_path / "orders" / "venv").mkdir()
+        (tmp_path / "orders" / "venv" / "module.py").write_text("")
+        write_function(tmp_path / "orders", answer=2)  # the only change that counts
+        wait_until(lambda: answer(url_of_orders(dev)) == 2)
+    assert "[dev] main.py changed:" in dev.output
+    assert dev.output.count("changed:") == 1
 
 
 def test_a_call_waits_for_a_function_that_is_started_again(
@@ -249,12 +292,19 @@ def test_a_function_that_does_not_start_ends_it(tmp_path: Path, environment: Map
         (["--function", "orders=orders", "--", "no-such-command"], "", "", "Expected a command on the PATH"),
         (["--function", "a=orders", "--function", "a=orders"], "", "", "Expected each function once, got 'a' twice"),
         ([], "not TOML", "", "Expected pyproject.toml to be a TOML file"),
-        ([], "[tool]\ndagster-gcf-pipes = 1", "", "to have a table, got 1"),
+        ([], "[tool]\ndagster-gcf-pipes = 1", "", "of pyproject.toml to be a table, got 1"),
         ([], "[tool.dagster-gcf-pipes]\nfunction = 1", "", "got ['function']"),
-        ([], "[tool.dagster-gcf-pipes]\nfunctions = 1", "", "`functions` to be a table"),
-        ([], "[tool.dagster-gcf-pipes]\ncommand = ['dg']", "", "`command` to be a string, got ['dg']"),
-        ([], "[tool.dagster-gcf-pipes.functions]\norders = {}", "", "the function 'orders' to be its folder"),
-        ([], "[tool.dagster-gcf-pipes.functions]\norders = {source = 1}", "", "the function 'orders' to be its"),
+        (
+            [],
+            "[tool.dagster-gcf-pipes]\nfunctions = 1",
+            "",
+            "Expected `functions` in [tool.dagster-gcf-pipes] of pyproject.toml to be a table",
+        ),
+        ([], "[tool.dagster-gcf-pipes]\ncommand = ['dg']", "", "pyproject.toml to be a string, got ['dg']"),
+        ([], "[tool.dagster-gcf-pipes]\ncommand = 'dg \"dev'", "", "to be a command as in a shell"),
+        ([], "[tool.dagster-gcf-pipes]\nbucket = 'gs://x'", "", "to be the name of a bucket, got 'gs://x'"),
+        ([], "[tool.dagster-gcf-pipes.functions]\norders = {}", "", "Expected the function 'orders' in"),
+        ([], "[tool.dagster-gcf-pipes.functions]\norders = {source = 1}", "", "Expected the function 'orders' in"),
         (
             ["--function", "orders=orders"],
             "",

@@ -47,6 +47,9 @@ CONTEXT_KEY_PARAM: Final = "key"
 DEFAULT_KEY_PREFIX: Final = "dagster-pipes"
 """The base prefix of all sessions. Bucket lifecycle rules and IAM conditions refer to it."""
 
+BUCKET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+"""Source: https://cloud.google.com/storage/docs/buckets#naming (lowercase letters, digits, `-`, `_` and `.`)."""
+
 BUCKETS_VARIABLE: Final = "GCF_PIPES_BUCKETS"
 """Environment variable of the function: the buckets that calls may name, separated by commas."""
 
