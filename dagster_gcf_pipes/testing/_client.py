@@ -41,7 +41,8 @@ class LocalPipesCloudFunctionClient(PipesCloudFunctionClient):
     A fault makes calls fail, so that you can test what your code does then. It happens to the first `times` attempts.
 
     Args:
-        functions: The entry points, by the name or by the URL with which your code calls them.
+        functions: The entry points, by the name or by the URL with which your code calls them. A name also stands for
+            the URLs on cloudfunctions.net and `https://NAME-PROJECT_NUMBER.REGION.run.app`.
         fail_with: The HTTP status with which the platform answers. The function does not run. Default: none.
         lose_response: Whether the connection breaks after the function has run. Default no.
         die_after: After how many Pipes calls (`pipes.log`, `report_...`) the function's instance dies. The function
@@ -52,7 +53,7 @@ class LocalPipesCloudFunctionClient(PipesCloudFunctionClient):
 
     Raises:
         TypeError: An entry point cannot be called with a request.
-        ValueError: A field is not valid, or there is more than one fault.
+        ValueError: A field, a name or a fault is not valid, or there is more than one fault.
         ImportError: Flask is not installed.
     """
 

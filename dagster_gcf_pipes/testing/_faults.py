@@ -11,6 +11,7 @@ import urllib3.exceptions
 from dagster_pipes import PipesMessage, PipesParams
 from gcf_pipes import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 
+from dagster_gcf_pipes.testing._functions import InstanceDeath
 from dagster_gcf_pipes.testing._responses import make_response
 
 HEARTBEAT_INTERVAL: Final = 0.2
@@ -46,15 +47,21 @@ class Fault:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        if self.lose_response not in (True, False):
+            raise ValueError(f"Expected `lose_response` to be True or False, got {self.lose_response!r}.")
+        if self.fail_with is not None and not (_is_int(self.fail_with) and self.fail_with in _STATUSES):
+            raise ValueError(f"Expected `fail_with` to be an HTTP status from 400 to 599, got {self.fail_with!r}.")
+        if self.die_after is not None and not (_is_int(self.die_after) and self.die_after >= 0):
+            raise ValueError(f"Expected `die_after` to be 0 or more Pipes calls, got {self.die_after!r}.")
         if (self.fail_with is not None) + self.lose_response + (self.die_after is not None) > 1:
             raise ValueError(
                 "Expected one of `fail_with`, `lose_response` and `die_after`, got more.\n"
                 "Fix: Make a client for each fault."
             )
-        if self.fail_with is not None and self.fail_with not in _STATUSES:
-            raise ValueError(f"Expected `fail_with` to be an HTTP status from 400 to 599, got {self.fail_with!r}.")
-        if self.die_after is not None and self.die_after < 0:
-            raise ValueError(f"Expected `die_after` to be 0 or more Pipes calls, got {self.die_after!r}.")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class FaultPlan:
@@ -66,8 +73,13 @@ class FaultPlan:
     """
 
     def __init__(self, fault: Fault, times: int) -> None:
-        if times < 1:
+        if not (_is_int(times) and times >= 1):
             raise ValueError(f"Expected `times` to be 1 or more attempts, got {times!r}.")
+        if times > 1 and fault == Fault():
+            raise ValueError(
+                f"Expected a fault that happens to {times} attempts, got only `times`.\n"
+                "Fix: Pass `fail_with`, `lose_response` or `die_after` too."
+            )
         self.fault = fault
         self._left = times
         self._lock = RLock()
@@ -120,8 +132,7 @@ class DyingMessageWriter(PipesCloudStorageMessageWriter):
             if self.died or method == "closed" or (is_call and not self._left):
                 self.died = True
                 channel.close()  # stores what the function has sent
-                # no `except Exception` catches it
-                raise SystemExit("the instance dies, as the test asked for")
+                raise InstanceDeath("the instance dies, as the test asked for")
             self._left -= is_call
 
 

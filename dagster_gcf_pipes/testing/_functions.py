@@ -1,5 +1,6 @@
 """Serves an entry point in this process, as functions-framework does over HTTP."""
 
+import asyncio
 import inspect
 import secrets
 from collections.abc import Callable, Mapping
@@ -17,10 +18,15 @@ EXECUTION_ID_HEADER: Final = "Function-Execution-Id"
 _EXTRA: Final = "Fix: Install the extra for tests and local runs: `pip install 'dagster-gcf-pipes[local]'`."
 
 
+class InstanceDeath(SystemExit):
+    """Ends the code of an instance that dies. No `except Exception` catches it, and it also ends an asyncio loop."""
+
+
 class ServedFunction:
     """An entry point that is served in this process.
 
-    Each path leads to the entry point, and an exception becomes a 500, as in functions-framework.
+    Each path leads to the entry point, and an exception becomes a 500, as in functions-framework. Flask logs the
+    exception, unless it is no failure of the function.
     Source: functions_framework/__init__.py, `_configure_app` and `crash_handler`.
 
     Args:
@@ -56,6 +62,14 @@ class ServedFunction:
             return Client(self._app, flask.Response, use_cookies=False).open(environ, buffered=True)
 
 
+def belongs_to_test(error: BaseException | None) -> bool:
+    """Whether an error is meant for the code that runs the test: Ctrl-C, `pytest.fail`, `pytest.skip` and the like.
+
+    Those are neither an `Exception` nor one of the two others with which functions fail.
+    """
+    return error is not None and not isinstance(error, Exception | SystemExit | asyncio.CancelledError)
+
+
 def check_entry_point(main: object) -> None:
     """Refuse what functions-framework cannot call with a request.
 
@@ -89,6 +103,19 @@ def _create_app(main: EntryPoint) -> "flask.Flask":
     app = flask.Flask("function")
     for rule in (Rule("/", defaults={"path": ""}, endpoint="run"), Rule("/<path:path>", endpoint="run")):
         app.url_map.add(rule)
-    app.view_functions["run"] = lambda path: main(cast("Any", flask.request)._get_current_object())  # noqa: ARG005, SLF001
-    app.register_error_handler(500, lambda error: (str(error), 500, {"X-Google-Status": "crash"}))
+
+    def run(path: str) -> Any:  # noqa: ARG001
+        try:
+            return main(cast("Any", flask.request)._get_current_object())  # noqa: SLF001
+        except RuntimeError as error:  # in place of what is not an `Exception`
+            if isinstance(error.__cause__, InstanceDeath) or belongs_to_test(error.__cause__):
+                return _crash(error)
+            raise
+
+    app.view_functions["run"] = run
+    app.register_error_handler(500, _crash)
     return app
+
+
+def _crash(error: Exception) -> tuple[str, int, dict[str, str]]:
+    return str(error), 500, {"X-Google-Status": "crash"}

@@ -1,9 +1,10 @@
 """Runs an entry point once, without Dagster, and returns what it reported."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from dagster import AssetKey
 from dagster_pipes import (
     PipesBlobStoreMessageWriter,
     PipesContextData,
@@ -26,7 +27,7 @@ from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._messages.injector import DEFAULT_INLINE_CONTEXT_LIMIT, InjectorSession
 from dagster_gcf_pipes._messages.parser import parse_chunk
 from dagster_gcf_pipes._request_body import encode_body, json_object
-from dagster_gcf_pipes.testing._functions import EntryPoint, ServedFunction
+from dagster_gcf_pipes.testing._functions import EntryPoint, ServedFunction, belongs_to_test
 from dagster_gcf_pipes.testing._results import InvocationResult, read_result
 from dagster_gcf_pipes.testing._storage import MemoryStorage
 
@@ -42,7 +43,7 @@ def invoke(
     main: EntryPoint,
     event: Mapping[str, Any] | None = None,
     *,
-    asset_keys: str | Sequence[str] | None = DEFAULT_ASSET_KEYS,
+    asset_keys: str | AssetKey | Sequence[str | AssetKey] | None = DEFAULT_ASSET_KEYS,
     partition_key: str | None = None,
     partition_key_range: tuple[str, str] | None = None,
     partition_time_window: tuple[str, str] | None = None,
@@ -60,14 +61,15 @@ def invoke(
     The function's messages go to a bucket in memory, whatever client its parts were made with. This needs no network,
     no socket and no credentials. Several threads may call it at once.
 
-    An exception of the function is in the result's `error`. Only a `KeyboardInterrupt` is raised, so that Ctrl-C stops
-    the tests.
+    An exception of the function is in the result's `error`, and so are a `SystemExit` and an `asyncio.CancelledError`.
+    Each other `BaseException` is raised, because it is meant for the test: Ctrl-C, and `pytest.fail` or `pytest.skip`
+    in the function.
 
     Args:
         main: A function that is decorated with `gcf_pipes.pipes_function`, perhaps with other decorators around it.
         event: The JSON object of the request's body. Default: empty.
-        asset_keys: The keys of the step's assets, or the key of its only one, such as "orders" or "sales/orders". None
-            for an op. Default: one asset with the key "asset".
+        asset_keys: The keys of the step's assets, or the key of its only one, such as "orders", "sales/orders" or
+            `AssetKey(["sales", "orders"])`. None for an op. Default: one asset with the key "asset".
         partition_key: The partition of the step. It is the key range too. Default: no partition.
         partition_key_range: The first and the last partition of a step with several. Default: none.
         partition_time_window: Start and end of a time partition, in ISO format. Default: none.
@@ -77,13 +79,14 @@ def invoke(
         retry_number: How many attempts of the step have failed before.
 
     Raises:
-        TypeError: `main` is not an entry point.
+        TypeError: `main` is not an entry point, or `asset_keys` are no keys.
+        BaseException: One that is meant for the test, see above.
         PipesCloudFunctionRequestError: The event or the extras are not JSON.
         ImportError: Flask is not installed.
     """
     function = ServedFunction(main)
     key_range = partition_key_range or ((partition_key, partition_key) if partition_key is not None else None)
-    keys = [asset_keys] if isinstance(asset_keys, str) else list(asset_keys or ())
+    keys = _as_strings(asset_keys)
     context: PipesContextData = {
         "asset_keys": keys or None,
         "code_version_by_asset_key": dict.fromkeys(keys) if keys else None,
@@ -105,8 +108,28 @@ def invoke(
     return read_result(response, session.request.error, list(session.messages()))
 
 
+def _as_strings(asset_keys: object) -> list[str]:
+    if asset_keys is None:
+        return []
+    if isinstance(asset_keys, Iterable) and not isinstance(asset_keys, str | AssetKey):
+        return [_as_string(key) for key in asset_keys]
+    return [_as_string(asset_keys)]
+
+
+def _as_string(key: object) -> str:
+    """Return an asset key as Dagster puts it into the Pipes context."""
+    if isinstance(key, AssetKey):
+        return key.to_user_string()
+    if isinstance(key, str):
+        return key
+    raise TypeError(
+        "Expected `asset_keys` to be a key, such as \"sales/orders\" or AssetKey(['sales', 'orders']), a list of keys, "
+        f"or None, got the key {key!r:.100}."
+    )
+
+
 def _check_served(function: ServedFunction, request: InProcessRequest, response: "TestResponse") -> None:
-    if isinstance(request.error, KeyboardInterrupt):
+    if request.error is not None and belongs_to_test(request.error):
         raise request.error
     if not request.reached and not function.is_pipes_function:
         raise TypeError(

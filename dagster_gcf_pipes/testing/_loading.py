@@ -14,17 +14,22 @@ def load_function(source: str | os.PathLike[str], entry_point: str = "main") -> 
 
         main = load_function("functions/orders")
 
-    Each `main.py` becomes a module of its own, so tests can load several functions. As in the cloud, it can import the
-    modules beside it. Those share their names: if two functions have a `tasks.py`, both get the one imported first.
+    Each `main.py` becomes a module of its own, so tests can load several functions. It can import the modules beside
+    it, because their folder is appended to `sys.path`, as functions-framework does. So an installed module with the
+    same name comes first, and if two functions have a `tasks.py`, both get the one imported first.
+    Source: functions_framework/_function_registry.py, `load_function_module`.
 
     Args:
         source: The folder with the function's `main.py`, or its file.
         entry_point: The name of the function in the file. Default "main".
 
     Raises:
+        TypeError: `source` is not a path, or what has that name cannot be called.
         FileNotFoundError: There is no such file.
         AttributeError: The file has no such function.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"Expected the path of a function's folder, or of its file, got {source!r:.100}.")
     file = Path(source).resolve()
     file = file / "main.py" if file.is_dir() else file
     if not file.is_file():
@@ -36,6 +41,8 @@ def load_function(source: str | os.PathLike[str], entry_point: str = "main") -> 
     if not hasattr(module, entry_point):
         raise AttributeError(f"Expected {file} to have a function {entry_point!r}.\nFix: Pass its name.")
     function: EntryPoint = getattr(module, entry_point)
+    if not callable(function):
+        raise TypeError(f"Expected {entry_point!r} in {file} to be a function, got {function!r:.100}.")
     return function
 
 

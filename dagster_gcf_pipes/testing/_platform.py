@@ -63,10 +63,13 @@ class LocalPlatform:
         plan: The faults.
 
     Raises:
-        ValueError: An instance can die only in a function that is decorated with `pipes_function`.
+        ValueError: A name is not valid, or an instance is to die in a function without `pipes_function`.
     """
 
     def __init__(self, functions: Mapping[str, EntryPoint], plan: FaultPlan) -> None:
+        for name in functions:
+            if not isinstance(name, str) or not name.strip(" /"):
+                raise ValueError(f"Expected the name or the URL of each function, such as 'orders', got {name!r:.100}.")
         self.storage = MemoryStorage()
         self._functions = {name.rstrip("/"): ServedFunction(main) for name, main in functions.items()}
         self._plan = plan

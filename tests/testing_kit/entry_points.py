@@ -105,4 +105,17 @@ def requires_header(main: Callable[[flask.Request], Any]) -> Callable[[flask.Req
     return checked
 
 
+def responds_to_exceptions(main: Callable[[flask.Request], Any]) -> Callable[[flask.Request], Any]:
+    """Decorate an entry point as a user's own error page would."""
+
+    @functools.wraps(main)
+    def caught(request: flask.Request) -> Any:
+        try:
+            return main(request)
+        except Exception:  # noqa: BLE001
+            return "sorry", 500
+
+    return caught
+
+
 guarded = requires_header(reports)

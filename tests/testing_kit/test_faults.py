@@ -1,7 +1,9 @@
 """Faults on request let users test what their code does when a call fails."""
 
+import asyncio
 import threading
 import time
+from http import HTTPStatus
 from typing import Any
 
 import flask
@@ -25,6 +27,7 @@ from dagster_gcf_pipes import (
 )
 from dagster_gcf_pipes.testing import LocalPipesCloudFunctionClient
 from tests.dagster_runs import logged, materializations
+from tests.testing_kit import entry_points
 from tests.testing_kit.test_local_client import call
 
 done: list[str] = []
@@ -63,7 +66,7 @@ def test_a_busy_platform_costs_attempts() -> None:
     assert done == ["one", "two", "three"]
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 418])
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 418, HTTPStatus.BAD_GATEWAY])
 def test_a_platform_that_always_fails_fails_the_call(status: int) -> None:
     client = client_with(fail_with=status, times=100)
     with pytest.raises(PipesCloudFunctionCallError, match=f"HTTP {status}"):
@@ -105,6 +108,42 @@ def test_an_instance_dies_after_so_many_pipes_calls(calls: int, lines: list[str]
     assert failure
     assert "PipesCloudFunctionCallError: The call got HTTP 503" in failure.error_display_string
     assert (run.success, done) == (False, steps)
+
+
+@pytest.mark.parametrize("calls", [1, 9])
+def test_a_death_is_not_logged_as_an_error_of_the_function(
+    calls: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(PipesCloudFunctionCallError, match="HTTP 503"):
+        call(client_with(die_after=calls, forward_logs=True), function="orders")
+    assert [record.getMessage() for record in caplog.records if record.name != "dagster"] == []
+    output = capsys.readouterr()
+    assert "the test asked for" not in output.out + output.err
+
+
+def test_an_exception_on_the_way_to_a_death_is_lost_too(caplog: pytest.LogCaptureFixture) -> None:
+    client = LocalPipesCloudFunctionClient(functions={"orders": entry_points.raises}, die_after=9)
+    with pytest.raises(PipesCloudFunctionCallError, match="HTTP 503"):
+        call(client, function="orders")
+    assert "Exception on" not in caplog.text
+
+
+def test_a_death_ends_an_asyncio_loop() -> None:
+    @pipes_function
+    def main(request: flask.Request, pipes: PipesContext) -> None:
+        async def work() -> None:
+            pipes.log.info("from a task")
+
+        async def both() -> None:
+            await asyncio.gather(work(), return_exceptions=True)
+            done.append("after the death")
+
+        asyncio.run(both())
+
+    client = LocalPipesCloudFunctionClient(functions={"orders": main}, die_after=0)
+    with pytest.raises(PipesCloudFunctionCallError, match="HTTP 503"):
+        call(client, function="orders")
+    assert done == []
 
 
 def test_a_dead_instance_is_given_up_within_seconds() -> None:
@@ -161,6 +200,16 @@ def test_an_instance_of_a_plain_function_cannot_die() -> None:
         ({"fail_with": 200}, "Expected `fail_with` to be an HTTP status from 400 to 599, got 200"),
         ({"die_after": -1}, "Expected `die_after` to be 0 or more Pipes calls, got -1"),
         ({"fail_with": 429, "times": 0}, "Expected `times` to be 1 or more attempts, got 0"),
+        ({"fail_with": "429"}, "Expected `fail_with` to be an HTTP status from 400 to 599, got '429'"),
+        ({"fail_with": 429.0}, "got 429.0"),
+        ({"die_after": "3"}, "Expected `die_after` to be 0 or more Pipes calls, got '3'"),
+        ({"die_after": True}, "got True"),
+        ({"lose_response": "yes"}, "Expected `lose_response` to be True or False, got 'yes'"),
+        ({"fail_with": 429, "lose_response": None}, "got None"),
+        ({"fail_with": 429, "times": "2"}, "Expected `times` to be 1 or more attempts, got '2'"),
+        ({"fail_with": 429, "times": 1.5}, "got 1.5"),
+        ({"fail_with": 429, "times": True}, "got True"),
+        ({"times": 2}, "Expected a fault that happens to 2 attempts, got only `times`.\nFix: Pass `fail_with`"),
     ],
 )
 def test_an_impossible_fault_is_refused(arguments: Any, text: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import flask
 import pytest
+from dagster import AssetKey
 from dagster_pipes import PipesContext
 from gcf_pipes import PipesCloudStorageMessageWriter, pipes_function
 from google.auth.credentials import AnonymousCredentials
@@ -70,8 +71,28 @@ def test_each_field_of_the_context_can_be_given() -> None:
     }
 
 
-def test_an_op_has_no_asset() -> None:
-    assert context_of(asset_keys=None)["asset_keys"] is None
+@pytest.mark.parametrize("asset_keys", [None, []])
+def test_an_op_has_no_asset(asset_keys: Any) -> None:
+    assert context_of(asset_keys=asset_keys)["asset_keys"] is None
+
+
+@pytest.mark.parametrize(
+    ("asset_keys", "expected"),
+    [
+        (AssetKey("a"), ["a"]),
+        (AssetKey(["a", "b"]), ["a/b"]),
+        ([AssetKey("a"), "b/c"], ["a", "b/c"]),
+        ((AssetKey("a"),), ["a"]),
+    ],
+)
+def test_asset_keys_can_be_those_of_dagster(asset_keys: Any, expected: list[str]) -> None:
+    assert context_of(asset_keys=asset_keys)["asset_keys"] == expected
+
+
+@pytest.mark.parametrize(("asset_keys", "text"), [(3, "3"), ([3], "3"), ([["a", "b"]], r"\['a', 'b'\]"), (b"a", "97")])
+def test_other_asset_keys_are_refused(asset_keys: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=rf"Expected `asset_keys` to be a key, .* got the key {text}\."):
+        context_of(asset_keys=asset_keys)
 
 
 def test_a_large_context_arrives_too() -> None:
@@ -86,15 +107,28 @@ def test_an_exception_is_in_the_result() -> None:
     assert (result.succeeded, result.response.status_code) == (False, 500)
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), BaseException("odd")])
-def test_a_base_exception_is_in_the_result(error: BaseException) -> None:
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+def test_an_exit_or_a_cancellation_is_in_the_result(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     result = invoke(entry_points.raising(error))
     assert (result.error, result.succeeded) == (error, False)
+    assert "Exception on / [POST]" in caplog.text  # as in the cloud
 
 
-def test_ctrl_c_stops_the_tests() -> None:
-    with pytest.raises(KeyboardInterrupt):
-        invoke(entry_points.raising(KeyboardInterrupt()))
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), pytest.fail.Exception("no"), pytest.skip.Exception("later"), BaseException("odd")]
+)
+@pytest.mark.parametrize("decorate", [lambda main: main, entry_points.responds_to_exceptions])
+def test_what_is_meant_for_the_test_is_raised(
+    error: BaseException, decorate: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(type(error)) as raised:
+        invoke(decorate(entry_points.raising(error)))
+    assert raised.value is error
+    assert "Exception on" not in caplog.text
+
+
+def test_an_assertion_of_the_function_is_in_the_result() -> None:
+    assert isinstance(invoke(entry_points.raising(AssertionError())).error, AssertionError)
 
 
 @pytest.mark.parametrize("main", [entry_points.returns_500, entry_points.closes_with_an_exception])

@@ -37,6 +37,7 @@ from tests.functions.by_hand.main import main as by_hand
 from tests.testing_kit import entry_points
 
 RUN_APP = "https://orders-123456789012.europe-west1.run.app"
+HASHED_RUN_APP = "https://orders-abcdefghij-ew.a.run.app"
 CLOUD_FUNCTIONS = "https://europe-west1-my-project.cloudfunctions.net/orders"
 
 
@@ -124,6 +125,7 @@ def test_it_can_be_passed_in_every_way(
         ("orders", {"function_url": f"{RUN_APP}/daily?full=1"}, "/daily"),
         ("https://orders.example.com/", {"function_url": "https://orders.example.com"}, "/"),
         (RUN_APP, {"function_url": RUN_APP}, "/"),
+        (HASHED_RUN_APP, {"function_url": f"{HASHED_RUN_APP}/?full=1"}, "/"),
         ("http://localhost:8080", {"function_url": "http://localhost:8080/?full=1"}, "/"),
     ],
 )
@@ -144,6 +146,11 @@ def test_an_unknown_function_is_an_error_that_lists_the_known(
         call(client, **arguments)
     assert "customers" in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+def test_a_hashed_url_does_not_contain_the_name(client: LocalPipesCloudFunctionClient) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError, match="Fix: Add it to `functions` of the client"):
+        call(client, function_url=HASHED_RUN_APP)
 
 
 def test_functions_of_this_machine_do_not_matter(
@@ -256,6 +263,12 @@ def test_an_exception_is_that_of_the_resource() -> None:
 def test_functions_need_names(arguments: Any) -> None:
     with pytest.raises(TypeError, match=r'Expected `functions`, such as \{"orders": main\}'):
         LocalPipesCloudFunctionClient(*arguments)
+
+
+@pytest.mark.parametrize("name", ["", "/", " ", None, 3, b"orders", ("orders",)])
+def test_a_name_is_a_text(name: Any) -> None:
+    with pytest.raises(ValueError, match=r"Expected the name or the URL of each function, .* got "):
+        LocalPipesCloudFunctionClient(functions={name: entry_points.reports})
 
 
 def undecorated(request: Any, pipes: Any) -> Any: ...
