@@ -1,16 +1,21 @@
 """Writes a function that deploys, and an asset that calls it: `dagster-gcf-pipes init`."""
 
+import builtins
+import io
+import keyword
 import re
 import shutil
-from collections.abc import Iterator
+import tokenize
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from importlib import resources
 from importlib.metadata import Distribution, version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from dagster_gcf_pipes.local._settings import SettingsError, load_table
+from dagster_gcf_pipes.local._settings import TABLE, SettingsError, load_table
 
 EXAMPLE: Final = "orders"
 """The function in the templates. The name of the new function takes its place."""
@@ -21,52 +26,107 @@ _NAME: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 """Source: https://cloud.google.com/sdk/gcloud/reference/functions/deploy, and for Cloud Run services
 https://cloud.google.com/run/docs/deploying#service ("49 characters or less" with its suffix).
 """
+_RESERVED_BY_DAGSTER: Final = {
+    "conf",
+    "config",
+    "context",
+    "meta",
+    "arg_dict",
+    "input_arg_dict",
+    "output_arg_dict",
+    "output",
+}
+"""Names that an asset cannot have, beside keywords and builtins. Source: `DISALLOWED_NAMES` in
+https://github.com/dagster-io/dagster/blob/master/python_modules/dagster/dagster/_core/definitions/utils.py.
+"""
+_BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 def scaffold(name: str) -> None:
     """Write the folder `functions/NAME`, and what calls it, into the working directory. Nothing is overwritten.
 
     Raises:
-        SettingsError: The name, or the pyproject.toml, is not valid, or the folder exists.
+        SettingsError: The name or the pyproject.toml is not valid, something is in the way, or a write failed.
     """
-    load_table(PYPROJECT)  # refuse a broken file before anything is written
+    folder = Path("functions", name)
+    _check(name, folder)
+    wants_definitions = not DEFINITIONS.exists()
+    definitions = _template("definitions.py", name)
+    try:
+        pyproject = with_function(_pyproject_text(), name, folder, command=COMMAND if wants_definitions else None)
+        with _new_folder(folder):
+            _write_function(name, folder)
+            PYPROJECT.write_text(pyproject, "utf-8", newline="")
+            click.echo(f"added {name} to [tool.dagster-gcf-pipes.functions] of {PYPROJECT}")
+            if wants_definitions:
+                _write(DEFINITIONS, definitions)
+    except OSError as error:
+        raise SettingsError(
+            f"Expected to write into {Path.cwd()}, got: {error}\n"
+            f"Fix: Allow your user to write there, or run the command in another folder."
+        ) from error
+    _print_next_steps(folder, None if wants_definitions else definitions)
+
+
+def _check(name: str, folder: Path) -> None:
+    load_table(PYPROJECT)
     if not _NAME.fullmatch(name):
         raise SettingsError(
             f"Expected the name of a function: lowercase letters, digits and hyphens, at most 63 characters, the first "
             f"a letter. Got {name!r}."
         )
-    folder = Path("functions", name)
     if folder.exists():
         raise SettingsError(f"{folder} exists.\nFix: Choose another name, or delete the folder.")
+    if folder.parent.exists() and not folder.parent.is_dir():
+        raise SettingsError(f"Expected {folder.parent} to be a folder, got a file.\nFix: Rename the file.")
+    if DEFINITIONS.is_dir():
+        raise SettingsError(f"Expected {DEFINITIONS} to be a file, got a folder.\nFix: Rename the folder.")
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make the folder. Delete it if what follows fails, so that the command can run again."""
     folder.mkdir(parents=True)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write_function(name: str, folder: Path) -> None:
     for path, text in _function_files(name).items():
         _write(folder / path, text)
     if _is_on_no_index():
         _copy_gcf_pipes(folder / "gcf_pipes")
-    definitions = _template("definitions.py", name)
-    if wrote_definitions := not DEFINITIONS.exists():
-        _write(DEFINITIONS, definitions)
-    _add_to_pyproject(name, folder, sets_command=wrote_definitions)
-    _print_next_steps(folder, None if wrote_definitions else definitions)
 
 
 def _function_files(name: str) -> dict[str, str]:
     return {
         "main.py": _template("main.py", name),
         "requirements.txt": "".join(f"{line}\n" for line in _requirements()),
-        f"test_{_identifier(name)}.py": _template("test_orders.py", name),
+        f"test_{name.replace('-', '_')}.py": _template("test_orders.py", name),
         ".gcloudignore": _template("gcloudignore", name),
     }
 
 
 def _template(file: str, name: str) -> str:
-    text = resources.files("dagster_gcf_pipes").joinpath("_templates").joinpath(file).read_text("utf-8")
-    text = text.replace(f'"{EXAMPLE}"', f'"{name}"')
-    return re.sub(rf"\b{EXAMPLE}\b", _identifier(name), text) if name != EXAMPLE else text
+    """Read a template for this name: `function="..."` takes it as it is, and Python as an identifier."""
+    return re.sub(
+        rf'(function=")?{EXAMPLE}', lambda found: f"{found[1]}{name}" if found[1] else _identifier(name), _read(file)
+    )
+
+
+def _read(file: str) -> str:
+    return resources.files("dagster_gcf_pipes").joinpath("_templates").joinpath(file).read_text("utf-8")
 
 
 def _identifier(name: str) -> str:
-    return name.replace("-", "_")
+    """Return the name of the asset: the function's, unless Python, Dagster or the template uses it."""
+    identifier = name.replace("-", "_")
+    words = {token.string for token in tokenize.generate_tokens(io.StringIO(_read("definitions.py")).readline)}
+    taken = {*keyword.kwlist, *dir(builtins), *_RESERVED_BY_DAGSTER, *words} - {EXAMPLE}
+    return f"{identifier}_asset" if identifier in taken else identifier
 
 
 def _requirements() -> Iterator[str]:
@@ -93,18 +153,68 @@ def _copy_gcf_pipes(target: Path) -> None:
     click.echo(f"wrote {target}/, version {version('gcf-pipes')}, because it was not installed from a package index")
 
 
-def _add_to_pyproject(name: str, folder: Path, *, sets_command: bool) -> None:
-    """Name the function for `dagster-gcf-pipes dev`."""
+def _pyproject_text() -> str:
+    """Return the text with its line endings and its byte order mark."""
+    return PYPROJECT.read_bytes().decode("utf-8") if PYPROJECT.exists() else ""
+
+
+def with_function(text: str, name: str, folder: Path, *, command: str | None) -> str:
+    """Return the text of a pyproject.toml with the function, and with the command of `dev` if it has none.
+
+    Nothing in the text is replaced.
+
+    Raises:
+        SettingsError: The function is there with another folder, or there is no place for it.
+    """
     import tomlkit
 
-    document = tomlkit.parse(PYPROJECT.read_text("utf-8")) if PYPROJECT.exists() else tomlkit.document()
-    tool = document.setdefault("tool", tomlkit.table(is_super_table=True))
-    ours = tool.setdefault("dagster-gcf-pipes", tomlkit.table())
-    if sets_command:
-        ours.setdefault("command", COMMAND)
-    ours.setdefault("functions", tomlkit.table())[name] = folder.as_posix()
-    PYPROJECT.write_text(tomlkit.dumps(document), "utf-8")
-    click.echo(f"added {name} to [tool.dagster-gcf-pipes.functions] of {PYPROJECT}")
+    document = tomlkit.parse(text.removeprefix(_BYTE_ORDER_MARK))
+    ours = _subtable(_subtable(document, "tool", is_super_table=True), "dagster-gcf-pipes")
+    if command:
+        ours.setdefault("command", command)
+    source = _subtable(ours, "functions").setdefault(name, folder.as_posix())
+    if source != folder.as_posix():
+        raise SettingsError(
+            f"{TABLE} of {PYPROJECT} has the function {name!r} with the source {source!r}.\n"
+            f"Fix: Choose another name, or remove that entry."
+        )
+    return _dump(document, like=text)
+
+
+def _subtable(parent: MutableMapping[str, Any], key: str, *, is_super_table: bool | None = None) -> Any:
+    import tomlkit
+    from tomlkit.items import InlineTable
+
+    inline = isinstance(parent, InlineTable)
+    table = parent.setdefault(key, tomlkit.inline_table() if inline else tomlkit.table(is_super_table=is_super_table))
+    if not isinstance(table, MutableMapping):
+        raise SettingsError(f"Expected `{key}` in {PYPROJECT} to be a table, got {table!r}.")
+    return table
+
+
+def _dump(document: MutableMapping[str, Any], *, like: str) -> str:
+    """Return the document as text, with the byte order mark and the line endings of another text."""
+    import tomlkit
+
+    text = tomlkit.dumps(document)
+    if not _reads_as(text, document):  # tomlkit misplaces a table below dotted keys
+        raise SettingsError(
+            f"Expected a place for {TABLE} in {PYPROJECT}, got dotted keys, such as `tool.ruff.line-length`.\n"
+            f"Fix: Write the keys below the lines of their tables, such as `[tool.ruff]` and `{TABLE}`."
+        )
+    if "\r\n" in like and not re.search(r"(?<!\r)\n", like):
+        text = re.sub(r"(?<!\r)\n", "\r\n", text)
+    return _BYTE_ORDER_MARK * like.startswith(_BYTE_ORDER_MARK) + text
+
+
+def _reads_as(text: str, document: MutableMapping[str, Any]) -> bool:
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        return tomlkit.parse(text) == document
+    except TOMLKitError:
+        return False
 
 
 def _write(path: Path, text: str) -> None:

@@ -126,19 +126,21 @@ def load_table(pyproject: Path) -> Mapping[str, Any]:
     """Read the table as it is; empty without the file or the table.
 
     Raises:
-        SettingsError: The file is not TOML, or its entry is not a table.
+        SettingsError: The file cannot be read or is not TOML, or its entry is not a table.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        table = tomlkit.parse(pyproject.read_text("utf-8")).unwrap().get("tool", {}).get("dagster-gcf-pipes", {})
+        table: dict[str, Any] = tomlkit.parse(pyproject.read_text("utf-8-sig")).unwrap()
     except FileNotFoundError:
         return {}
-    except (TOMLKitError, UnicodeDecodeError) as error:
+    except (TOMLKitError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"Expected {pyproject} to be a TOML file: {error}") from error
-    if not isinstance(table, dict):
-        raise SettingsError(f"Expected {TABLE} of {pyproject} to be a table, got {table!r}.")
+    for key in ("tool", "dagster-gcf-pipes"):
+        table = table.get(key, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"Expected `{key}` in {pyproject} to be a table, got {table!r}.")
     return table
 
 

@@ -292,7 +292,12 @@ def test_a_function_that_does_not_start_ends_it(tmp_path: Path, environment: Map
         (["--function", "orders=orders", "--", "no-such-command"], "", "", "Expected a command on the PATH"),
         (["--function", "a=orders", "--function", "a=orders"], "", "", "Expected each function once, got 'a' twice"),
         ([], "not TOML", "", "Expected pyproject.toml to be a TOML file"),
-        ([], "[tool]\ndagster-gcf-pipes = 1", "", "of pyproject.toml to be a table, got 1"),
+        (
+            [],
+            "[tool]\ndagster-gcf-pipes = 1",
+            "",
+            "Expected `dagster-gcf-pipes` in pyproject.toml to be a table, got 1",
+        ),
         ([], "[tool.dagster-gcf-pipes]\nfunction = 1", "", "got ['function']"),
         (
             [],

@@ -1,14 +1,20 @@
 """`dagster-gcf-pipes init` in an empty folder, and in a project. What it writes runs as it stands."""
 
+import builtins
+import keyword
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import tomlkit
+from dagster import AssetKey, Definitions
+from dagster._core.definitions.utils import DISALLOWED_NAMES
 
-from dagster_gcf_pipes._scaffold import COMMAND
+from dagster_gcf_pipes._scaffold import COMMAND, _template, with_function
 from dagster_gcf_pipes.local._processes import python_command
+from dagster_gcf_pipes.local._settings import SettingsError, load_table
 from tests.marked import nothing_left_running
 
 MATERIALIZE = """
@@ -44,11 +50,11 @@ def test_an_empty_folder_becomes_a_project_that_runs(tmp_path: Path, environment
 
 def test_the_tests_that_it_writes_pass(tmp_path: Path) -> None:
     """Also those of several functions, whose files have the same names."""
-    for name in ("orders", "new-customers"):
+    for name in ("orders", "new-customers", "class", "class-asset"):
         assert init(tmp_path, name).returncode == 0
     result = run(tmp_path, "pytest", "--quiet", "functions")
     assert result.returncode == 0, result.stdout
-    assert "2 passed" in result.stdout
+    assert "4 passed" in result.stdout
 
 
 def test_the_function_needs_nothing_outside_its_folder(tmp_path: Path) -> None:
@@ -69,15 +75,17 @@ def test_the_function_needs_nothing_outside_its_folder(tmp_path: Path) -> None:
 
 def test_a_project_keeps_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "definitions.py").write_text("defs = 1\n")
-    (tmp_path / "pyproject.toml").write_text('# a comment\n[project]\nname = "shop"\n')
+    before = '\ufeff# a comment\r\n[project]\r\nname = "shop"\r\n'.encode()
+    (tmp_path / "pyproject.toml").write_bytes(before)
     result = init(tmp_path, "orders")
-    assert "definitions.py exists, so add to your definitions:" in result.stdout
-    assert 'function="orders"' in result.stdout
+    definitions = _template("definitions.py", "orders")
+    assert f"definitions.py exists, so add to your definitions:\n\n{definitions}\n" in result.stdout
     assert (tmp_path / "definitions.py").read_text() == "defs = 1\n"
-    pyproject = (tmp_path / "pyproject.toml").read_text()
-    assert pyproject.startswith('# a comment\n[project]\nname = "shop"\n')
-    assert 'orders = "functions/orders"' in pyproject
-    assert COMMAND not in pyproject
+    pyproject = (tmp_path / "pyproject.toml").read_bytes()
+    assert pyproject.startswith(before)
+    assert b'orders = "functions/orders"\r\n' in pyproject
+    assert COMMAND.encode() not in pyproject
+    assert load_table(tmp_path / "pyproject.toml") == {"functions": {"orders": "functions/orders"}}
 
 
 @pytest.mark.parametrize(
@@ -98,8 +106,96 @@ def test_wrong_input_writes_nothing(name: str, expected: str, tmp_path: Path) ->
     assert [path.name for path in tmp_path.rglob("*")] == ["functions", "existing"]
 
 
-def test_a_broken_pyproject_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text("not TOML")
+TAKEN = {"asset", "bucket", "cloud_function", "dagster", "defs", "event", "project", "region"}
+NAMES = [name.replace("_", "-") for name in {*keyword.kwlist, *DISALLOWED_NAMES, *dir(builtins), *TAKEN}]
+
+
+@pytest.mark.parametrize("name", sorted(name for name in NAMES if name.islower() and name[0].isalpha()))
+def test_the_definitions_load_for_every_name(name: str) -> None:
+    namespace: dict[str, object] = {}
+    definitions = _template("definitions.py", name)
+    exec(definitions, namespace)
+    defs = namespace["defs"]
+    assert isinstance(defs, Definitions)
+    asset = f"{name.replace('-', '_')}_asset"
+    assert list(defs.resolve_asset_graph().get_all_asset_keys()) == [AssetKey(asset)]
+    assert f'function="{name}"' in definitions
+
+
+def test_a_name_may_contain_the_one_of_the_template() -> None:
+    definitions = _template("definitions.py", "new-orders")
+    assert "def new_orders(" in definitions
+    assert 'function="new-orders"' in definitions
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'tool.dagster-gcf-pipes = { bucket = "b" }\n[project]\nname = "shop"\n',
+        "tool = { ruff = { line-length = 120 } }\n",
+        '[tool.dagster-gcf-pipes]\nfunctions = { other = "b" }\n',
+        '[tool.dagster-gcf-pipes.functions.other]\nsource = "b"\n',
+        '[tool.dagster-gcf-pipes.functions]\norders = "functions/orders"\n',
+        "[tool.ruff]\nx = 1\n[project]\nname = 'shop'\n[tool.mypy]\ny = 1",
+    ],
+)
+@pytest.mark.parametrize(("mark", "newline"), [("", "\n"), ("\ufeff", "\r\n")])
+def test_a_function_is_added_to_any_pyproject(text: str, mark: str, newline: str) -> None:
+    expected = tomlkit.parse(text).unwrap()
+    ours = expected.setdefault("tool", {}).setdefault("dagster-gcf-pipes", {})
+    ours.setdefault("functions", {})["orders"] = "functions/orders"
+    ours["command"] = COMMAND
+    written = with_function(mark + text.replace("\n", newline), "orders", Path("functions/orders"), command=COMMAND)
+    assert tomlkit.parse(written.removeprefix(mark)).unwrap() == expected
+    assert written.startswith(mark)
+    assert written.count("\n") == written.count(newline)
+
+
+@pytest.mark.parametrize("after", ["ruff.x = 1", "[project]\n[tool.dagster-gcf-pipes.functions]\na = 'b'"])
+def test_dotted_keys_are_not_broken(after: str) -> None:
+    """tomlkit would write the table of the functions between the keys, or twice."""
+    text = f'[tool]\ndagster-gcf-pipes.bucket = "b"\n{after}\n'
+    with pytest.raises(SettingsError, match="got dotted keys"):
+        with_function(text, "orders", Path("functions/orders"), command=COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("not TOML", "Expected pyproject.toml to be a TOML file"),
+        ("tool = 3", "Expected `tool` in pyproject.toml to be a table, got 3"),
+        ("[tool]\ndagster-gcf-pipes = 1", "Expected `dagster-gcf-pipes` in pyproject.toml to be a table, got 1"),
+        ("[[tool.dagster-gcf-pipes]]", "Expected `dagster-gcf-pipes` in pyproject.toml to be a table, got [{}]"),
+        ("tool.dagster-gcf-pipes.functions = 'x'", "Expected `functions` in pyproject.toml to be a table, got 'x'"),
+        ("tool.dagster-gcf-pipes.functions.orders = 'x'", "has the function 'orders' with the source 'x'"),
+    ],
+)
+def test_a_wrong_pyproject_is_not_overwritten(text: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
     result = init(tmp_path, "orders")
-    assert "Expected pyproject.toml to be a TOML file" in result.stderr
+    assert (expected in result.stderr, result.returncode) == (True, 2), result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["pyproject.toml"]
+    assert (tmp_path / "pyproject.toml").read_text() == text
+
+
+@pytest.mark.parametrize("in_the_way", ["functions", "definitions.py/", "pyproject.toml/"])
+def test_something_in_the_way_writes_nothing(in_the_way: str, tmp_path: Path) -> None:
+    path = tmp_path / in_the_way
+    path.mkdir() if in_the_way.endswith("/") else path.touch()
+    result = init(tmp_path, "orders")
+    assert (f"Expected {path.name} to be a" in result.stderr, result.returncode) == (True, 2), result.stderr
+    assert list(tmp_path.rglob("*")) == [path]
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "definitions.py", "functions/orders"])
+def test_a_failed_write_can_be_repeated(file: str, tmp_path: Path) -> None:
+    """A link into a missing folder stands for a missing permission, which root would not notice."""
+    link = tmp_path / file
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to("missing/target")
+    result = init(tmp_path, "orders")
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False)
+    assert f"Expected to write into {tmp_path}" in result.stderr
+    assert file in result.stderr
+    link.unlink()
+    assert init(tmp_path, "orders").returncode == 0
