@@ -296,7 +296,7 @@ def test_a_function_that_does_not_start_ends_it(tmp_path: Path, environment: Map
             [],
             "[tool]\ndagster-gcf-pipes = 1",
             "",
-            "Expected `dagster-gcf-pipes` in pyproject.toml to be a table, got 1",
+            "`dagster-gcf-pipes` in pyproject.toml to be a table, got 1",
         ),
         ([], "[tool.dagster-gcf-pipes]\nfunction = 1", "", "got ['function']"),
         (
