@@ -140,7 +140,7 @@ def load_table(pyproject: Path) -> Mapping[str, Any]:
     for key in ("tool", "dagster-gcf-pipes"):
         table = table.get(key, {})
         if not isinstance(table, dict):
-            raise SettingsError(f"Expected `{key}` in {pyproject} to be a table, got {table!r}.")
+            raise _error(pyproject, "a table", repr(table))
     return table
 
 

@@ -163,9 +163,9 @@ def test_dotted_keys_are_not_broken(after: str) -> None:
     ("text", "expected"),
     [
         ("not TOML", "Expected pyproject.toml to be a TOML file"),
-        ("tool = 3", "Expected `tool` in pyproject.toml to be a table, got 3"),
-        ("[tool]\ndagster-gcf-pipes = 1", "Expected `dagster-gcf-pipes` in pyproject.toml to be a table, got 1"),
-        ("[[tool.dagster-gcf-pipes]]", "Expected `dagster-gcf-pipes` in pyproject.toml to be a table, got [{}]"),
+        ("tool = 3", "to have a table, got 3"),
+        ("[tool]\ndagster-gcf-pipes = 1", "to have a table, got 1"),
+        ("[[tool.dagster-gcf-pipes]]", "to have a table, got [{}]"),
         ("tool.dagster-gcf-pipes.functions = 'x'", "Expected `functions` in pyproject.toml to be a table, got 'x'"),
         ("tool.dagster-gcf-pipes.functions.orders = 'x'", "has the function 'orders' with the source 'x'"),
     ],
