@@ -107,6 +107,7 @@ def run_command(settings: DevSettings, environment: Mapping[str, str]) -> int:
         signal.signal(signal.SIGINT, lambda *_: _kill(process))
         click.echo("stopping the command; Ctrl-C kills it", err=True)
         stop_process(process, _signal_of(error), COMMAND_STOP_TIMEOUT)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it stays ignored while this process ends
         raise
     stop_process(process, signal.SIGTERM, 0)  # what it has left running
     return code if code >= 0 else 128 - code

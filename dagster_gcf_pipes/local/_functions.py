@@ -51,8 +51,8 @@ class FunctionServer:
     def start_problem(self) -> str:
         """Why it did not start, and what to do."""
         output = self.child.output.rstrip()
-        exit_code = f"its process ended with exit code {self.child.process.poll()}"
-        problem = (_EXCEPTION.findall(output) or [exit_code])[-1]
+        ended = f"its process ended with exit code {self.child.process.poll()}"
+        problem = [ended, *output.splitlines()[-1:], *_EXCEPTION.findall(output)][-1]
         fixes = (f"\nFix: {fix}" for pattern, fix in _START_FIXES.items() if re.search(pattern, problem))
         return f"The function in {self.source} did not start: {problem}{next(fixes, '')}"
 

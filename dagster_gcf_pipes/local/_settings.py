@@ -132,15 +132,16 @@ def load_table(pyproject: Path) -> Mapping[str, Any]:
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        table: dict[str, Any] = tomlkit.parse(pyproject.read_text("utf-8-sig")).unwrap()
+        found: Any = tomlkit.parse(pyproject.read_text("utf-8-sig")).unwrap()
     except FileNotFoundError:
         return {}
     except (TOMLKitError, UnicodeDecodeError, OSError) as error:
         raise SettingsError(f"Expected {pyproject} to be a TOML file: {error}") from error
     for key in ("tool", "dagster-gcf-pipes"):
-        table = table.get(key, {})
-        if not isinstance(table, dict):
-            raise _error(pyproject, "a table", repr(table))
+        found = found.get(key, {})
+        if not isinstance(found, dict):
+            raise SettingsError(f"Expected `{key}` in {pyproject} to be a table, got {found!r}.")
+    table: dict[str, Any] = found
     return table
 
 

@@ -61,10 +61,10 @@ def test_the_function_needs_nothing_outside_its_folder(tmp_path: Path) -> None:
     """It was not installed from an index here, so `gcf_pipes` lies beside it."""
     init(tmp_path, "orders")
     folder = tmp_path / "functions" / "orders"
+    assert list(folder.rglob("__pycache__")) == []
     code = f"import sys; sys.path.insert(0, {str(folder)!r}); import gcf_pipes; print(gcf_pipes.__file__)"
     imported = subprocess.run(python_command("-c", code), capture_output=True, text=True, check=True).stdout
     assert imported == f"{folder / 'gcf_pipes' / '__init__.py'}\n"
-    assert list(folder.rglob("__pycache__")) == []
     requirements = (folder / "requirements.txt").read_text().split()
     assert [line.partition(">=")[0] for line in requirements] == [
         "functions-framework",
@@ -163,9 +163,9 @@ def test_dotted_keys_are_not_broken(after: str) -> None:
     ("text", "expected"),
     [
         ("not TOML", "Expected pyproject.toml to be a TOML file"),
-        ("tool = 3", "to have a table, got 3"),
-        ("[tool]\ndagster-gcf-pipes = 1", "to have a table, got 1"),
-        ("[[tool.dagster-gcf-pipes]]", "to have a table, got [{}]"),
+        ("tool = 3", "to be a table, got 3"),
+        ("[tool]\ndagster-gcf-pipes = 1", "to be a table, got 1"),
+        ("[[tool.dagster-gcf-pipes]]", "to be a table, got [{}]"),
         ("tool.dagster-gcf-pipes.functions = 'x'", "Expected `functions` in pyproject.toml to be a table, got 'x'"),
         ("tool.dagster-gcf-pipes.functions.orders = 'x'", "has the function 'orders' with the source 'x'"),
     ],
