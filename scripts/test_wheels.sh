@@ -16,7 +16,7 @@ export VIRTUAL_ENV="$scratch/venv"
 "$uv" pip install --quiet --no-deps "$root"/dist/*.whl
 
 # Everything that the tests need except the two packages, so that only the installed ones can be imported.
-cp -r "$root"/{tests,examples,pyproject.toml,README.md} "$scratch"
+cp -r "$root"/{tests,examples,docs,pyproject.toml,README.md} "$scratch"
 rm -r "$scratch/tests/terraform" # they test files of the source tree that no wheel has
 mkdir "$scratch/cloud_function"
 cp -r "$root"/cloud_function/{main.py,tasks,requirements.txt} "$scratch/cloud_function"
