@@ -28,7 +28,7 @@ packaging := "tests/unit tests/local/test_init.py tests/testing_kit tests/test_e
 retried := "--reruns 1"
 
 # what covers most of the code in a few minutes
-covering := "tests/unit tests/testing_kit tests/google tests/storage tests/integration --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/integration/test_isolation.py --ignore=tests/integration/test_sizes.py -k 'not fake-gcs-server'"
+covering := "tests/unit tests/testing_kit tests/local/test_init.py tests/local/test_dev.py tests/google tests/storage tests/integration --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/integration/test_isolation.py --ignore=tests/integration/test_sizes.py -k 'not fake-gcs-server'"
 
 _default:
     @{{ just_executable() }} --list --unsorted
