@@ -1,4 +1,4 @@
-"""Checks of this machine: its clock, and as whom it calls."""
+"""Checks of this machine: its clock, and the identity that calls."""
 
 import time
 from email.utils import parsedate_to_datetime

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dagster_gcf_pipes.local._processes import ChildProcess, ProcessError, start_process
+from dagster_gcf_pipes.local._processes import ChildProcess, ProcessError, run_process
 
 DEFAULT_ENTRY_POINT: Final = "main"
 DEFAULT_THREADS: Final = 8
@@ -120,11 +120,12 @@ def start_function(
             **(env or {}),
             "STORAGE_EMULATOR_HOST": emulator_url,
         }
-        with start_process(
+        with run_process(
             [*framework, *served],
             ready=r"Listening at: (http://\S+)",
             env=variables,
             cwd=file.parent,
             on_line=on_line,
+            wait=False,
         ) as child:
             yield FunctionServer(source, child)

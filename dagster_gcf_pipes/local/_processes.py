@@ -117,8 +117,9 @@ def run_process(
     on_line: Callable[[str], None] = _ignore,
     stop_signal: signal.Signals = signal.SIGTERM,
     stop_timeout: float = STOP_TIMEOUT,
+    wait: bool = True,
 ) -> Iterator[ChildProcess]:
-    """Run a command while the block runs. The block starts when the process is ready.
+    """Run a command while the block runs.
 
     Args:
         command: The command with its arguments.
@@ -128,29 +129,11 @@ def run_process(
         on_line: Called with each line of output.
         stop_signal: The signal that asks the process to end.
         stop_timeout: Seconds that it has for that before it is killed.
+        wait: Whether the block starts when the process is ready. Otherwise it starts at once. Default yes.
 
     Raises:
         ProcessError: The process ended, or did not become ready in time.
     """
-    with start_process(
-        command, ready=ready, env=env, cwd=cwd, on_line=on_line, stop_signal=stop_signal, stop_timeout=stop_timeout
-    ) as child:
-        child.wait_until_ready()
-        yield child
-
-
-@contextmanager
-def start_process(
-    command: Sequence[str],
-    *,
-    ready: str,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-    on_line: Callable[[str], None] = _ignore,
-    stop_signal: signal.Signals = signal.SIGTERM,
-    stop_timeout: float = STOP_TIMEOUT,
-) -> Iterator[ChildProcess]:
-    """Run a command while the block runs, as `run_process` does. The block starts at once."""
     with ExitStack() as stack:
         with signals_held_back():  # until the callbacks that stop the process exist
             process = subprocess.Popen(
@@ -169,6 +152,8 @@ def start_process(
             pump.start()
             stack.callback(pump.join, OUTPUT_END_TIMEOUT)
             stack.callback(stop_process, process, stop_signal, stop_timeout)
+        if wait:
+            child.wait_until_ready()
         yield child
 
 
