@@ -162,6 +162,11 @@ destroy project *arguments: archive
 requirements:
     {{ requirements_export }} > cloud_function/requirements.txt
 
+# Build the documentation site into build/site; each warning fails
+[group('edit')]
+docs:
+    {{ uv }} run --locked --group docs sphinx-build --fail-on-warning --keep-going --quiet docs build/site
+
 # Format the code
 [group('edit')]
 fmt:

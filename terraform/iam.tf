@@ -1,5 +1,5 @@
 # Who may do what, and nothing wider: each role is given on one bucket's prefix, one service, one function, one account
-# or one view. docs/deploy.md says which feature needs which of them.
+# or one view. docs/guides/deploy-terraform.md says which feature needs which of them.
 
 locals {
   dagster_email  = coalesce(var.dagster_service_account, one(google_service_account.dagster[*].email))

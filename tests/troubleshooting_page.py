@@ -1,10 +1,10 @@
-"""docs/troubleshooting.md, as the tests hold it to the texts of the errors."""
+"""docs/operations/troubleshooting.md, as the tests hold it to the texts of the errors."""
 
 import re
 from pathlib import Path
 from typing import Final
 
-PAGE: Final = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
+PAGE: Final = Path(__file__).parents[1] / "docs" / "operations" / "troubleshooting.md"
 FIRST_HOUR: Final = "The first hour"
 
 

@@ -1,4 +1,4 @@
-"""Each mistake of docs/troubleshooting.md is made, and the page quotes its error."""
+"""Each mistake of docs/operations/troubleshooting.md is made, and the page quotes its error."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""`docs/deploy.md` says what `terraform/` does."""
+"""`docs/guides/deploy-terraform.md` says what `terraform/` does."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.terraform.modules import MODULE, ROOT, blocks, parse
 
-DOCS = ROOT / "docs/deploy.md"
+DOCS = ROOT / "docs/guides/deploy-terraform.md"
 TEXT = DOCS.read_text()
 
 
