@@ -1,4 +1,4 @@
-"""The mistakes of the first hour: each is made, and its error says what to do. docs/operations/troubleshooting.md quotes it."""
+"""The mistakes of the first hour, which docs/operations/troubleshooting.md quotes: each error says what to do."""
 
 import copy
 import re
