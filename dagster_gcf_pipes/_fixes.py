@@ -96,7 +96,7 @@ def no_id_token_problem(status: int, caller: CallerIdentity) -> str:
 
 
 def redirect_problem(status: int, target: str) -> str:
-    """Return what a redirect means. An empty target is one that the response does not name."""
+    """Return what a redirect means. The target is empty if the response does not name it."""
     redirect = f"a redirect to {target}" if target else "a redirect without a target"
     return (
         f"Expected the function to respond, got HTTP {status}, {redirect}. Redirects are not followed, so that the ID "

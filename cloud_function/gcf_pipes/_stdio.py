@@ -1,9 +1,9 @@
 """Forwards a function's output to Dagster, each request's output to its own session.
 
 `sys.stdout` and `sys.stderr` belong to the process, so they cannot be replaced per request while others run.
-functions-framework still does that if `LOG_EXECUTION_ID` is set, and logging handlers keep the stream that they were
-created with. So the stream objects stay. The first session that forwards gives them another `write`, permanently, which
-finds the session in the context. Output is captured no matter who holds a reference to the stream.
+If `LOG_EXECUTION_ID` is set, functions-framework replaces them all the same, and logging handlers keep the stream that
+they were created with. So the stream objects stay. The first session that forwards gives them another `write`,
+permanently, which finds the session in the context. Output is captured no matter who holds a reference to the stream.
 
 This applies to the streams at the time when the function is decorated, and to functions-framework's wrappers around
 them. Any other stream belongs to whoever put it there, perhaps to another request. For example, output that

@@ -174,7 +174,7 @@ def _print_exports(environment: Mapping[str, str]) -> None:
 
 
 def _printer(name: str, number: int, settings: DevSettings) -> Callable[[str], None]:
-    """Return what prints a line of a function's output, with a prefix that has a color on a terminal."""
+    """Return what prints a line of a function's output, with a prefix that has a colour on a terminal."""
     width = max(len(function.name) for function in settings.functions)
     color = None if os.environ.get("NO_COLOR") else _COLORS[number % len(_COLORS)]
     prefix = click.style(f"{name:<{width}} |", fg=color)

@@ -80,7 +80,7 @@ def invoke(
 
     Raises:
         TypeError: `main` is not an entry point, or `asset_keys` are no keys.
-        BaseException: One that is meant for the test, see above.
+        BaseException: A `BaseException` that is meant for the test, see above.
         PipesCloudFunctionRequestError: The event or the extras are not JSON.
         ImportError: Flask is not installed.
     """

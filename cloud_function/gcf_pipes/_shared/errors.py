@@ -15,7 +15,7 @@
             ├── PipesObjectTooLargeError      400 object_too_large: an object is larger than its limit
             └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session are missing
 
-A call that the runtime refuses before the user's code runs gets the error's HTTP status, its code in the
+The runtime may refuse a call before the user's code runs. The response then has the error's HTTP status, its code in the
 `Dagster-Pipes-Error` header, and both code and text in a JSON body.
 """
 

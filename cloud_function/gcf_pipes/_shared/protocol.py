@@ -117,9 +117,9 @@ MAX_INLINE_CONTEXT_BYTES: Final = 2 * 1024 * 1024
 """The largest decompressed context params of a request, in bytes. A larger context goes through the bucket.
 
 Any caller can send a compressed context of 2 kB that expands to this size, so it must fit the smallest instance, which
-has 128 MiB. The runtime with its libraries takes 70 to 85 MiB. Parsing the worst JSON of this size takes 40 MiB: eight
-times its size if it is one long text with an emoji (Python then takes four bytes per character, in the JSON and in its
-value), and 22 MiB for its structure (`MAX_CONTEXT_MARKS`).
+has 128 MiB. The runtime with its libraries takes 70 to 85 MiB. Parsing the worst JSON of this size takes 40 MiB. One
+long text with an emoji takes eight times its size: Python then needs four bytes per character, in the JSON and in its
+value. The structure takes 22 MiB (`MAX_CONTEXT_MARKS`).
 """
 
 MAX_CONTEXT_BYTES: Final = 32 * 1024 * 1024

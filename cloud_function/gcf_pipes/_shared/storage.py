@@ -78,7 +78,7 @@ def emulator_of(client: "storage.Client | None") -> str:
     """Return the URL of the emulator that a client uses, or an empty text: it is http, or the variable names it.
 
     Args:
-        client: The client, or None for the one that `create_client` creates.
+        client: The client. None: `create_client` creates it.
     """
     variable = os.environ.get(EMULATOR_VARIABLE, "")
     endpoint = str(getattr(client, "api_endpoint", "")) if client else variable  # a test's fake may have none
@@ -89,7 +89,7 @@ def storage_of(client: "storage.Client | None") -> str | None:
     """Return whether a client uses an `EMULATOR` or the `CLOUD`, or None if it does not say.
 
     Args:
-        client: The client, or None for the one that `create_client` creates.
+        client: The client. None: `create_client` creates it.
     """
     if client and not hasattr(client, "api_endpoint"):
         return None
@@ -100,7 +100,7 @@ def check_same_storage(client: "storage.Client | None", of_dagster: str | None) 
     """Refuse a call of a Dagster that reads messages from an emulator while a client writes to the cloud, or reversed.
 
     Args:
-        client: The client, or None for the one that `create_client` creates.
+        client: The client. None: `create_client` creates it.
         of_dagster: What Dagster uses. It is untrusted; what is not known is not checked.
 
     Raises:
@@ -161,7 +161,7 @@ def _fetch_no_bucket_metadata(client: "storage.Client") -> None:
 
 
 def client_getter(client: "storage.Client | None") -> "Callable[[], storage.Client]":
-    """Return a getter of the client, or one that creates a client once, for all threads."""
+    """Return a getter of the client. If there is none, it creates one for all threads."""
     created: Once[storage.Client] = Once()
     return lambda: _in_this_request(client) or created.get(create_client)
 
