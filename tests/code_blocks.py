@@ -31,6 +31,7 @@ CHECKS: Final[dict[str, Callable[[str], Any]]] = {
     "toml": tomlkit.parse,
     "yaml": yaml.safe_load,
 }
+LANGUAGES: Final = {"python", "sh", *CHECKS}
 
 
 def collect(*patterns: str) -> Sybil:

@@ -5,7 +5,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Final, TypeGuard
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -29,7 +29,7 @@ def markdown_sentences(path: Path) -> Iterator[tuple[int, str]]:
 def code_sentences(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the sentences of a module's docstrings, errors, log lines and descriptions, with the lines of each text."""
     for node in _texts(ast.parse(path.read_text())):
-        text = inspect.cleandoc("".join(part.value if _is_text(part) else CODE for part in _parts(node)))
+        text = inspect.cleandoc("".join(_part(part) for part in _parts(node)))
         for paragraph in re.split(r"\n\n+|\n- |\n(?=Fix: )|(?:code)+(?=[A-Z])|\n +(?=\w+: )", text):
             if not paragraph.startswith("    "):  # code, or a table
                 sentences = _sentences(re.sub(r"``?[^`]+``?", CODE, paragraph))
@@ -46,6 +46,10 @@ def _texts(node: ast.AST) -> Iterator[ast.expr]:
 
 def _parts(node: ast.expr) -> list[ast.expr]:
     return node.values if isinstance(node, ast.JoinedStr) else [node]
+
+
+def _part(node: ast.expr) -> str:
+    return str(node.value) if isinstance(node, ast.Constant) else CODE
 
 
 def _is_text(node: ast.AST) -> TypeGuard[ast.Constant]:

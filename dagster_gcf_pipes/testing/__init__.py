@@ -10,7 +10,7 @@
         assert dg.materialize([orders], resources={"cloud_function": client}).success
 
 Needs the extra `dagster-gcf-pipes[local]`. The module `dagster_gcf_pipes.testing.pytest_plugin` has fixtures with real
-processes. docs/testing.md shows all of it.
+processes. docs/guides/testing.md shows all of it.
 """
 
 from dagster_gcf_pipes.testing._client import LocalPipesCloudFunctionClient
