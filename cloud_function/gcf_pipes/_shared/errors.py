@@ -15,8 +15,8 @@
             ├── PipesObjectTooLargeError      400 object_too_large: an object is larger than its limit
             └── PipesMessagesNotStoredError   500 messages_not_stored: messages of this session are missing
 
-The runtime may refuse a call before the user's code runs. The response then has the error's HTTP status, its code in the
-`Dagster-Pipes-Error` header, and both code and text in a JSON body.
+The runtime may refuse a call before the user's code runs. The response then has the error's HTTP status, its code
+in the `Dagster-Pipes-Error` header, and both code and text in a JSON body.
 """
 
 from typing import ClassVar
