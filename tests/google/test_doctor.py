@@ -74,9 +74,10 @@ class Diagnosis:
 
 
 def run_doctor(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command in a process of its own."""
+    """Run the command in a process of its own, without the warnings of Google's libraries about an old Python."""
     command = [*COMMAND, *arguments]
-    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=120, check=False)
+    env = {**os.environ, "PYTHONWARNINGS": "ignore", **env}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def diagnose(*arguments: str, **env: str) -> Diagnosis:
