@@ -27,6 +27,7 @@ DEADLINE: Final = 120.0
 FILE_NAME: Final = re.compile(r"(?:#|//) ([\w./-]+\.\w+)\n")
 CHECKS: Final[dict[str, Callable[[str], Any]]] = {
     "hcl": hcl2.loads,
+    "js": str,  # what runs the file checks it
     "json": json.loads,
     "toml": tomlkit.parse,
     "yaml": yaml.safe_load,
