@@ -26,7 +26,9 @@ DEADLINE: Final = 120.0
 """Seconds that a block may take."""
 FILE_NAME: Final = re.compile(r"(?:#|//) ([\w./-]+\.\w+)\n")
 CHECKS: Final[dict[str, Callable[[str], Any]]] = {
+    "dockerfile": str,  # nothing checks it
     "hcl": hcl2.loads,
+    "js": str,  # what runs the file checks it
     "json": json.loads,
     "toml": tomlkit.parse,
     "yaml": yaml.safe_load,
