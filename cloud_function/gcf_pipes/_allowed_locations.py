@@ -35,7 +35,8 @@ class AllowedLocations:
         Raises:
             ValueError: A variable is set, but does not name a valid bucket or prefix.
         """
-        buckets, key_prefix = (os.environ.get(name, "").strip() for name in (BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE))
+        buckets = os.environ.get(BUCKETS_VARIABLE, "").strip()
+        key_prefix = os.environ.get(KEY_PREFIX_VARIABLE, "").strip()
         names = frozenset(filter(None, map(str.strip, buckets.split(","))))
         if buckets and not (names and all(map(BUCKET_NAME.fullmatch, names))):
             raise ValueError(

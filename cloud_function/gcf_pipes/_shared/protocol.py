@@ -1,6 +1,6 @@
 """The wire protocol between Dagster and the function, written once and imported by both halves.
 
-One call of the function is one Pipes session. The session owns a *prefix* in a Cloud Storage bucket:
+One call of the function is one Pipes session. The session owns a *prefix* in a Cloud Storage bucket::
 
     gs://{bucket}/{key_prefix}/{run_id}/{step_key}/{session_id}/
         context.json      the Pipes context, only when it is too large for the request body
@@ -10,7 +10,7 @@ One call of the function is one Pipes session. The session owns a *prefix* in a 
         2.json            ... further chunks, numbered without gaps, each created once and never changed
         n.json            the last chunk; its last line is `closed`
 
-A chunk is newline-delimited JSON, one Pipes message per line, or a heartbeat: a single newline. States of a session:
+A chunk is newline-delimited JSON, one Pipes message per line, or a heartbeat: a single newline. States of a session::
 
     opened, closed    the two Pipes messages, and nothing else
     responded         the HTTP call returned
@@ -75,7 +75,10 @@ STORAGE_HEADER: Final = "Dagster-Pipes-Storage"
 """Request header: where Dagster reads the messages, `EMULATOR` or `CLOUD`. Missing if Dagster does not know."""
 
 EMULATOR: Final = "emulator"
+"""The value of `STORAGE_HEADER` if Dagster uses an emulator."""
+
 CLOUD: Final = "cloud"
+"""The value of `STORAGE_HEADER` if Dagster uses Cloud Storage itself."""
 
 HEARTBEAT: Final = b"\n"
 """The content of a chunk that only shows that the function is alive. The stock reader skips it."""
