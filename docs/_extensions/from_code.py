@@ -1,7 +1,7 @@
 """Directives for the reference pages. They take from the code what a page would otherwise repeat.
 
 - `resource-fields`: the fields of the resource, with their types, defaults and descriptions
-- `constants MODULE`: a table of constants, one a line, with their values and docstrings
+- `constants`: a table of constants, one a line, with their values and docstrings; with a module, if all are in that
 - `error-codes`: a table of the function side's errors, with their codes, statuses and meanings
 - `metadata-key`, `http-header`: an entry with an anchor, as `envvar` is one
 """
@@ -37,19 +37,18 @@ class ResourceFields(SphinxDirective):
 
 
 class Constants(SphinxDirective):
-    """A table of constants of a module."""
+    """A table of constants."""
 
-    required_arguments = 1
+    optional_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         """Return a row for each constant."""
-        module = import_module(self.arguments[0])
-        docs = {name: lines for (_, name), lines in ModuleAnalyzer.for_module(module.__name__).find_attr_docs().items()}
         rows = ["| name | value | meaning |", "|---|---|---|"]
-        for name in self.content:
-            text = " ".join(docs[name]).strip()
-            rows.append(f"| `{name}` | {_shown(name, getattr(module, name), text)} | {_cell(text)} |")
+        for line in self.content:
+            module, _, name = ".".join([*self.arguments, line]).rpartition(".")
+            text = " ".join(ModuleAnalyzer.for_module(module).find_attr_docs()["", name]).strip()
+            rows.append(f"| `{name}` | {_shown(name, getattr(import_module(module), name), text)} | {_cell(text)} |")
         return self.parse_text_to_nodes("\n".join(rows))
 
 
@@ -60,8 +59,8 @@ class ErrorCodes(SphinxDirective):
         """Return a row for each error class."""
         rows = ["| code | status | error | meaning |", "|---|---|---|---|"]
         for error in sorted(_function_errors(), key=lambda error: (error.status, error.code)):
-            link, meaning = f"{{class}}`~gcf_pipes.{error.__name__}`", (error.__doc__ or "").partition("\n")[0]
-            rows.append(f"| `{error.code}` | {error.status} | {link} | {_cell(meaning)} |")
+            meaning = (error.__doc__ or "").partition("\n")[0]
+            rows.append(f"| `{error.code}` | {error.status} | `{error.__name__}` | {_cell(meaning)} |")
         return self.parse_text_to_nodes("\n".join(rows))
 
 
