@@ -10,7 +10,9 @@ from gcf_pipes._shared.json_validation import excerpt
 from gcf_pipes._shared.protocol import BUCKET_NAME, BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE
 
 MAX_KEY_BYTES: Final = 1000
-"""The platform's limit is 1,024; the rest is for a chunk's number.
+"""The longest name of an object, or prefix, that a call may name, in bytes.
+
+The platform's limit is 1,024. The rest is for a chunk's number.
 
 Source: https://cloud.google.com/storage/docs/objects#naming.
 """

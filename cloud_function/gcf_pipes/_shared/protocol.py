@@ -48,7 +48,10 @@ DEFAULT_KEY_PREFIX: Final = "dagster-pipes"
 """The base prefix of all sessions. Bucket lifecycle rules and IAM conditions refer to it."""
 
 BUCKET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-"""Source: https://cloud.google.com/storage/docs/buckets#naming (lowercase letters, digits, `-`, `_` and `.`)."""
+"""The names that buckets may have.
+
+Source: https://cloud.google.com/storage/docs/buckets#naming (lowercase letters, digits, `-`, `_` and `.`).
+"""
 
 BUCKETS_VARIABLE: Final = "GCF_PIPES_BUCKETS"
 """Environment variable of the function: the buckets that calls may name, separated by commas."""
@@ -139,7 +142,10 @@ Each takes at most 90 bytes when parsed, so all take 22 MiB. An asset step of 5,
 """
 
 MAX_EVENT_MARKS: Final = 1_000_000
-"""The same of a request body. Parsed, they take 90 MiB. Without this limit, a body of 32 MiB could take 1.3 GiB."""
+"""Opening brackets, commas, colons and strings of a request body, together.
+
+Parsed, they take 90 MiB. Without this limit, a body of 32 MiB could take 1.3 GiB.
+"""
 
 # --------------------------------------------------------------------------------------------------------------------
 
