@@ -1,5 +1,7 @@
 """Google Cloud Functions as a Dagster Pipes backend.
 
+For example::
+
     from dagster import Definitions, EnvVar, asset
     from dagster_gcf_pipes import PipesCloudFunctionClient
 

@@ -29,10 +29,9 @@ def main() -> None:
 @click.option("--isolated", is_flag=True, help="Run each function in an environment with its own requirements.txt.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def dev(functions: Sequence[str], command: Sequence[str], *, isolated: bool) -> None:
-    r"""Run functions and a Cloud Storage emulator on this machine, and a command that uses them.
+    """Run functions and a Cloud Storage emulator on this machine, and a command that uses them.
 
-    \b
-        dagster-gcf-pipes dev --function orders=functions/orders -- dg dev
+    For example: `dagster-gcf-pipes dev --function orders=functions/orders -- dg dev`.
 
     COMMAND, which follows `--`, runs until it ends or Ctrl-C; then everything stops. In it, `run(function="orders")`
     calls the local function, and PIPES_BUCKET names the bucket. Without a command, the variables to export are printed.

@@ -54,7 +54,7 @@ CLEANUP_DEADLINE: Final = 30.0
 class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     """Pipes client that calls a Google Cloud Function, and shows its logs and results while it runs.
 
-    Declared as a Dagster resource:
+    Declare it as a Dagster resource::
 
         defs = Definitions(
             assets=[orders],

@@ -135,7 +135,7 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
         default=DEFAULT_KEY_PREFIX,
         description=(
             "Prefix of all sessions in the bucket. Each call gets its own prefix below it: "
-            "{key_prefix}/{run_id}/{step_key}/{session_id}."
+            "`{key_prefix}/{run_id}/{step_key}/{session_id}`."
         ),
     )
     project: ProjectId | None = Field(

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 ATTEMPT_TIMEOUT: Final = 5.0
 """Seconds that one request may take."""
 MAX_LINES: Final = 50
+"""The log entries that an error shows."""
 MAX_LINE_LENGTH: Final = 1000
+"""Characters of an entry that an error shows."""
 _PLATFORM_LOGS: Final = ("run.googleapis.com%2Fvarlog%2Fsystem", "run.googleapis.com%2Frequests")
 _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 

@@ -1,6 +1,10 @@
 """The documentation site: `just docs` builds it."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent / "_extensions"))
 
 project = "dagster-gcf-pipes"
 author = "the dagster-gcf-pipes authors"
@@ -8,7 +12,15 @@ copyright = author  # noqa: A001  # Sphinx's name
 version = release = version_of(project)
 repository = "https://github.com/dagster-gcf-pipes/dagster-gcf-pipes"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click", "sphinx_copybutton"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinx_copybutton",
+    "from_code",
+]
+smartquotes_action = "D"  # dashes only: quoted values stay as they are
 default_role = "code"  # docstrings write `name`, as Markdown does
 nitpicky = True
 # types of other packages, and of ours in signatures: there is no network for their inventories
@@ -26,7 +38,7 @@ myst_url_schemes = {
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
+autodoc_class_signature = "mixed"
 
 html_theme = "furo"
 html_title = project

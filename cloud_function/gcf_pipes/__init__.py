@@ -1,5 +1,7 @@
 """Dagster Pipes inside a Google Cloud Function.
 
+For example::
+
     from gcf_pipes import pipes_function
 
     @pipes_function

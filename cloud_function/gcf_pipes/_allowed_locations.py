@@ -10,7 +10,9 @@ from gcf_pipes._shared.json_validation import excerpt
 from gcf_pipes._shared.protocol import BUCKET_NAME, BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE
 
 MAX_KEY_BYTES: Final = 1000
-"""The platform's limit is 1,024; the rest is for a chunk's number.
+"""The longest name of an object, or prefix, that a call may name, in bytes.
+
+The platform's limit is 1,024. The rest is for a chunk's number.
 
 Source: https://cloud.google.com/storage/docs/objects#naming.
 """
@@ -35,7 +37,8 @@ class AllowedLocations:
         Raises:
             ValueError: A variable is set, but does not name a valid bucket or prefix.
         """
-        buckets, key_prefix = (os.environ.get(name, "").strip() for name in (BUCKETS_VARIABLE, KEY_PREFIX_VARIABLE))
+        buckets = os.environ.get(BUCKETS_VARIABLE, "").strip()
+        key_prefix = os.environ.get(KEY_PREFIX_VARIABLE, "").strip()
         names = frozenset(filter(None, map(str.strip, buckets.split(","))))
         if buckets and not (names and all(map(BUCKET_NAME.fullmatch, names))):
             raise ValueError(

@@ -48,6 +48,8 @@ def pipes_cancelled() -> bool:
 def pipes_traceparent() -> str | None:
     """The `traceparent` header for calls that the current request makes, so that they join its trace.
 
+    For example::
+
         requests.post(url, headers={"traceparent": pipes_traceparent()})
 
     The parent is the caller's span, because the function records no spans of its own. Cloud Run gives every request a

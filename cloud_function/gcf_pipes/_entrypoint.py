@@ -118,7 +118,7 @@ def pipes_function(
     processes and direct writes to file descriptors. `print` never waits and never fails: output that cannot be stored
     fast enough is dropped, and a warning says how much.
 
-    Usable bare or with arguments:
+    Use it bare or with arguments::
 
         @pipes_function
         def main(request, pipes): ...

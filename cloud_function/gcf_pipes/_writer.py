@@ -49,14 +49,18 @@ if TYPE_CHECKING:
     from google.cloud import storage
 
 DEFAULT_FLUSH_INTERVAL: Final = 0.2
+"""Seconds that a message waits for others before its chunk is uploaded."""
 MAX_FLUSH_INTERVAL: Final = 5.0
 """Half of the time from SIGTERM to SIGKILL, so that messages can be stored before an instance is shut down.
 
 Source: https://cloud.google.com/run/docs/container-contract#instance-shutdown (10 seconds).
 """
 DEFAULT_MAX_CHUNK_BYTES: Final = 1024 * 1024
+"""Size at which a chunk is uploaded without waiting, in bytes."""
 DEFAULT_MAX_BUFFER_BYTES: Final = 8 * 1024 * 1024
+"""Size of the messages that may wait for their upload, in bytes."""
 DEFAULT_UPLOAD_TIMEOUT: Final = 30.0
+"""Seconds that the claim may take with its retries."""
 MAX_SECONDS: Final = 3600.0
 """The longest timeout and interval: a function's own limit is an hour.
 

@@ -1,5 +1,7 @@
 """Test functions, and the assets that call them, without a network and without credentials.
 
+For example::
+
     from dagster_gcf_pipes.testing import LocalPipesCloudFunctionClient, invoke
 
     def test_function():

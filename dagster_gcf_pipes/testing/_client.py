@@ -30,6 +30,8 @@ _RETRY_DELAY: Final = 0.01
 class LocalPipesCloudFunctionClient(PipesCloudFunctionClient):
     """A `PipesCloudFunctionClient` for tests: it calls functions in this process, with a bucket in memory.
 
+    For example::
+
         client = LocalPipesCloudFunctionClient(functions={"orders": main})
         result = dg.materialize([orders], resources={"cloud_function": client})
         assert client.calls[0].event == {"table": "orders"}

@@ -54,6 +54,8 @@ def invoke(
 ) -> InvocationResult:
     """Run an entry point in this process, as a call from Dagster would, and return what it did.
 
+    For example::
+
         def test_rows_are_counted():
             result = invoke(main, {"table": "orders"}, asset_keys="orders")
             assert result.materializations["orders"].metadata["rows"] == 3

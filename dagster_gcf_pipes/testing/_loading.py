@@ -12,6 +12,8 @@ from dagster_gcf_pipes.testing._functions import EntryPoint
 def load_function(source: str | os.PathLike[str], entry_point: str = "main") -> EntryPoint:
     """Import a function from its folder, and return its entry point.
 
+    For example::
+
         main = load_function("functions/orders")
 
     Each `main.py` becomes a module of its own, so tests can load several functions. It can import the modules beside

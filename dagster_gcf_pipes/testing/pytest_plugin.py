@@ -1,6 +1,6 @@
 """Fixtures for tests with real processes: an emulator, and functions on functions-framework.
 
-Name it in a `conftest.py` at the root of your tests:
+Name it in a `conftest.py` at the root of your tests::
 
     pytest_plugins = ["dagster_gcf_pipes.testing.pytest_plugin"]
 

@@ -1,6 +1,6 @@
 """The wire protocol between Dagster and the function, written once and imported by both halves.
 
-One call of the function is one Pipes session. The session owns a *prefix* in a Cloud Storage bucket:
+One call of the function is one Pipes session. The session owns a *prefix* in a Cloud Storage bucket::
 
     gs://{bucket}/{key_prefix}/{run_id}/{step_key}/{session_id}/
         context.json      the Pipes context, only when it is too large for the request body
@@ -10,7 +10,7 @@ One call of the function is one Pipes session. The session owns a *prefix* in a 
         2.json            ... further chunks, numbered without gaps, each created once and never changed
         n.json            the last chunk; its last line is `closed`
 
-A chunk is newline-delimited JSON, one Pipes message per line, or a heartbeat: a single newline. States of a session:
+A chunk is newline-delimited JSON, one Pipes message per line, or a heartbeat: a single newline. States of a session::
 
     opened, closed    the two Pipes messages, and nothing else
     responded         the HTTP call returned
@@ -48,7 +48,10 @@ DEFAULT_KEY_PREFIX: Final = "dagster-pipes"
 """The base prefix of all sessions. Bucket lifecycle rules and IAM conditions refer to it."""
 
 BUCKET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-"""Source: https://cloud.google.com/storage/docs/buckets#naming (lowercase letters, digits, `-`, `_` and `.`)."""
+"""The names that buckets may have.
+
+Source: https://cloud.google.com/storage/docs/buckets#naming (lowercase letters, digits, `-`, `_` and `.`).
+"""
 
 BUCKETS_VARIABLE: Final = "GCF_PIPES_BUCKETS"
 """Environment variable of the function: the buckets that calls may name, separated by commas."""
@@ -75,7 +78,10 @@ STORAGE_HEADER: Final = "Dagster-Pipes-Storage"
 """Request header: where Dagster reads the messages, `EMULATOR` or `CLOUD`. Missing if Dagster does not know."""
 
 EMULATOR: Final = "emulator"
+"""The value of `STORAGE_HEADER` if Dagster uses an emulator."""
+
 CLOUD: Final = "cloud"
+"""The value of `STORAGE_HEADER` if Dagster uses Cloud Storage itself."""
 
 HEARTBEAT: Final = b"\n"
 """The content of a chunk that only shows that the function is alive. The stock reader skips it."""
@@ -136,7 +142,10 @@ Each takes at most 90 bytes when parsed, so all take 22 MiB. An asset step of 5,
 """
 
 MAX_EVENT_MARKS: Final = 1_000_000
-"""The same of a request body. Parsed, they take 90 MiB. Without this limit, a body of 32 MiB could take 1.3 GiB."""
+"""Opening brackets, commas, colons and strings of a request body, together.
+
+Parsed, they take 90 MiB. Without this limit, a body of 32 MiB could take 1.3 GiB.
+"""
 
 # --------------------------------------------------------------------------------------------------------------------
 

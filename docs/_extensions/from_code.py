@@ -1,0 +1,127 @@
+"""Directives for the reference pages. They take from the code what a page would otherwise repeat.
+
+- `resource-fields`: the fields of the resource, with their types, defaults and descriptions
+- `constants`: a table of constants, one a line, with their values and docstrings; with a module, if all are in that
+- `error-codes`: a table of the function side's errors, with their codes, statuses and meanings
+- `metadata-key`, `http-header`: an entry with an anchor, as `envvar` is one
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+import gcf_pipes
+from docutils import nodes
+from gcf_pipes import GcfPipesError
+from pydantic_core import PydanticUndefined
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.docutils import SphinxDirective
+
+from dagster_gcf_pipes import PipesCloudFunctionClient
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+KIBIBYTE = 1024
+UNITS = (("MiB", KIBIBYTE**2), ("KiB", KIBIBYTE))
+
+
+class ResourceFields(SphinxDirective):
+    """The fields of the resource."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return an entry for each field."""
+        return self.parse_text_to_nodes("\n".join(map(_field_entry, PipesCloudFunctionClient.model_fields)))
+
+
+class Constants(SphinxDirective):
+    """A table of constants."""
+
+    optional_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return a row for each constant."""
+        rows = ["| name | value | meaning |", "|---|---|---|"]
+        for line in self.content:
+            module, _, name = ".".join([*self.arguments, line]).rpartition(".")
+            text = " ".join(ModuleAnalyzer.for_module(module).find_attr_docs()["", name]).strip()
+            rows.append(f"| `{name}` | {_shown(name, getattr(import_module(module), name), text)} | {_cell(text)} |")
+        return self.parse_text_to_nodes("\n".join(rows))
+
+
+class ErrorCodes(SphinxDirective):
+    """A table of the function side's errors."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a row for each error class."""
+        rows = ["| code | status | error | meaning |", "|---|---|---|---|"]
+        for error in sorted(_function_errors(), key=lambda error: (error.status, error.code)):
+            meaning = (error.__doc__ or "").partition("\n")[0]
+            rows.append(f"| `{error.code}` | {error.status} | `{error.__name__}` | {_cell(meaning)} |")
+        return self.parse_text_to_nodes("\n".join(rows))
+
+
+def _field_entry(name: str) -> str:
+    field = PipesCloudFunctionClient.model_fields[name]
+    return "\n".join(
+        [
+            f"::::{{py:attribute}} PipesCloudFunctionClient.{name}",
+            ":module: dagster_gcf_pipes",
+            f":type: {_type_name(field.annotation)}",
+            *([] if field.default is PydanticUndefined else [f":value: {json.dumps(repr(field.default))}"]),
+            "",
+            str(field.description),
+            "::::",
+            "",
+        ]
+    )
+
+
+def _type_name(annotation: Any) -> str:
+    """Name a type without the validators of its parts."""
+    if hasattr(annotation, "__metadata__"):
+        return _type_name(annotation.__origin__)
+    if get_origin(annotation) is list:
+        return f"list[{_type_name(*get_args(annotation))}]"
+    if arguments := get_args(annotation):
+        return " | ".join(map(_type_name, arguments))
+    return "None" if annotation is type(None) else str(annotation.__name__)
+
+
+def _function_errors() -> Iterator[type[GcfPipesError]]:
+    for name in gcf_pipes.__all__:
+        error = getattr(gcf_pipes, name)
+        if isinstance(error, type) and issubclass(error, GcfPipesError) and error is not GcfPipesError:
+            yield error
+
+
+def _shown(name: str, value: Any, text: str) -> str:
+    if isinstance(value, int | float):
+        return _with_unit(name, value, text)
+    values = value if isinstance(value, tuple) else (value,)
+    return ", ".join(f"`{each.pattern if isinstance(each, re.Pattern) else each}`" for each in values)
+
+
+def _with_unit(name: str, value: float, text: str) -> str:
+    if name.endswith("_BYTES") or text.startswith("Bytes"):
+        unit, factor = next(((unit, factor) for unit, factor in UNITS if value % factor == 0), ("bytes", 1))
+        return f"{value // factor:,.0f} {unit}"
+    return f"{value:,g} s" if re.search(r"\bseconds\b", text, re.IGNORECASE) else f"{value:,}"
+
+
+def _cell(text: str) -> str:
+    """Return a docstring as the cell of a table, with links."""
+    return re.sub(r"(?<![<(])(https?://\S+[\w/#])", r"<\1>", text.replace("|", r"\|"))
+
+
+def setup(app: "Sphinx") -> dict[str, Any]:
+    """Register the directives."""
+    app.add_directive("resource-fields", ResourceFields)
+    app.add_directive("constants", Constants)
+    app.add_directive("error-codes", ErrorCodes)
+    for name in ("metadata-key", "http-header"):
+        app.add_object_type(name, name)
+    return {"version": "1", "parallel_read_safe": True}
