@@ -25,6 +25,15 @@ def test_each_link_of_a_document_leads_somewhere(document: str) -> None:
     assert missing == []
 
 
+def test_the_map_of_the_modules_names_what_is_there() -> None:
+    rows = re.findall(r"^\| (`.+) \|.*\|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert len(rows) > 8
+    for row in rows:
+        first, *others = [ROOT / path for path in re.findall(r"`([^`]+)`", row)]
+        assert first.exists()
+        assert all(other.exists() or (first.parent / other.relative_to(ROOT)).exists() for other in others)
+
+
 @pytest.mark.parametrize(
     ("link", "broken"),
     [
