@@ -31,7 +31,18 @@ def main(version: str) -> None:
     """Check the sources. If they are right, build and check the distributions."""
     notes = release_notes(version)
     _stop_at([*git_problems(version), *version_problems(version), *link_problems(), *_missing_notes(version, notes)])
-    _run("uv", "build", "--quiet", "--all-packages", "--clear", "--no-build-isolation", "--out-dir", str(DIST))
+    _run(
+        "uv",
+        "build",
+        "--quiet",
+        "--all-packages",
+        "--clear",
+        "--no-build-isolation",
+        "--python",
+        sys.executable,
+        "--out-dir",
+        str(DIST),
+    )
     _stop_at([problem for package in PACKAGES for problem in distribution_problems(package, version)])
     _run("twine", "check", "--strict", *map(str, [*DIST.glob("*.whl"), *DIST.glob("*.tar.gz")]))
     NOTES.parent.mkdir(exist_ok=True)
@@ -44,7 +55,7 @@ def main(version: str) -> None:
 
 
 def git_problems(version: str) -> Iterator[str]:
-    """Yield what is wrong with the commit: a release is a clean commit of main that has no other tag's name."""
+    """Yield what is wrong with the commit. It must be on main, nothing may be changed, and the tag must be new."""
     if changed := _git("status", "--porcelain"):
         yield f"Expected a clean tree, got:\n{changed}\nFix: Commit these files, or delete them."
     if not _git("for-each-ref", "--contains", "HEAD", "refs/heads/main", "refs/remotes/origin/main"):

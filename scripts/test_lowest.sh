@@ -9,6 +9,7 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
 python="${UV_PYTHON:-$(scripts/find_python.sh 3.10 3.11)}"
+unset UV_PYTHON # it would send the installation below to that Python itself
 "$uv" pip compile --quiet --python "$python" --resolution lowest-direct --group dev \
     --extra local --extra logging --no-emit-package gcf-pipes --no-emit-package dagster-gcf-pipes --output-file "$scratch/requirements.txt" pyproject.toml cloud_function/pyproject.toml
 "$uv" venv --quiet --python "$python" "$scratch/venv"
