@@ -7,7 +7,7 @@ import pytest
 
 from scripts.links import ROOT, URLS, broken_links
 
-READMES = ["cloud_function/README.md"]
+READMES = ["README.md", "cloud_function/README.md"]
 """What PyPI shows. Their links must be absolute."""
 DOCUMENTS = ["CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"]
 """What GitHub shows. Their links may also name a file beside them."""
