@@ -19,7 +19,7 @@ example := "terraform -chdir=terraform/example"
 parallel := "--numprocesses 3 --dist loadfile --tb native"
 
 # what says nothing of versions, `test` runs alone: faults, killed processes, whole stacks, the second emulator
-versions := "--ignore=tests/test_reference.py --ignore=tests/faults --ignore=tests/soak --ignore=tests/terraform --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/local -k 'not fake-gcs-server'"
+versions := "--ignore=tests/test_reference.py --ignore=tests/faults --ignore=tests/soak --ignore=tests/terraform --ignore=tests/repository --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/local -k 'not fake-gcs-server'"
 
 # what says something of packaging: that all is in the wheels, and works together
 packaging := "tests/unit tests/local/test_init.py tests/testing_kit tests/test_example.py tests/test_readme.py tests/integration/test_runs.py -k 'not fake-gcs-server'"
@@ -92,6 +92,12 @@ lint:
     {{ just_executable() }} --unstable --fmt --check
     {{ just_executable() }} _terraform-fmt -check -diff
 
+# Lint the workflows of GitHub Actions
+[group('check')]
+workflows:
+    {{ run }} zizmor --offline --quiet --persona auditor .github
+    @if ! command -v actionlint >/dev/null; then echo "actionlint is skipped: it is not on the PATH"; else actionlint; fi
+
 # Check types
 [group('check')]
 types:
@@ -130,7 +136,28 @@ coverage:
 
 # All that keeps main honest
 [group('check')]
-ci: lint types (test retried) coverage (wheels packaging retried) (test-lowest versions retried) deployable
+ci: lint workflows types test-all coverage test-wheels versions-lowest deployable
+
+# Run all tests, each failing one twice
+[group('ci')]
+test-all: (test retried)
+
+# Build both wheels and run the tests of what is in them
+[group('ci')]
+test-wheels: (wheels packaging retried)
+
+# Run the tests that a version may break with the oldest direct dependencies; UV_PYTHON chooses the Python
+[group('ci')]
+versions-lowest: (test-lowest versions retried)
+
+# Run the same tests with the locked dependencies
+[group('ci')]
+versions-newest: (test versions retried)
+
+# Check all that a release needs, build its distributions, and print the commands that publish it: `just release 0.2.0`
+[group('check')]
+release version:
+    {{ run }} python -m scripts.check_release {{ quote(version) }}
 
 # Build the function's archive
 [group('deploy')]

@@ -132,7 +132,7 @@ def _identifier(name: str) -> str:
 def _requirements() -> Iterator[str]:
     """Yield the requirements of the function: `gcf-pipes`, or what it needs itself if it lies beside `main.py`."""
     distribution = Distribution.from_name("gcf-pipes")
-    yield "functions-framework>=3.8.0"
+    yield "functions-framework>=3.8.2"
     if _is_on_no_index():
         yield from sorted(requirement for requirement in distribution.requires or [] if "extra ==" not in requirement)
     else:

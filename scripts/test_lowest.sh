@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests with the oldest direct dependencies that the two pyproject.toml allow, in an environment of its own, and with
-# the oldest Python that is installed.
+# the Python that UV_PYTHON names, or the oldest that is installed.
 set -euo pipefail
 
 uv="${UV:-uv}"
@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
-python="$(scripts/find_python.sh 3.10 3.11)"
+python="${UV_PYTHON:-$(scripts/find_python.sh 3.10 3.11)}"
+unset UV_PYTHON # it would send the installation below to that Python itself
 "$uv" pip compile --quiet --python "$python" --resolution lowest-direct --group dev \
     --extra local --extra logging --no-emit-package gcf-pipes --no-emit-package dagster-gcf-pipes --output-file "$scratch/requirements.txt" pyproject.toml cloud_function/pyproject.toml
 "$uv" venv --quiet --python "$python" "$scratch/venv"

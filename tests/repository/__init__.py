@@ -1,0 +1,1 @@
+"""What a contributor and a release rely on: the documents of the repository, its workflows and its metadata."""
