@@ -162,6 +162,11 @@ destroy project *arguments: archive
 requirements:
     {{ requirements_export }} > cloud_function/requirements.txt
 
+# Write the errors that tests provoke into the pages that quote them: `just quotes tests/unit` writes some
+[group('edit')]
+quotes *arguments="tests":
+    WRITE_QUOTES=1 {{ run }} pytest --quiet --tb native {{ arguments }}
+
 # Build the documentation site into build/site; each warning fails
 [group('edit')]
 docs:

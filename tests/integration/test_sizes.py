@@ -29,9 +29,10 @@ from dagster_gcf_pipes import (
 )
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.dagster_runs import calling_asset, run, step_error
+from tests.dagster_runs import calling_asset, failure_text, run, step_error
 from tests.json_strategies import json_values_of
 from tests.memory import memory_of_workers
+from tests.quotes import Quote
 from tests.sessions import bootstrap, call
 
 MIB = 1024 * 1024
@@ -166,6 +167,14 @@ def test_a_context_that_no_function_takes_is_refused_before_the_call(
     assert "The function accepts 33,554,432 bytes with 250,000 opening brackets, commas, colons and strings" in error
     assert "Put large input into a bucket, and pass its URI in `event` or `extras`" in error
     assert "PipesCloudFunctionRequestError" in error
+
+
+def test_the_error_of_a_context_that_no_function_takes_is_quoted(
+    client: PipesCloudFunctionClient, quote: Quote
+) -> None:
+    extras = {"rows": [0] * MAX_CONTEXT_MARKS}
+    result, _ = run(calling_asset("http://127.0.0.1:9/", {}, extras=extras), client)
+    quote("context_too_large", failure_text(result))
 
 
 @pytest.mark.parametrize(

@@ -379,7 +379,8 @@ class ObjectStore:
             transient = _is_transient(error)
             _keep_only_texts(error)
             if transient:
-                problem = f"{cannot} within {timeout:g} s: {_error_text(error)}"
+                reason = "the connection was refused" if _was_refused(error) else _error_text(error)
+                problem = f"{cannot} within {round(timeout, 1):g} s: {reason}"
                 raise PipesStorageError(f"{problem}{self._emulator_fix(error)}") from error
             if isinstance(error, GoogleAuthError):
                 raise PipesCredentialsError(f"{cannot}: {_no_credentials(error)}") from error
@@ -403,7 +404,7 @@ class ObjectStore:
         )
 
     def _emulator_fix(self, error: Exception) -> str:
-        if not self._emulator or not any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
+        if not self._emulator or not _was_refused(error):
             return ""
         return (
             f"\nFix: Start the emulator {self._emulator}, or set {EMULATOR_VARIABLE} to the URL of the one that runs. "
@@ -519,6 +520,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _was_refused(error: Exception) -> bool:
+    return any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error))
 
 
 def _error_message(error: "GoogleAPICallError") -> str:
