@@ -114,6 +114,11 @@ deployable:
     {{ requirements_export }} | diff cloud_function/requirements.txt - || { echo "just requirements fixes it"; exit 1; }
     {{ run }} python -m scripts.test_archive
 
+# Build the documentation site, and check in Chromium that its search finds errors
+[group('check')]
+search:
+    {{ run }} --group docs pytest tests/test_search.py
+
 # Validate the Terraform files and run their own tests, with a mock of the provider
 [group('check')]
 terraform:

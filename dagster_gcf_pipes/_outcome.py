@@ -308,8 +308,8 @@ def _not_closed(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionE
     if session.closed or not _ended_with_2xx(call) or session.silent_for:
         return None
     return PipesCloudFunctionNotClosedError(
-        f"The function returned HTTP {call.last.status} without closing its Pipes session; {_progress(session)}. "
-        "Messages may be missing.\n"
+        f"The function returned HTTP {call.last.status} without closing its Pipes session. {_arrived(session)} "
+        "arrived, and others may be missing.\n"
         "Fix: Use the Pipes context as a context manager, or decorate the entry point with `gcf_pipes.pipes_function`."
     )
 
@@ -338,7 +338,7 @@ def _unexplained(call: CallRecord, session: SessionRecord, cause: Cause | None) 
         cause.text,
         "" if cause is _NOT_DECORATED else _not_started(call, session),
         _earlier_attempts(call),
-        _response(last) if last.status is not None else "",
+        _response(last) if last.status is not None and last.status not in SUCCESS else "",
     )
     text = " ".join(filter(None, sentences))
     return PipesCloudFunctionCallError(text if _FIX in text else f"{text}{_fix(cause.fix)}")
@@ -374,8 +374,8 @@ def _likely_cause(last: Attempt, session: SessionRecord) -> Cause:
         return Cause("It may have refused the call after its first message was stored.")
     if session.closed:
         return Cause(
-            "It closed its Pipes session without an exception. But it does not use `gcf_pipes.pipes_function`, so "
-            "nobody knows who sent this response."
+            "It reported no exception. But it does not use `gcf_pipes.pipes_function`, so nobody knows who sent this "
+            "response."
         )
     if session.opened:
         return _CAUSES.get(last.status, _UNKNOWN_CAUSE)
@@ -406,8 +406,11 @@ def _progress(session: SessionRecord) -> str:
     if not session.opened:
         return "the function opened no Pipes session"
     state = "and it closed its Pipes session" if session.closed else "but it did not close its Pipes session"
-    messages, chunks = _count(session.message_count, "message"), _count(session.chunk_count, "chunk")
-    return f"{messages} in {chunks} arrived, {state}"
+    return f"{_arrived(session)} arrived, {state}"
+
+
+def _arrived(session: SessionRecord) -> str:
+    return f"{_count(session.message_count, 'message')} in {_count(session.chunk_count, 'chunk')}"
 
 
 def _count(number: int, noun: str) -> str:

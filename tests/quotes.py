@@ -29,6 +29,7 @@ _VARYING: Final = {
     r"127\.0\.0\.1:\d+": "127.0.0.1:8080",
     r"--port=\d+": "--port=8080",
     r"\b\d+\.\d+ s\b": "0.5 s",
+    r"\bunder way after \d+ s": "under way after 30 s",
     r"\bsign of life for \d+ s": "sign of life for 30 s",
     r"\b\d+ messages? in \d+ chunks?": "3 messages in 2 chunks",
     r"\bcontext has [\d,]+ bytes": "context has 750,000 bytes",

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-import dagster_gcf_pipes
 import gcf_pipes
 from gcf_pipes import GcfPipesError
+
+import dagster_gcf_pipes
 from tests.quotes import PAGES, quotes
 
 ERRORS = PAGES / "reference" / "errors.md"

@@ -43,9 +43,9 @@ def test_a_missing_object_is_none(store: ObjectStore) -> None:
 
 
 def test_an_object_above_the_limit_is_refused(store: ObjectStore, quote: Quote) -> None:
-    store.create("1.json", b"12", timeout=30)
+    store.create("1.json", bytes(1001), timeout=30)
     with pytest.raises(PipesObjectTooLargeError) as caught:
-        store.read("1.json", max_bytes=1, timeout=30)
+        store.read("1.json", max_bytes=1000, timeout=30)
     quote("object_too_large", str(caught.value))
 
 

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import http.client
 import io
+import json
 import os
 import re
 import ssl
@@ -384,6 +385,11 @@ class ObjectStore:
                 raise PipesStorageError(f"{problem}{self._emulator_fix(error)}") from error
             if isinstance(error, GoogleAuthError):
                 raise PipesCredentialsError(f"{cannot}: {_no_credentials(error)}") from error
+            if isinstance(error, json.JSONDecodeError):
+                raise PipesStorageRejectedError(
+                    f"{cannot}: the response is not JSON, so it is not Cloud Storage's.\n"
+                    "Fix: Check that no proxy or login page responds in its place."
+                ) from error
             raise PipesStorageRejectedError(f"{cannot}: {_error_text(error)}") from error
 
     def _fix(self, action: str, text: str) -> str:
