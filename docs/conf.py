@@ -1,6 +1,7 @@
 """The documentation site: `just docs` builds it."""
 
 from importlib.metadata import version as version_of
+from typing import Any
 
 project = "dagster-gcf-pipes"
 author = "the dagster-gcf-pipes authors"
@@ -41,3 +42,16 @@ html_theme_options = {
     "source_branch": "main",
     "source_directory": "docs/",
 }
+
+
+def setup(app: Any) -> None:
+    """Let autodoc say of each error class whether a retry may help, or its status and its code."""
+    app.connect("autodoc-process-docstring", _add_facts_of_errors)
+
+
+def _add_facts_of_errors(*event: Any) -> None:
+    _, _, _, member, _, lines = event
+    if hasattr(member, "retryable"):
+        lines += ["", f"By default, Dagster's retry policy {'applies' if member.retryable else 'does not apply'}."]
+    elif hasattr(member, "status") and hasattr(member, "code"):
+        lines += ["", f"HTTP status {member.status}, code `{member.code}`."]
