@@ -58,7 +58,7 @@ EMOJI = '"\U0001f600'.encode() + b"x" * (MAX_INLINE_CONTEXT_BYTES - 1000) + b'"'
 HOSTILE: dict[str, tuple[dict[str, str], str]] = {
     "a context of 32 MiB in 82 kB, for another bucket": (
         {**bootstrap("another-bucket", "x"), "DAGSTER_PIPES_CONTEXT": packed(context_of(array(32 * MIB)))},
-        "'bucket' in the messages params to be one that this function accepts",
+        "'bucket' in the messages params to be a bucket that this function accepts",
     ),
     "a context of 32 MiB in 82 kB": (
         {"DAGSTER_PIPES_CONTEXT": packed(context_of(array(32 * MIB)))},

@@ -413,8 +413,8 @@ class ObjectStore:
         if not self._emulator or not _was_refused(error):
             return ""
         return (
-            f"\nFix: Start the emulator {self._emulator}, or set {EMULATOR_VARIABLE} to the URL of the one that runs. "
-            "`dagster-gcf-pipes dev` does both."
+            f"\nFix: Start the emulator {self._emulator}, or set {EMULATOR_VARIABLE} to the URL of the emulator that "
+            "runs. `dagster-gcf-pipes dev` does both."
         )
 
     def _uri(self, key: str) -> str:
