@@ -120,6 +120,11 @@ deployable:
     {{ requirements_export }} | diff cloud_function/requirements.txt - || { echo "just requirements fixes it"; exit 1; }
     {{ run }} python -m scripts.test_archive
 
+# Build the documentation site, and check in Chromium that its search finds errors
+[group('check')]
+search:
+    {{ run }} --group docs pytest tests/test_search.py
+
 # Validate the Terraform files and run their own tests, with a mock of the provider
 [group('check')]
 terraform:
@@ -188,6 +193,11 @@ destroy project *arguments: archive
 [group('edit')]
 requirements:
     {{ requirements_export }} > cloud_function/requirements.txt
+
+# Write the errors that tests provoke into the pages that quote them: `just quotes tests/unit` writes some
+[group('edit')]
+quotes *arguments="tests":
+    WRITE_QUOTES=1 {{ run }} pytest --quiet --tb native {{ arguments }}
 
 # Build the documentation site into build/site; each warning fails
 [group('edit')]

@@ -60,7 +60,7 @@ def explain_missing_emulator(url: str) -> Iterator[None]:
 
 def _explained(text: str) -> str:
     problem, _, fix = text.partition(_FIX)
-    log_in = "Log in: `gcloud auth application-default login`."  # this machine needs no ID token of a service account
+    log_in = "Log in with `gcloud auth application-default login`."  # no ID token is needed on this machine
     fix = log_in if fix == CREDENTIALS_FIX else fix
     return (
         f"The function is on this machine, but {EMULATOR_VARIABLE} is not set, so Dagster uses Cloud Storage itself. "

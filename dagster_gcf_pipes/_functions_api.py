@@ -1,5 +1,6 @@
 """Determines which function to call, and looks it up with the Cloud Functions API if it is given by its name."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from dagster_gcf_pipes._functions import (
 from dagster_gcf_pipes._local_functions import find_local_function
 
 if TYPE_CHECKING:
+    from google.api_core.exceptions import GoogleAPICallError
     from google.api_core.retry import Retry
     from google.auth.credentials import Credentials
     from google.cloud import functions_v2
@@ -188,10 +190,14 @@ def _translated_errors(name: FunctionName) -> Iterator[None]:
     try:
         yield
     except exceptions.NotFound as error:
-        raise _not_found(name, error.message) from error
+        raise _not_found(name, _google_says(error)) from error
     except exceptions.Forbidden as error:
-        raise _forbidden(name, error.message, error.reason) from error
-    except (exceptions.RetryError, TransportError, requests.RequestException) as error:
+        raise _forbidden(name, _google_says(error), error.reason) from error
+    except exceptions.RetryError as error:
+        of_google = isinstance(error.cause, exceptions.GoogleAPICallError)
+        last = _google_says(error.cause) if of_google else f"Last error: {error.cause}"
+        raise _lookup_error(name, f"Google kept failing until the timeout. {last}", _SKIP_LOOKUP) from error
+    except (TransportError, requests.RequestException) as error:
         raise _lookup_error(name, str(error), _SKIP_LOOKUP) from error
     except (exceptions.GoogleAPICallError, ParseError) as error:
         raise _lookup_error(name, str(error), _SKIP_LOOKUP, allow_retries=False) from error
@@ -214,13 +220,19 @@ def _lookup_error(
     )
 
 
+def _google_says(error: "GoogleAPICallError") -> str:
+    """Return Google's own text. The library puts the method and the URL of the request before it."""
+    message = re.sub(r"^[A-Z]+ https://\S+: ", "", str(error.message))
+    return f'Google says: "{message.rstrip(".")}"'
+
+
 def _not_found(name: FunctionName, message: str) -> PipesCloudFunctionLookupError:
     fix = (
         "Check the region and the name, and that it is deployed: "
         f"`gcloud functions list --project={name.project}` lists the project's functions with their regions. "
         "`gcloud run deploy` deploys a service, not a function: pass a service's URL as `function_url`."
     )
-    return _lookup_error(name, f'it does not exist. Google says: "{message.rstrip(".")}"', fix, allow_retries=False)
+    return _lookup_error(name, f"it does not exist. {message}", fix, allow_retries=False)
 
 
 def _forbidden(name: FunctionName, message: str, reason: str | None) -> PipesCloudFunctionLookupError:
@@ -234,7 +246,7 @@ def _forbidden(name: FunctionName, message: str, reason: str | None) -> PipesClo
         )
     return _lookup_error(
         name,
-        f'looking it up is forbidden. Google says: "{message.rstrip(".")}"',
+        f"looking it up is forbidden. {message}",
         f"{fix} {_SKIP_LOOKUP}",
         allow_retries=False,
     )

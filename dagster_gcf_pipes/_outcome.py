@@ -5,6 +5,7 @@ last attempt: in a session of our runtime, `closed` tells the outcome, whatever 
 that explains most comes first: the function's own exception says more than the 500 that it caused.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -61,6 +62,7 @@ _SAME_STORAGE: Final = (
 _INTERNAL_ERROR: Final = 500
 _UNAVAILABLE: Final = 503
 _SERVER_ERRORS: Final = range(500, 600)
+_TAGS: Final = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _FLASK_ERROR: Final = "there is an error in the application"
 """Part of Flask's body of a 500. Source: https://github.com/pallets/werkzeug (`exceptions.InternalServerError`)."""
 _NOT_DECORATED: Final = Cause(
@@ -94,7 +96,7 @@ _CAUSES: Final[Mapping[int | None, Cause]] = {
     ),
 }
 """Source: https://cloud.google.com/run/docs/troubleshooting (503, 504)."""
-_UNKNOWN_CAUSE: Final = Cause("It crashed, or ran out of memory or time.")
+_UNKNOWN_CAUSE: Final = Cause("It has probably crashed, or run out of memory or time.")
 _NO_CAUSE: Final = Cause("")
 
 
@@ -217,7 +219,7 @@ def _refused(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionErro
         return None
     text = f"The function refused the call before its code ran ({last.status} {last.error_code}): "
     return PipesCloudFunctionRefusedError(
-        _before_fix(text + _excerpt(last.body, MAX_REFUSAL), _earlier_attempts(call)),
+        _with_earlier_attempts(text + _excerpt(last.body, MAX_REFUSAL), call),
         allow_retries=last.status == _UNAVAILABLE,
     )
 
@@ -228,14 +230,14 @@ def _no_id_token(call: CallRecord, session: SessionRecord) -> PipesCloudFunction
         return None
     if identity_error := last.identity_error:
         error = PipesCloudFunctionIdentityError(
-            _before_fix(str(identity_error.description), _earlier_attempts(call)),
+            _with_earlier_attempts(str(identity_error.description), call),
             allow_retries=identity_error.allow_retries,
         )
         error.__cause__ = identity_error.__cause__
         return error
     if last.lacked_id_token:
         return PipesCloudFunctionIdentityError(
-            f"{no_id_token_problem(last.status or 0, last.caller)}{_earlier_attempts(call)}{_fix(CREDENTIALS_FIX)}"
+            _with_earlier_attempts(no_id_token_problem(last.status or 0, last.caller), call) + _fix(CREDENTIALS_FIX)
         )
     return None
 
@@ -245,7 +247,7 @@ def _not_sent(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionErr
     if last.answered_by is not AnsweredBy.NOT_SENT or session.opened:
         return None
     return PipesCloudFunctionCallError(
-        f"Could not connect to the function: {last.error}.{_earlier_attempts(call)}{_fix(last.fix)}",
+        _with_earlier_attempts(f"Could not connect to the function: {last.error}.", call) + _fix(last.fix),
         allow_retries=last.retryable,
     )
 
@@ -255,8 +257,9 @@ def _access_denied(call: CallRecord, session: SessionRecord) -> PipesCloudFuncti
     if not last.denied_access or session.opened:
         return None
     status = last.status or 0
+    problem = _with_earlier_attempts(access_problem(status), call)
     return PipesCloudFunctionAccessError(
-        f"{access_problem(status)} {_response(last)}{_earlier_attempts(call)}{_fix(access_fix(status, last.caller))}",
+        f"{problem} {_response(last)}{_fix(access_fix(status, last.caller))}",
         allow_retries=call.may_have_started,
     )
 
@@ -266,7 +269,7 @@ def _redirected(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionE
     if not last.redirected or session.opened:
         return None
     return PipesCloudFunctionCallError(
-        f"{redirect_problem(last.status or 0, last.redirect_to)}{_earlier_attempts(call)}{_fix(REDIRECT_FIX)}",
+        _with_earlier_attempts(redirect_problem(last.status or 0, last.redirect_to), call) + _fix(REDIRECT_FIX),
         allow_retries=call.may_have_started,
     )
 
@@ -305,8 +308,8 @@ def _not_closed(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionE
     if session.closed or not _ended_with_2xx(call) or session.silent_for:
         return None
     return PipesCloudFunctionNotClosedError(
-        f"The function returned HTTP {call.last.status} without closing its Pipes session; {_progress(session)}. "
-        "Messages may be missing.\n"
+        f"The function returned HTTP {call.last.status} without closing its Pipes session. {_arrived(session)} "
+        "arrived, and others may be missing.\n"
         "Fix: Use the Pipes context as a context manager, or decorate the entry point with `gcf_pipes.pipes_function`."
     )
 
@@ -334,16 +337,17 @@ def _unexplained(call: CallRecord, session: SessionRecord, cause: Cause | None) 
         _silence(session),
         cause.text,
         "" if cause is _NOT_DECORATED else _not_started(call, session),
-        _response(last) if last.status is not None else "",
+        _earlier_attempts(call),
+        _response(last) if last.status is not None and last.status not in SUCCESS else "",
     )
-    text = _before_fix(" ".join(filter(None, sentences)), _earlier_attempts(call))
+    text = " ".join(filter(None, sentences))
     return PipesCloudFunctionCallError(text if _FIX in text else f"{text}{_fix(cause.fix)}")
 
 
 def _silence(session: SessionRecord) -> str:
     if not session.silent_for:
         return ""
-    return f"The function has shown no sign of life for {session.silent_for:.0f} s, so it has probably crashed."
+    return f"The function has shown no sign of life for {session.silent_for:.0f} s."
 
 
 def _not_started(call: CallRecord, session: SessionRecord) -> str:
@@ -370,8 +374,8 @@ def _likely_cause(last: Attempt, session: SessionRecord) -> Cause:
         return Cause("It may have refused the call after its first message was stored.")
     if session.closed:
         return Cause(
-            "It closed its Pipes session without an exception. But it does not use `gcf_pipes.pipes_function`, so "
-            "nobody knows who sent this response."
+            "It reported no exception. But it does not use `gcf_pipes.pipes_function`, so nobody knows who sent this "
+            "response."
         )
     if session.opened:
         return _CAUSES.get(last.status, _UNKNOWN_CAUSE)
@@ -385,7 +389,7 @@ def _earlier_attempts(call: CallRecord) -> str:
     if not earlier:
         return ""
     described = "; ".join(f"attempt {number} {attempt.summary}" for number, attempt in enumerate(earlier, start=1))
-    return f" Before that: {_excerpt(described, MAX_EXCERPT)}."
+    return f"Before that: {_excerpt(described, MAX_EXCERPT)}."
 
 
 def _ended_with_2xx(call: CallRecord) -> bool:
@@ -393,15 +397,20 @@ def _ended_with_2xx(call: CallRecord) -> bool:
 
 
 def _response(attempt: Attempt) -> str:
-    return f"The response says: {_excerpt(attempt.body)}"
+    is_page = attempt.body.lstrip().startswith("<")
+    text = " ".join(_TAGS.sub(" ", attempt.body).split()) if is_page else attempt.body
+    return f"The response says: {_excerpt(text)}" if text.strip() else "The response is empty."
 
 
 def _progress(session: SessionRecord) -> str:
     if not session.opened:
         return "the function opened no Pipes session"
     state = "and it closed its Pipes session" if session.closed else "but it did not close its Pipes session"
-    messages, chunks = _count(session.message_count, "message"), _count(session.chunk_count, "chunk")
-    return f"{messages} in {chunks} arrived, {state}"
+    return f"{_arrived(session)} arrived, {state}"
+
+
+def _arrived(session: SessionRecord) -> str:
+    return f"{_count(session.message_count, 'message')} in {_count(session.chunk_count, 'chunk')}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -412,10 +421,10 @@ def _fix(text: str) -> str:
     return f"{_FIX}{text}" if text else ""
 
 
-def _before_fix(text: str, addition: str) -> str:
-    """Return a text with an addition, which comes before what the text says to do."""
+def _with_earlier_attempts(text: str, call: CallRecord) -> str:
+    """Return a text with the earlier attempts, which come before what the text says to do."""
     problem, separator, fix = text.partition(_FIX)
-    return f"{problem}{addition}{separator}{fix}"
+    return f"{' '.join(filter(None, (problem, _earlier_attempts(call))))}{separator}{fix}"
 
 
 def _excerpt(text: str, length: int = MAX_EXCERPT) -> str:

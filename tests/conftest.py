@@ -11,8 +11,15 @@ from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from dagster_gcf_pipes.local import Emulator, FunctionServer, available_emulators, run_emulator, run_function
+from tests.quotes import WRITE, Quote, check_quote
 
 FUNCTIONS = Path(__file__).parent / "functions"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run only the tests that quote errors when the quotes are written."""
+    if WRITE:
+        items[:] = [item for item in items if "quote" in getattr(item, "fixturenames", ())]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -88,3 +95,9 @@ def client(bucket: str) -> PipesCloudFunctionClient:
 def instance() -> Iterator[DagsterInstance]:
     with DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+@pytest.fixture
+def quote() -> Quote:
+    """Compares an error with its quotes in the documentation, or writes it there."""
+    return check_quote

@@ -79,3 +79,11 @@ def step_error(result: ExecuteInProcessResult, step: str = "orders") -> str:
     if failure is None or failure.error is None:
         raise AssertionError(f"Expected the step {step} to have failed with an error, got {failure}")
     return failure.error.to_string()
+
+
+def failure_text(result: ExecuteInProcessResult, step: str = "orders") -> str:
+    """Return what a user reads of a failed step: the description of its failure."""
+    failure = result.failure_data_for_node(step)
+    assert failure, "the run succeeded"
+    assert failure.user_failure_data, failure.error
+    return str(failure.user_failure_data.description)

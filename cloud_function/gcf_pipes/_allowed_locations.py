@@ -68,8 +68,9 @@ class AllowedLocations:
         allowed = AllowedLocations() if in_process_request() else self  # a test's bucket is its own
         if allowed.buckets is not None and bucket not in allowed.buckets:
             raise PipesRequestError(
-                f"Expected 'bucket' in the {where} params to be one that this function accepts.\nFix: Set `bucket` of "
-                f"the Dagster resource and {BUCKETS_VARIABLE} in the function's environment to the same bucket."
+                f"Expected 'bucket' in the {where} params to be a bucket that this function accepts.\n"
+                f"Fix: Set `bucket` of the Dagster resource and {BUCKETS_VARIABLE} in the function's environment to "
+                "the same bucket."
             )
         if len(key.encode("utf-8", errors="replace")) > MAX_KEY_BYTES:
             raise PipesRequestError(f"Expected the key in the {where} params to have at most {MAX_KEY_BYTES} bytes.")

@@ -4,6 +4,8 @@
 - `constants`: a table of constants, one a line, with their values and docstrings; with a module, if all are in that
 - `error-codes`: a table of the function side's errors, with their codes, statuses and meanings
 - `metadata-key`, `http-header`: an entry with an anchor, as `envvar` is one
+
+It also adds the facts of each error class to its docstring.
 """
 
 import json
@@ -117,8 +119,18 @@ def _cell(text: str) -> str:
     return re.sub(r"(?<![<(])(https?://\S+[\w/#])", r"<\1>", text.replace("|", r"\|"))
 
 
+def _add_facts_of_errors(*event: Any) -> None:
+    """Say of an error class whether a retry may help, or its status and its code."""
+    _, _, _, member, _, lines = event
+    if hasattr(member, "retryable"):
+        lines += ["", f"By default, Dagster's retry policy {'applies' if member.retryable else 'does not apply'}."]
+    elif hasattr(member, "status") and hasattr(member, "code"):
+        lines += ["", f"HTTP status {member.status}, code `{member.code}`."]
+
+
 def setup(app: "Sphinx") -> dict[str, Any]:
-    """Register the directives."""
+    """Register the directives, and what is added to docstrings."""
+    app.connect("autodoc-process-docstring", _add_facts_of_errors)
     app.add_directive("resource-fields", ResourceFields)
     app.add_directive("constants", Constants)
     app.add_directive("error-codes", ErrorCodes)

@@ -42,6 +42,7 @@ from tests.faults.plan import (
 )
 from tests.faults.proxy import FaultProxy
 from tests.memory import MIB, memory_of_workers
+from tests.quotes import Quote
 from tests.sessions import bootstrap, stored_sessions, summarize
 from tests.waiting import wait_until
 
@@ -164,14 +165,20 @@ def test_a_pipes_call_waits_for_room_until_the_runs_deadline(
 
 
 def test_a_pipes_call_waits_for_room_until_the_run_is_cancelled(
-    proxy: FaultProxy, proxied_client: storage.Client, bucket: str, storage_client: storage.Client, fast_polls: None
+    proxy: FaultProxy,
+    proxied_client: storage.Client,
+    bucket: str,
+    storage_client: storage.Client,
+    fast_polls: None,
+    quote: Quote,
 ) -> None:
     writer = PipesCloudStorageMessageWriter(proxied_client, upload_timeout=1)
     storage_client.bucket(bucket).blob("session/cancel").upload_from_string(b"")
     with proxy.planned(Fault(UPLOAD, STORAGE_UNAVAILABLE, after(1))):
         channel = writer.open_channel({"bucket": bucket, "key_prefix": "session"}, CallDeadline())
-        with pytest.raises(PipesCancelledError):
+        with pytest.raises(PipesCancelledError) as cancelled:
             write_until_refused(channel)
+        quote("cancelled", str(cancelled.value))
         with pytest.raises(PipesMessagesNotStoredError):
             channel.close()
 

@@ -11,7 +11,7 @@ from dagster_gcf_pipes import PipesCloudFunctionClient
 from dagster_gcf_pipes._messages.session import MAX_SILENT_HEARTBEATS
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.dagster_runs import calling_asset, run, step_error
+from tests.dagster_runs import calling_asset, failure_text, run, step_error
 from tests.faults.plan import (
     CALL,
     EVERY,
@@ -29,6 +29,7 @@ from tests.faults.plan import (
 )
 from tests.faults.proxy import FaultProxy
 from tests.faults.stack import ProxiedClient
+from tests.quotes import Quote
 
 HEARTBEATS = FUNCTIONS / "heartbeats" / "main.py"
 DEAD_WITHIN = 20.0
@@ -79,15 +80,15 @@ def duration(result: ExecuteInProcessResult) -> float:
 
 
 @pytest.mark.parametrize("how", ["exits", "is killed"])
-def test_a_crash_fails_the_step_soon_with_all_stored_messages(crashing: FunctionServer, bucket: str, how: str) -> None:
+def test_a_crash_fails_the_step_soon_with_all_stored_messages(
+    crashing: FunctionServer, bucket: str, how: str, quote: Quote
+) -> None:
     """The function's timeout is an hour, and by default the step fails after 30 s of silence."""
     assert MAX_SILENT_HEARTBEATS * HEARTBEAT_INTERVAL == 30
     event = {"mode": "dies", "how": how, "seconds": 1.5}
     result, lines = run(calling_asset(crashing.url, event), PipesCloudFunctionClient(bucket=bucket))
-    error = step_error(result)
     assert lines == ["before"]
-    assert "The function has shown no sign of life for" in error
-    assert "but it did not close its Pipes session" in error
+    quote("no_sign_of_life", failure_text(result))
     assert duration(result) < DEAD_WITHIN
 
 

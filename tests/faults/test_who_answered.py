@@ -20,7 +20,7 @@ from dagster_gcf_pipes import (
 from dagster_gcf_pipes._attempts import RESPONSE_TIMEOUT
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.dagster_runs import calling_asset, run, step_error
+from tests.dagster_runs import calling_asset, failure_text, run, step_error
 from tests.faults.plan import (
     CALL,
     EVERY,
@@ -38,6 +38,7 @@ from tests.faults.plan import (
 )
 from tests.faults.proxy import FaultProxy
 from tests.faults.stack import ProxiedClient
+from tests.quotes import Quote
 
 
 class SelfAuthenticating(PipesCloudFunctionClient):
@@ -87,15 +88,16 @@ def test_a_fast_failure_does_not_announce_another_attempt(
 
 @pytest.mark.parametrize("fault", [ResetAfter(), StatusAfter(503, INSTANCE_DIED.body)])
 def test_a_lost_response_is_not_a_proxys_page_or_our_409(
-    function: FunctionServer, link: FaultProxy, bucket: str, fault: ResetAfter | StatusAfter
+    function: FunctionServer, link: FaultProxy, bucket: str, fault: ResetAfter | StatusAfter, quote: Quote
 ) -> None:
     seen: list[PipesCloudFunctionCompletedInvocation] = []
     client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.1)
     with link.planned(Fault(CALL, fault)):
         result, _ = run(calling_asset(link.url, {"mode": "ok"}, on_invocation=seen.append), client)
     assert result.success
-    with pytest.raises(PipesCloudFunctionCallError, match="the connection broke before its response arrived"):
+    with pytest.raises(PipesCloudFunctionCallError) as caught:
         _ = seen[0].response
+    quote("response_lost", str(caught.value.description))
 
 
 def test_a_response_long_after_closed_is_the_functions(function: FunctionServer, link: FaultProxy, bucket: str) -> None:
@@ -135,10 +137,12 @@ def test_a_plain_function_that_answers_2xx_is_green(by_hand: FunctionServer, buc
     assert seen[0].response.text == "chosen by the function"
 
 
-def test_a_plain_function_that_keeps_writing_is_read_for_a_time(by_hand: FunctionServer, bucket: str) -> None:
+def test_a_plain_function_that_keeps_writing_is_read_for_a_time(
+    by_hand: FunctionServer, bucket: str, quote: Quote
+) -> None:
     client = PipesCloudFunctionClient(bucket=bucket, drain_timeout=2)
     result, lines = run(calling_asset(by_hand.url, {"mode": "writes_on", "status": 200}), client)
-    assert "without closing its Pipes session" in step_error(result)
+    quote("not_closed", failure_text(result))
     assert 2 < len(lines) < 100
 
 
@@ -166,22 +170,27 @@ def test_a_login_page_is_not_the_answer_to_an_earlier_attempt(
         _ = seen[0].response
 
 
-def test_a_login_page_does_not_make_a_failed_function_green(by_hand: FunctionServer, bucket: str) -> None:
+def test_a_login_page_does_not_make_a_failed_function_green(by_hand: FunctionServer, bucket: str, quote: Quote) -> None:
     client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.1)
     with FaultProxy(by_hand.url) as link, link.planned(*lost_then_login_page(2)):
         result, _ = run(calling_asset(link.url, {"mode": "answers", "status": 500}), client)
-    assert "nobody knows who sent this response" in step_error(result)
+    quote("response_of_somebody_else", failure_text(result))
 
 
 def test_a_call_answered_by_a_login_page_runs_nothing_later(
-    emulator: Emulator, function: FunctionServer, link: FaultProxy, bucket: str, storage_client: storage.Client
+    emulator: Emulator,
+    function: FunctionServer,
+    link: FaultProxy,
+    bucket: str,
+    storage_client: storage.Client,
+    quote: Quote,
 ) -> None:
     if not emulator.honours_preconditions:
         pytest.skip(f"{emulator.name} ignores `if_generation_match`, on which the claim rests")
     client = PipesCloudFunctionClient(bucket=bucket, retry_delay=0.1, drain_timeout=1)
     with link.planned(*lost_then_login_page(3600)):  # it is delivered when the plan ends
         result, lines = run(calling_asset(link.url, {"mode": "ok"}), client)
-    assert "Your code has not run. It will not run for this call" in step_error(result)
+    quote("login_page_of_a_proxy", failure_text(result))
     assert lines == []
     assert [name for name in names(storage_client, bucket) if name != "cancel"] == ["1.json"]
 
@@ -211,17 +220,18 @@ def test_a_redirect_whose_target_is_malformed_is_a_redirect(
 ) -> None:
     with link.planned(Fault(CALL, Status(302, b"", (("Location", target),)))):
         result, _ = run(calling_asset(link.url, {"mode": "ok"}), PipesCloudFunctionClient(bucket=bucket))
-    assert "Redirects are not followed" in step_error(result)
+    assert "Redirects are not followed" in failure_text(result)
 
 
 # -------------------------------------------------------------------------------------------------- it was not sent
 
 
-def test_a_missing_file_of_certificate_authorities_is_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_of_certificate_authorities_is_named(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, quote: Quote
+) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/no-such-company/ca.pem")
     result, _ = all_lines("https://127.0.0.1:9/", PipesCloudFunctionClient(bucket=bucket))
-    assert "the certificate authorities cannot be read" in step_error(result)
-    assert "REQUESTS_CA_BUNDLE" in step_error(result)
+    quote("certificate_authorities_missing", failure_text(result))
 
 
 @pytest.mark.parametrize(
@@ -272,42 +282,38 @@ def tls_server() -> Iterator[str]:
         yield f"https://127.0.0.1:{listener.getsockname()[1]}/"
 
 
-def test_an_untrusted_certificate_is_not_retried(storage_client: storage.Client, bucket: str) -> None:
+def test_an_untrusted_certificate_is_not_retried(storage_client: storage.Client, bucket: str, quote: Quote) -> None:
     with tls_server() as url:
         result, lines = all_lines(url, PipesCloudFunctionClient(bucket=bucket))
-    error = step_error(result)
-    assert "the server's TLS certificate is not trusted" in error
-    assert "REQUESTS_CA_BUNDLE" in error
+    quote("certificate_not_trusted", failure_text(result))
     assert "attempt" not in lines
     assert list(storage_client.list_blobs(bucket)) == []
 
 
-def test_a_server_without_tls_is_named(function: FunctionServer, bucket: str) -> None:
+def test_a_server_without_tls_is_named(function: FunctionServer, bucket: str, quote: Quote) -> None:
     url = function.url.replace("http://", "https://")
     result, _ = all_lines(url, PipesCloudFunctionClient(bucket=bucket, max_attempts=1))
-    fix = "Fix: Write http:// instead of https://."
-    assert f"Could not connect to the function: it does not speak TLS.\n{fix}" in step_error(result)
+    quote("server_without_tls", failure_text(result))
 
 
 def test_an_unreachable_proxy_is_named(
-    bucket: str, storage_client: storage.Client, monkeypatch: pytest.MonkeyPatch, refused_url: str
+    bucket: str, storage_client: storage.Client, monkeypatch: pytest.MonkeyPatch, refused_url: str, quote: Quote
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", refused_url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     url = "https://user:password@orders.example/?key=secret"
     result, lines = all_lines(url, SelfAuthenticating(bucket=bucket))
     error = step_error(result)
-    assert "the proxy cannot be used: it refused the connection" in error
-    assert "HTTPS_PROXY" in error
+    quote("proxy_refused", failure_text(result))
     assert "secret" not in f"{error}{lines}"
     assert "password" not in f"{error}{lines}"
     assert list(storage_client.list_blobs(bucket)) == []
 
 
-def test_an_unknown_host_is_named_without_the_secrets_of_its_url(bucket: str) -> None:
+def test_an_unknown_host_is_named_without_the_secrets_of_its_url(bucket: str, quote: Quote) -> None:
     url = "http://no-such-host.invalid/orders?key=secret"
     result, lines = all_lines(url, PipesCloudFunctionClient(bucket=bucket, max_attempts=2, retry_delay=0.1))
     error = step_error(result)
-    assert "the host name no-such-host.invalid cannot be resolved" in error
+    quote("unknown_host", failure_text(result))
     assert "secret" not in f"{error}{lines}"
     assert "attempt 2 of 2: attempt 1 was not sent" in lines

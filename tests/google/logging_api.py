@@ -34,7 +34,9 @@ Predicate: TypeAlias = Callable[[Entry], bool]
 OUT_OF_MEMORY: Final = "Memory limit of 256 MiB exceeded with 260 MiB used."
 
 
-def out_of_memory(project: str, service: str, revision: str = "", instance: str = "") -> Entry:
+def terminated(
+    project: str, service: str, text: str = OUT_OF_MEMORY, *, revision: str = "", instance: str = ""
+) -> Entry:
     """Return the platform's log entry of an instance that it terminates now."""
     return {
         "logName": f"projects/{project}/logs/run.googleapis.com%2Fvarlog%2Fsystem",
@@ -46,7 +48,7 @@ def out_of_memory(project: str, service: str, revision: str = "", instance: str 
         "labels": {"instanceId": instance},
         "insertId": "1",
         "severity": "ERROR",
-        "textPayload": OUT_OF_MEMORY,
+        "textPayload": text,
     }
 
 

@@ -31,7 +31,7 @@ from tests.google.conftest import FUNCTION_URL, Google
 from tests.google.functions_api import HOST as FUNCTIONS_HOST
 from tests.google.functions_api import FunctionsApi
 from tests.google.logging_api import HOST as LOGGING_HOST
-from tests.google.logging_api import OUT_OF_MEMORY, LoggingApi, out_of_memory
+from tests.google.logging_api import OUT_OF_MEMORY, LoggingApi, terminated
 from tests.metadata_server import run_metadata_server
 
 PROJECT, REGION, SERVICE, REVISION, INSTANCE = "my-project", "europe-west1", "orders", "orders-00007-xyz", "00f8b34f"
@@ -178,7 +178,7 @@ def test_a_failure_has_all_metadata(cloud: Cloud, instance: DagsterInstance) -> 
 def test_a_crash_fails_with_the_last_log_entries(
     cloud: Cloud, instance: DagsterInstance, deployed: FunctionServer
 ) -> None:
-    cloud.logging.entries[PROJECT] = [out_of_memory(PROJECT, SERVICE, REVISION, INSTANCE)]
+    cloud.logging.entries[PROJECT] = [terminated(PROJECT, SERVICE, revision=REVISION, instance=INSTANCE)]
     with FaultProxy(deployed.url) as proxy, proxy.planned(Fault(CALL, INSTANCE_DIED, range(1, 99))):
         cloud.google.function.backend = proxy.url
         result = cloud.run({"mode": "ok"}, instance)
@@ -190,7 +190,7 @@ def test_a_crash_fails_with_the_last_log_entries(
 
 def test_a_terminated_instance_is_not_waited_for(cloud: Cloud, instance: DagsterInstance, emulator: Emulator) -> None:
     """Its connection stays open, and its heartbeats are not overdue yet."""
-    cloud.logging.entries[PROJECT] = [out_of_memory(PROJECT, SERVICE, REVISION, INSTANCE)]
+    cloud.logging.entries[PROJECT] = [terminated(PROJECT, SERVICE, revision=REVISION, instance=INSTANCE)]
     with run_deployed("heartbeats", emulator, HEARTBEAT_INTERVAL="4") as server:
         cloud.google.function.backend = server.url
         result = cloud.run({"mode": "dies", "how": "stops", "seconds": 1}, instance)

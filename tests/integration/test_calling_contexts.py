@@ -31,6 +31,7 @@ from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionReques
 from dagster_gcf_pipes.testing import LocalPipesCloudFunctionClient
 from tests.dagster_runs import check_evaluations, step_error
 from tests.functions.reports.main import main as reports
+from tests.quotes import Quote
 
 
 @pytest.fixture
@@ -149,7 +150,13 @@ def test_a_context_without_a_step_is_refused_with_what_to_do(
     assert advice in str(caught.value.description)
 
 
-def test_a_sensor_that_calls_a_function_fails_with_what_to_do(client: PipesCloudFunctionClient) -> None:
+def test_the_error_of_a_context_that_a_test_builds_is_quoted(client: PipesCloudFunctionClient, quote: Quote) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError) as caught:
+        client.run(context=build_asset_context(), function="reports")
+    quote("context_built_by_a_test", str(caught.value.description))
+
+
+def test_a_sensor_that_calls_a_function_fails_with_what_to_do(client: PipesCloudFunctionClient, quote: Quote) -> None:
     @sensor(asset_selection=[orders])
     def calling(context: Any, cloud_function: PipesCloudFunctionClient) -> RunRequest:
         cloud_function.run(context=context, function="reports")
@@ -157,6 +164,7 @@ def test_a_sensor_that_calls_a_function_fails_with_what_to_do(client: PipesCloud
 
     with (
         build_sensor_context(resources={"cloud_function": client}) as context,
-        pytest.raises(PipesCloudFunctionRequestError, match="Return a `RunRequest`"),
+        pytest.raises(PipesCloudFunctionRequestError) as caught,
     ):
         calling(context)
+    quote("called_by_a_sensor", str(caught.value.description))

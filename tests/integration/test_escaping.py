@@ -16,7 +16,8 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionRequestError,
 )
 from dagster_gcf_pipes.local import FunctionServer
-from tests.dagster_runs import calling_asset, run, step_error
+from tests.dagster_runs import calling_asset, failure_text, run
+from tests.quotes import Quote
 
 NEVER_CALLED = "https://orders.invalid/"
 
@@ -56,10 +57,10 @@ def test_extras_that_are_not_json_are_refused_at_once(
     assert list(storage_client.list_blobs(bucket)) == []
 
 
-def test_a_large_context_for_a_missing_bucket_names_it(function: FunctionServer) -> None:
+def test_a_large_context_for_a_missing_bucket_names_it(function: FunctionServer, quote: Quote) -> None:
     client = PipesCloudFunctionClient(bucket="no-such-bucket", inline_context_limit=0)
     result, _ = run(calling_asset(function.url, {"mode": "ok"}), client)
-    assert "the bucket 'no-such-bucket' does not exist" in step_error(result)
+    quote("bucket_not_found_by_dagster", failure_text(result))
     with pytest.raises(PipesCloudFunctionBucketError) as caught:
         calling_asset(function.url, {"mode": "ok"})(build_asset_context(), cloud_function=client)
     assert caught.value.allow_retries is False
@@ -88,9 +89,9 @@ def test_a_malformed_url_is_refused(client: PipesCloudFunctionClient, url: Any) 
     assert error.allow_retries is False
 
 
-def test_a_name_that_is_not_a_text_is_refused(client: PipesCloudFunctionClient) -> None:
+def test_a_name_that_is_not_a_text_is_refused(client: PipesCloudFunctionClient, quote: Quote) -> None:
     error = error_of(client, function_url=None, function=5)
-    assert "Expected `function` to be a string, got int." in str(error.description)
+    quote("function_not_a_string", str(error.description))
 
 
 class ClientWithoutCredentials(PipesCloudFunctionClient):
@@ -100,12 +101,10 @@ class ClientWithoutCredentials(PipesCloudFunctionClient):
         raise DefaultCredentialsError("Your default credentials were not found.")
 
 
-def test_a_storage_client_without_credentials_says_what_to_do(bucket: str) -> None:
+def test_a_storage_client_without_credentials_says_what_to_do(bucket: str, quote: Quote) -> None:
     error = error_of(ClientWithoutCredentials(bucket=bucket))
     assert isinstance(error, PipesCloudFunctionIdentityError)
-    assert "Expected valid Google credentials, got: Your default credentials were not found.\nFix: Set" in str(
-        error.description
-    )
+    quote("storage_client_without_credentials", str(error.description))
 
 
 def test_all_of_our_errors_are_failures_of_dagster(client: PipesCloudFunctionClient) -> None:

@@ -17,7 +17,6 @@ from dagster import (
     AssetSpec,
     DagsterInstance,
     Definitions,
-    ExecuteInProcessResult,
     FilesystemIOManager,
     MaterializeResult,
     OpExecutionContext,
@@ -40,8 +39,9 @@ from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionComple
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_emulator, run_function, storage_client
 from dagster_gcf_pipes.local._processes import ProcessError
 from tests.conftest import FUNCTIONS
+from tests.dagster_runs import failure_text
+from tests.quotes import Quote
 from tests.sessions import call, stored_sessions
-from tests.troubleshooting_page import check_quote, quotes
 
 BEHAVIORS = FUNCTIONS / "behaviors" / "main.py"
 NOTHING_LISTENS = "http://127.0.0.1:9"  # port 9, discard
@@ -87,20 +87,13 @@ class Setup:
 
         client = PipesCloudFunctionClient(bucket=self.bucket, max_attempts=1, function_timeout=3, drain_timeout=1)
         result = materialize([orders], resources={"cloud_function": client}, raise_on_error=False)
-        return description(result)
+        return failure_text(result)
 
     def deploy(self, emulator_url: str, code: str = "decorated") -> str:
         """Run a function and return its URL."""
         source = self.folder / "main.py"
         source.write_text(CODE[code])
         return self.stack.enter_context(run_function(source, emulator_url=emulator_url)).url
-
-
-def description(result: ExecuteInProcessResult, step: str = "orders") -> str:
-    failure = result.failure_data_for_node(step)
-    assert failure, "the run succeeded"
-    assert failure.user_failure_data, failure.error
-    return str(failure.user_failure_data.description)
 
 
 @pytest.fixture
@@ -117,20 +110,21 @@ def setup(function: FunctionServer, bucket: str, monkeypatch: pytest.MonkeyPatch
 
 # ------------------------------------------------------------------------------------------- what the page quotes
 
-MISTAKES: list[tuple[str, Callable[[Setup], str]]] = []
+Mistake = Callable[[Setup], str]
+MISTAKES: list[Mistake] = []
 
 
-def mistake(section: str) -> Callable[[Callable[[Setup], str]], None]:
-    """Put a mistake on the list, in the order of the page."""
-    return lambda make: MISTAKES.append((section, make))
+def mistake(make: Mistake) -> None:
+    """Put a mistake on the list. Its name is the name of the quote."""
+    MISTAKES.append(make)
 
 
-@mistake("The invocation is not the result")
+@mistake
 def returns_the_invocation(setup: Setup) -> str:
     return setup.fail(lambda context, client: invoke(context, client, setup.function.url))
 
 
-@mistake("The invocation is not the result")
+@mistake
 def awaits_run(setup: Setup) -> str:
     async def wait(context: AssetExecutionContext, client: PipesCloudFunctionClient) -> Any:
         return await invoke(context, client, setup.function.url)  # type: ignore[misc]
@@ -138,78 +132,78 @@ def awaits_run(setup: Setup) -> str:
     return setup.fail(lambda context, client: drive(wait(context, client)))
 
 
-@mistake("The arguments of `run`")
+@mistake
 def a_misspelt_argument(setup: Setup) -> str:
     return setup.fail(lambda context, client: client.run(context=context, url=setup.function.url))  # type: ignore[call-arg]
 
 
-@mistake("The arguments of `run`")
+@mistake
 def the_context_without_its_name(setup: Setup) -> str:
     return setup.fail(lambda context, client: client.run(context, function_url=setup.function.url))  # type: ignore[call-arg]
 
 
-@mistake("No bucket")
+@mistake
 def no_bucket(setup: Setup) -> str:
     with pytest.raises(ValidationError) as caught:
         PipesCloudFunctionClient()  # type: ignore[call-arg]
     return str(caught.value)
 
 
-@mistake("The emulator")
+@mistake
 def no_emulator(setup: Setup) -> str:
     setup.environment.delenv("STORAGE_EMULATOR_HOST")
     return setup.fail()
 
 
-@mistake("The emulator")
+@mistake
 def an_emulator_for_dagster_alone(setup: Setup) -> str:
     return setup.fail(url=setup.deploy(emulator_url=""))
 
 
-@mistake("The emulator")
+@mistake
 def two_emulators(setup: Setup) -> str:
     other = setup.stack.enter_context(run_emulator("gcp-storage-emulator"))
     storage_client(other.url).create_bucket(setup.bucket)
     return setup.fail(url=setup.deploy(other.url))
 
 
-@mistake("The emulator")
+@mistake
 def an_emulator_that_is_not_running(setup: Setup) -> str:
     return setup.fail(url=setup.deploy(NOTHING_LISTENS))
 
 
-@mistake("The emulator")
+@mistake
 def an_emulator_without_a_scheme(setup: Setup) -> str:
     setup.environment.setenv("STORAGE_EMULATOR_HOST", "localhost:9023")
     return setup.fail()
 
 
-@mistake("The emulator")
+@mistake
 def an_emulator_for_a_function_in_the_cloud(setup: Setup) -> str:
     return setup.fail(url="https://orders-123456789012.europe-west1.run.app")
 
 
-@mistake("The function does not run")
+@mistake
 def nothing_listens(setup: Setup) -> str:
     return setup.fail(url=NOTHING_LISTENS)
 
 
-@mistake("The function does not run")
+@mistake
 def an_entry_point_that_is_not_decorated(setup: Setup) -> str:
     return setup.fail(url=setup.deploy(NOTHING_LISTENS, "undecorated"))
 
 
-@mistake("The function does not run")
+@mistake
 def another_name_than_main(setup: Setup) -> str:
     return start_error(setup, "misnamed")
 
 
-@mistake("The function does not run")
+@mistake
 def a_package_is_missing(setup: Setup) -> str:
     return start_error(setup, "imports")
 
 
-@mistake("The function does not run")
+@mistake
 def no_functions_framework(setup: Setup) -> str:
     venv.create(setup.folder / "empty", symlinks=True)
     setup.environment.setattr(sys, "executable", str(setup.folder / "empty" / "bin" / "python"))
@@ -220,21 +214,14 @@ def no_functions_framework(setup: Setup) -> str:
 def start_error(setup: Setup, code: str) -> str:
     with pytest.raises(ProcessError) as caught:
         setup.deploy(NOTHING_LISTENS, code)
-    return str(caught.value)
+    return str(caught.value).partition("\n\n")[0].replace(str(setup.folder), "/orders")  # without its output
 
 
-@pytest.mark.parametrize(("section", "make"), MISTAKES, ids=[make.__name__ for _, make in MISTAKES])
-def test_the_page_quotes_the_error_of_each_mistake(section: str, make: Callable[[Setup], str], setup: Setup) -> None:
-    position = [each for name, each in MISTAKES if name == section].index(make)
-    quote = quotes(first_hour=True)[section][position]
-    assert "Fix: " in quote
-    check_quote(quote, make(setup))
-
-
-def test_the_page_quotes_each_mistake_and_no_other() -> None:
-    made = [section for section, _ in MISTAKES]
-    found = {name: len(blocks) for name, blocks in quotes(first_hour=True).items()}
-    assert found == {name: made.count(name) for name in made}
+@pytest.mark.parametrize("make", MISTAKES, ids=lambda make: make.__name__)
+def test_the_error_of_each_mistake_says_what_to_do(make: Mistake, setup: Setup, quote: Quote) -> None:
+    error = make(setup)
+    assert "Fix: " in error
+    quote(make.__name__, error)
 
 
 # ----------------------------------------------------------------------------------------------- ways to make them
@@ -277,7 +264,7 @@ def test_an_invocation_in_place_of_results_is_refused(
     del orders.__annotations__["return"]  # Dagster takes it for the type of each output
     specs = [AssetSpec("a"), AssetSpec("b")] if several else [AssetSpec("a")]
     result = materialize([multi_asset(specs=specs)(orders)], resources={"cloud_function": client}, raise_on_error=False)
-    assert description(result).startswith("Expected the results of the call, got the invocation")
+    assert failure_text(result).startswith("Expected the results of the call, got the invocation")
 
 
 def test_an_annotated_asset_is_refused_once(function: FunctionServer, client: PipesCloudFunctionClient) -> None:
@@ -292,7 +279,7 @@ def test_an_annotated_asset_is_refused_once(function: FunctionServer, client: Pi
         return invoke(context, cloud_function, function.url)
 
     resources = {"cloud_function": client, "io_manager": mem_io_manager}
-    assert "got the invocation" in description(materialize([orders], resources=resources, raise_on_error=False))
+    assert "got the invocation" in failure_text(materialize([orders], resources=resources, raise_on_error=False))
     assert calls == [0]
 
 
@@ -305,7 +292,7 @@ def test_a_check_that_returns_the_invocation_is_refused(
 
     definitions = Definitions(asset_checks=[check], resources={"cloud_function": client})
     run = definitions.resolve_implicit_global_asset_job_def().execute_in_process(raise_on_error=False)
-    assert "got the invocation" in description(run, "orders_not_empty")
+    assert "got the invocation" in failure_text(run, "orders_not_empty")
 
 
 def test_an_op_that_returns_the_invocation_is_refused(
@@ -322,7 +309,7 @@ def test_an_op_that_returns_the_invocation_is_refused(
         orders()
 
     with DagsterInstance.ephemeral() as instance:
-        assert "got the invocation" in description(sync.execute_in_process(instance=instance, raise_on_error=False))
+        assert "got the invocation" in failure_text(sync.execute_in_process(instance=instance, raise_on_error=False))
 
 
 def test_an_asset_can_return_all_results(function: FunctionServer, client: PipesCloudFunctionClient) -> None:

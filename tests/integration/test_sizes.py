@@ -29,9 +29,10 @@ from dagster_gcf_pipes import (
 )
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.dagster_runs import calling_asset, run, step_error
+from tests.dagster_runs import calling_asset, failure_text, run, step_error
 from tests.json_strategies import json_values_of
 from tests.memory import memory_of_workers
+from tests.quotes import Quote
 from tests.sessions import bootstrap, call
 
 MIB = 1024 * 1024
@@ -57,7 +58,7 @@ EMOJI = '"\U0001f600'.encode() + b"x" * (MAX_INLINE_CONTEXT_BYTES - 1000) + b'"'
 HOSTILE: dict[str, tuple[dict[str, str], str]] = {
     "a context of 32 MiB in 82 kB, for another bucket": (
         {**bootstrap("another-bucket", "x"), "DAGSTER_PIPES_CONTEXT": packed(context_of(array(32 * MIB)))},
-        "'bucket' in the messages params to be one that this function accepts",
+        "'bucket' in the messages params to be a bucket that this function accepts",
     ),
     "a context of 32 MiB in 82 kB": (
         {"DAGSTER_PIPES_CONTEXT": packed(context_of(array(32 * MIB)))},
@@ -166,6 +167,14 @@ def test_a_context_that_no_function_takes_is_refused_before_the_call(
     assert "The function accepts 33,554,432 bytes with 250,000 opening brackets, commas, colons and strings" in error
     assert "Put large input into a bucket, and pass its URI in `event` or `extras`" in error
     assert "PipesCloudFunctionRequestError" in error
+
+
+def test_the_error_of_a_context_that_no_function_takes_is_quoted(
+    client: PipesCloudFunctionClient, quote: Quote
+) -> None:
+    extras = {"rows": [0] * MAX_CONTEXT_MARKS}
+    result, _ = run(calling_asset("http://127.0.0.1:9/", {}, extras=extras), client)
+    quote("context_too_large", failure_text(result))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from google.cloud import storage
 
 from dagster_gcf_pipes.local import Emulator
 from dagster_gcf_pipes.testing._storage import MemoryStorage
+from tests.quotes import Quote
 
 LARGE = bytes(range(256)) * (40 * 1024)
 """10 MiB. google-cloud-storage uploads more than 8 MiB in a resumable session."""
@@ -41,10 +42,11 @@ def test_a_missing_object_is_none(store: ObjectStore) -> None:
     assert store.read("1.json", max_bytes=1, timeout=30) is None
 
 
-def test_an_object_above_the_limit_is_refused(store: ObjectStore) -> None:
-    store.create("1.json", b"12", timeout=30)
-    with pytest.raises(PipesObjectTooLargeError):
-        store.read("1.json", max_bytes=1, timeout=30)
+def test_an_object_above_the_limit_is_refused(store: ObjectStore, quote: Quote) -> None:
+    store.create("1.json", bytes(1001), timeout=30)
+    with pytest.raises(PipesObjectTooLargeError) as caught:
+        store.read("1.json", max_bytes=1000, timeout=30)
+    quote("object_too_large", str(caught.value))
 
 
 def test_the_list_has_the_names_below_a_prefix(store: ObjectStore) -> None:

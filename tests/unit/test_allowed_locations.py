@@ -4,6 +4,8 @@ import pytest
 from gcf_pipes import PipesRequestError
 from gcf_pipes._allowed_locations import AllowedLocations
 
+from tests.quotes import Quote
+
 LAKE = AllowedLocations(buckets=frozenset({"lake", "pond"}), key_prefix="dagster-pipes")
 
 
@@ -64,6 +66,22 @@ def test_is_read_from_the_environment(
     monkeypatch.setenv("GCF_PIPES_BUCKETS", buckets)
     monkeypatch.setenv("GCF_PIPES_KEY_PREFIX", key_prefix)
     assert AllowedLocations.from_environment() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "value"),
+    [
+        ("buckets_variable", "GCF_PIPES_BUCKETS", "gs://lake"),
+        ("key_prefix_variable", "GCF_PIPES_KEY_PREFIX", "a//b"),
+    ],
+)
+def test_the_error_of_a_variable_is_quoted(
+    name: str, variable: str, value: str, monkeypatch: pytest.MonkeyPatch, quote: Quote
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match="Expected") as caught:
+        AllowedLocations.from_environment()
+    quote(name, str(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from gcf_pipes._encoding import encode_message, make_message
 from gcf_pipes._shared.log_levels import standard_level_of
 from gcf_pipes._shared.protocol import MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, MAX_JSON_DEPTH
 
+from tests.quotes import Quote
+
 
 def encoded(method: str, params: dict[str, Any]) -> Any:
     return json.loads(encode_message(make_message(method, params)))["params"]
@@ -30,16 +32,18 @@ def test_json_may_be_nested_as_deep_as_dagster_stores_it(objects: bool) -> None:
         encoded("report_custom_message", {"payload": deepest})
 
 
-def test_a_value_that_contains_itself_is_refused() -> None:
+def test_a_value_that_contains_itself_is_refused(quote: Quote) -> None:
     value: list[Any] = []
     value.append(value)
-    with pytest.raises(DagsterPipesError, match="nested at most"):
+    with pytest.raises(DagsterPipesError) as caught:
         encoded("report_custom_message", {"payload": value})
+    quote("message_nested_too_deep", str(caught.value))
 
 
-def test_a_value_that_is_not_json_is_refused() -> None:
-    with pytest.raises(DagsterPipesError, match="`report_custom_message` to be JSON serializable: Object of type obj"):
+def test_a_value_that_is_not_json_is_refused(quote: Quote) -> None:
+    with pytest.raises(DagsterPipesError) as caught:
         encoded("report_custom_message", {"payload": object()})
+    quote("message_not_json", str(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from dagster_gcf_pipes._functions import (
     parse_function_url,
     redacted,
 )
+from tests.quotes import Quote
 
 FULL_NAME = "projects/my-project/locations/europe-west1/functions/orders"
 
@@ -61,6 +62,12 @@ def test_plain_name_needs_project_and_region(project: str | None, region: str | 
     with pytest.raises(PipesCloudFunctionRequestError, match=f"cannot be looked up without its {missing}\\.") as caught:
         parse_function_name("orders", project=project, region=region)
     assert "Set `project` and `region` of the resource, or pass the full resource name" in str(caught.value)
+
+
+def test_the_error_of_a_plain_name_alone_is_quoted(quote: Quote) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError) as caught:
+        parse_function_name("orders")
+    quote("neither_project_nor_region", str(caught.value.description))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._connection_errors import describe_connection_error
 from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
+from tests.quotes import Quote
 
 URL = "http://127.0.0.1:8080"
 
@@ -34,16 +35,17 @@ def test_a_local_function_is_called_in_place_of_the_deployed_one(name: str) -> N
     assert (target.url, target.timeout, target.name.project) == (URL, 60, None)
 
 
-def test_an_unknown_function_is_not_called_in_the_cloud() -> None:
-    expected = r"one of \['orders'\], got 'customers'.\nFix: Start `dagster-gcf-pipes dev` with `--function customers="
-    with pytest.raises(PipesCloudFunctionRequestError, match=expected):
+def test_an_unknown_function_is_not_called_in_the_cloud(quote: Quote) -> None:
+    with pytest.raises(PipesCloudFunctionRequestError) as caught:
         resolve("customers")
+    quote("unknown_local_function", str(caught.value.description))
 
 
-def test_without_an_emulator_no_local_function_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_emulator_no_local_function_is_called(monkeypatch: pytest.MonkeyPatch, quote: Quote) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
-    with pytest.raises(PipesCloudFunctionRequestError, match="with the credentials of a real project"):
+    with pytest.raises(PipesCloudFunctionRequestError) as caught:
         resolve("orders")
+    quote("local_functions_without_an_emulator", str(caught.value.description))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,13 @@ def test_a_variable_that_is_not_valid_is_refused(text: str, monkeypatch: pytest.
     monkeypatch.setenv("GCF_PIPES_LOCAL_FUNCTIONS", text)
     with pytest.raises(PipesCloudFunctionRequestError, match="Expected "):
         resolve("orders")
+
+
+def test_the_error_of_a_variable_that_is_not_valid_is_quoted(monkeypatch: pytest.MonkeyPatch, quote: Quote) -> None:
+    monkeypatch.setenv("GCF_PIPES_LOCAL_FUNCTIONS", '{"orders": 8080}')
+    with pytest.raises(PipesCloudFunctionRequestError) as caught:
+        resolve("orders")
+    quote("local_functions_variable", str(caught.value.description))
 
 
 @pytest.mark.parametrize(("url", "retryable"), [(URL, True), ("http://127.0.0.1:8081", False)])

@@ -28,6 +28,8 @@ from dagster_gcf_pipes._http import AnsweredBy, Attempt
 from dagster_gcf_pipes._messages.cancel_marker import Claim
 from dagster_gcf_pipes._messages.session import SessionRecord
 from dagster_gcf_pipes._outcome import judge, may_still_run, needs_log_tail, succeeded
+from tests.faults.plan import INSTANCE_DIED
+from tests.quotes import Quote
 
 WITH_TOKEN = CallerIdentity("an identity", needs_token=True, sent_token=True, email="dagster@p.iam.gserviceaccount.com")
 NO_INSTANCE = "The request was aborted because there was no available instance."
@@ -403,8 +405,28 @@ def test_what_to_do_is_said_once_and_at_the_end(attempts: tuple[Attempt, ...], s
     assert "Before that: attempt 1" in text.partition("\nFix:")[0]
 
 
-def test_empty_body_is_called_nothing() -> None:
-    assert "The response says: nothing" in str(errors_of((platform(500, " \n"),), NOTHING).description)
+def test_an_empty_body_is_called_empty() -> None:
+    assert "The response is empty." in str(errors_of((platform(500, " \n"),), NOTHING).description)
+
+
+@pytest.mark.parametrize(
+    ("name", "attempt", "session"),
+    [
+        ("last_chunk_missing", OK, OPENED),
+        ("lost_while_it_ran", RESET, OPENED),
+        ("redirected_without_a_target", platform(302), NOTHING),
+        ("crashed_before_it_opened", platform(503, INSTANCE_DIED.body.decode()), NOTHING),
+        ("refused_after_it_opened", UNAVAILABLE, OPENED),
+        ("status_of_an_after_request_hook", function(500, "the after_request hook failed"), COMPLETE),
+    ],
+)
+def test_the_error_of_a_rare_end_is_quoted(name: str, attempt: Attempt, session: SessionRecord, quote: Quote) -> None:
+    quote(name, str(errors_of((attempt,), session).description))
+
+
+def test_the_error_of_a_call_that_may_start_later_is_quoted(quote: Quote) -> None:
+    error = judge(CallRecord((RESET,), None, 1.0, claim=Claim.UNKNOWN), NOTHING)
+    quote("lost_before_it_opened", str(error))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import http.client
 import io
+import json
 import os
 import re
 import ssl
@@ -379,10 +380,16 @@ class ObjectStore:
             transient = _is_transient(error)
             _keep_only_texts(error)
             if transient:
-                problem = f"{cannot} within {timeout:g} s: {_error_text(error)}"
+                reason = "the connection was refused" if _was_refused(error) else _error_text(error)
+                problem = f"{cannot} within {round(timeout, 1):g} s: {reason}"
                 raise PipesStorageError(f"{problem}{self._emulator_fix(error)}") from error
             if isinstance(error, GoogleAuthError):
                 raise PipesCredentialsError(f"{cannot}: {_no_credentials(error)}") from error
+            if isinstance(error, json.JSONDecodeError):
+                raise PipesStorageRejectedError(
+                    f"{cannot}: the response is not JSON, so it is not Cloud Storage's.\n"
+                    "Fix: Check that no proxy or login page responds in its place."
+                ) from error
             raise PipesStorageRejectedError(f"{cannot}: {_error_text(error)}") from error
 
     def _fix(self, action: str, text: str) -> str:
@@ -403,11 +410,11 @@ class ObjectStore:
         )
 
     def _emulator_fix(self, error: Exception) -> str:
-        if not self._emulator or not any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error)):
+        if not self._emulator or not _was_refused(error):
             return ""
         return (
-            f"\nFix: Start the emulator {self._emulator}, or set {EMULATOR_VARIABLE} to the URL of the one that runs. "
-            "`dagster-gcf-pipes dev` does both."
+            f"\nFix: Start the emulator {self._emulator}, or set {EMULATOR_VARIABLE} to the URL of the emulator that "
+            "runs. `dagster-gcf-pipes dev` does both."
         )
 
     def _uri(self, key: str) -> str:
@@ -519,6 +526,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _was_refused(error: Exception) -> bool:
+    return any(isinstance(cause, ConnectionRefusedError) for cause in _causes(error))
 
 
 def _error_message(error: "GoogleAPICallError") -> str:
