@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from dagster import MetadataValue
 from dagster_pipes import PipesException
 from gcf_pipes import PipesStorageError
+from gcf_pipes._shared.counting import counted
 from gcf_pipes._shared.protocol import RESPONSE_STATUS_EXCEPTION
 
 from dagster_gcf_pipes._attempts import CallRecord
@@ -279,7 +280,7 @@ def _chunks_missing(call: CallRecord, session: SessionRecord) -> PipesCloudFunct
     if not missing:
         return None
     count = call.last.chunk_count
-    wrote = f"it wrote {count} chunks, but " if count is not None else ""
+    wrote = f"it wrote {counted(count, 'chunk')}, but " if count is not None else ""
     fix = "" if session.opened else _fix(_SAME_STORAGE)
     return PipesCloudFunctionMessagesError(
         f"Messages of the function are missing: {wrote}{describe_missing(missing)}.{fix}"

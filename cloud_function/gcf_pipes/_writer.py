@@ -26,6 +26,7 @@ from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._cancellation import CallDeadline, Cancellation
 from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
 from gcf_pipes._encoding import encode_message, make_message
+from gcf_pipes._shared.counting import counted
 from gcf_pipes._shared.errors import (
     PipesDuplicateCallError,
     PipesMessagesNotStoredError,
@@ -291,8 +292,8 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
     def _not_stored(self) -> PipesMessagesNotStoredError:
         count = self._in_upload + self._buffer.dropped
         error = PipesMessagesNotStoredError(
-            f"{count} Pipes messages could not be stored after chunk {self._chunk_count} of {self._prefix.uri}: "
-            f"{self._failure}"
+            f"{counted(count, 'Pipes message')} could not be stored after chunk {self._chunk_count} of "
+            f"{self._prefix.uri}: {self._failure}"
         )
         error.__cause__ = self._failure
         return error

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gcf_pipes import PipesStorageError, PipesStorageForbiddenError
+from gcf_pipes._shared.counting import counted
 from gcf_pipes._shared.storage import ObjectStore, uses_emulator
 
 from dagster_gcf_pipes._doctor.findings import ProblemError, SkippedError
@@ -75,7 +76,7 @@ def check_lifecycle(setup: Setup) -> str:
         raise SkippedError(f"this identity lacks `storage.buckets.get` on the bucket {store.bucket}") from error
     ages = [rule["condition"]["age"] for rule in rules if deletes_all_below(rule, setup.options.key_prefix)]
     if ages:
-        return f"objects are deleted when they are {min(ages)} days old"
+        return f"objects are deleted when they are {counted(min(ages), 'day')} old"
     raise ProblemError(
         f"The bucket has no lifecycle rule that deletes old objects below {setup.options.key_prefix}/. The first "
         f"object of each call stays forever.\nFix: {_add_rule(store.bucket, setup.options.key_prefix, rules)}"
@@ -120,5 +121,5 @@ def _add_rule(bucket: str, key_prefix: str, rules: list[dict[str, Any]]) -> str:
         f"`echo {shlex.quote(rule)} > lifecycle.json && gcloud storage buckets update gs://{bucket} "
         "--lifecycle-file=lifecycle.json`"
     )
-    keep = f" The file replaces the bucket's rules: add its {len(rules)} present ones." if rules else ""
+    keep = f" The file replaces the bucket's rules: add its {counted(len(rules), 'present rule')}." if rules else ""
     return f"{command}.{keep}"

@@ -377,7 +377,7 @@ GRANT = "--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=role
                     "GCF_PIPES_BUCKETS is lake,pond, so the function refuses",
                     f"{DEPLOY} '--update-env-vars=^;^GCF_PIPES_BUCKETS=lake,pond,bucket-",
                 ),
-                "lifecycle": ("no lifecycle rule", "The file replaces the bucket's rules: add its 1 present ones"),
+                "lifecycle": ("no lifecycle rule", "The file replaces the bucket's rules: add its 1 present rule."),
             },
         ),
         (

@@ -86,4 +86,4 @@ def test_a_description_by_other_code_is_bounded_too() -> None:
         sent = sent["cause"]
     assert len(messages) == MAX_EXCEPTION_CHAIN
     assert messages[:2] == ["299\n", "298\n"]
-    assert messages[-1] == "280\n280 earlier exceptions are left out. See the function's log.\n"
+    assert messages[-1] == "280\n280 earlier exceptions left out. See the function's log.\n"

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from dagster_pipes import PipesException
 
+from gcf_pipes._shared.counting import counted
 from gcf_pipes._shared.protocol import MAX_EXCEPTION_CHAIN, MAX_EXCEPTION_CHARACTERS, RESPONSE_STATUS_EXCEPTION
 
 MAX_COUNTED: Final = 10_000
@@ -105,7 +106,7 @@ def _bounded(
     if queue and isinstance((last := queue[0][0]).get("message"), str):
         others = _all([node for *_, node in queue], links)
         count = sum(1 for _ in islice(others, MAX_COUNTED))  # a handmade description may contain itself
-        last["message"] += f"{count:,} earlier exceptions are left out. See the function's log.\n"
+        last["message"] += f"{counted(count, 'earlier exception')} left out. See the function's log.\n"
     bounded: PipesException = top["cause"]
     return bounded
 
