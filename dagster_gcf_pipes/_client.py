@@ -58,7 +58,11 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
         defs = Definitions(
             assets=[orders],
-            resources={"cloud_function": PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET"))},
+            resources={
+                "cloud_function": PipesCloudFunctionClient(
+                    bucket=EnvVar("PIPES_BUCKET"),
+                ),
+            },
         )
 
     The client sends an ID token to every https URL that is not on this machine. It uses the credentials that
