@@ -6,9 +6,7 @@
 Outside Cloud Run, a table or a source can also be at a local path.
 """
 
-import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from typing import Any, Final, TypeAlias
 
 import flask
@@ -25,21 +23,6 @@ TASKS: Final[Mapping[str, Task]] = {"customers": customers.run, "monthly_weather
 @pipes_function
 def main(request: flask.Request, pipes: PipesContext) -> dict[str, Any]:
     """Run the task that the event names. Its result is the response."""
-    pipes.log.addFilter(CreationTimeFilter())
     event = request.get_json()
     task = get_choice(event, "task", TASKS)
     return TASKS[task](event, pipes)
-
-
-class CreationTimeFilter(logging.Filter):
-    """Starts each log line with its time of creation: `2026-11-21T07:00:00.123Z generated 500 people`.
-
-    The timestamp in Dagster is the time of arrival.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Put the time in front of the message. Every record passes."""
-        created = datetime.fromtimestamp(record.created, timezone.utc).replace(tzinfo=None)
-        record.msg = f"{created.isoformat(timespec='milliseconds')}Z {record.getMessage()}"
-        record.args = None  # the message has them now
-        return True

@@ -37,8 +37,8 @@ class Locations(ConfigurableResource):
 class CustomersConfig(Config):
     """What one run of `customers` generates."""
 
-    rows: int = Field(default=2_000, ge=1, description="How many people to append.")
-    seed: int | None = Field(default=None, ge=0, description="Makes the people the same in each run.")
+    rows: int = Field(default=2_000, ge=1, description="How many customers to append.")
+    seed: int | None = Field(default=None, ge=0, description="Makes the customers the same in each run.")
 
 
 @asset(group_name="crm", kinds={"googlecloud", "deltalake"}, owners=["team:crm"])
@@ -48,7 +48,7 @@ def customers(
     cloud_function: PipesCloudFunctionClient,
     locations: Locations,
 ) -> MaterializeResult:
-    """Generated people; each run appends some to the Delta table."""
+    """Generated customers. Each run appends some to the Delta table."""
     return cloud_function.run(
         context=context,
         function=locations.function,
@@ -70,14 +70,14 @@ def customers(
         AssetCheckSpec(
             "plausible_values",
             asset="monthly_weather",
-            description="The values of each day can be true: the lowest temperature is not above the highest, ...",
+            description="All values are possible: for example, the lowest temperature is not above the highest.",
         ),
     ],
 )
 def monthly_weather(
     context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient, locations: Locations
 ) -> MaterializeResult:
-    """Weather per month and location; each run replaces its month in the Delta table."""
+    """Weather per month and location. Each run replaces its month in the Delta table."""
     return cloud_function.run(
         context=context,
         function=locations.function,
@@ -89,13 +89,23 @@ def monthly_weather(
     ).get_materialize_result()
 
 
-customers_job = define_asset_job("customers_job", selection=AssetSelection.assets(customers))
-monthly_weather_job = define_asset_job("monthly_weather_job", selection=AssetSelection.assets(monthly_weather))
+customers_job = define_asset_job(
+    "customers_job",
+    selection=AssetSelection.assets(customers),
+    description="Appends generated customers to the Delta table `customers`, in a cloud function.",
+)
+monthly_weather_job = define_asset_job(
+    "monthly_weather_job",
+    selection=AssetSelection.assets(monthly_weather),
+    description="Computes and checks the weather of a month, in a cloud function.",
+)
 
 defs = Definitions(
     assets=[customers, monthly_weather],
     jobs=[customers_job, monthly_weather_job],
-    schedules=[ScheduleDefinition(job=customers_job, cron_schedule="0 6 * * *")],
+    schedules=[
+        ScheduleDefinition(job=customers_job, cron_schedule="0 6 * * *", description="Appends customers each morning.")
+    ],
     resources={
         "cloud_function": PipesCloudFunctionClient(bucket=EnvVar("PIPES_BUCKET"), forward_logs=True),
         "locations": Locations(

@@ -9,11 +9,12 @@ from dagster_pipes import PipesContext
 from faker import Faker
 
 from tasks.event import get_integer, get_uri
-from tasks.tables import append_rows, to_markdown
+from tasks.tables import append_rows, counted, to_markdown
 
 DEFAULT_ROWS: Final = 2_000
 BATCH_ROWS: Final = 500
 PREVIEW_ROWS: Final = 5
+PREVIEW: Final = ("name", "city", pl.col("country_code").alias("country"))
 SCHEMA: Final = {
     "customer_id": pl.String,
     "name": pl.String,
@@ -40,10 +41,14 @@ def run(event: Mapping[str, Any], pipes: PipesContext) -> dict[str, Any]:
     row_count = get_integer(event, "rows", default=DEFAULT_ROWS, minimum=1)
     people = generate_people(row_count, get_integer(event, "seed", default=None, minimum=0), pipes)
     table = append_rows(table_uri, people)
-    pipes.log.info(f"appended {people.height} people to {table_uri}, now {table.row_count} at version {table.version}")
+    pipes.log.info(f"appended {counted(people.height, 'customer')}; the table has {table.row_count} now")
     pipes.report_custom_message(table.message)
     pipes.report_asset_materialization(
-        metadata={"rows": people.height, **table.metadata, "preview": to_markdown(people.head(PREVIEW_ROWS))},
+        metadata={
+            "preview": to_markdown(people.select(PREVIEW).head(PREVIEW_ROWS)),
+            "rows": people.height,
+            **table.metadata,
+        },
         # Each append changes the table, and the version identifies its content.
         data_version=f"{table.id}@{table.version}",
     )
@@ -57,7 +62,7 @@ def generate_people(row_count: int, seed: int | None, pipes: PipesContext) -> pl
     people: list[tuple[Any, ...]] = []
     while len(people) < row_count:
         people += [generate_person(faker) for _ in range(min(BATCH_ROWS, row_count - len(people)))]
-        pipes.log.info(f"generated {len(people)} of {row_count} people")
+        pipes.log.info(f"generated {len(people)} of {counted(row_count, 'customer')}")
     return pl.DataFrame(people, schema=SCHEMA, orient="row")
 
 

@@ -73,8 +73,13 @@ def replace_rows(uri: str, rows: pl.DataFrame, *, partition: str, value: str) ->
     return _read_state(uri)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 row`, `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def to_markdown(rows: pl.DataFrame) -> PipesMetadataValue:
-    """Render rows as a Markdown table."""
+    """Render rows as a Markdown table. Keep it narrow: Dagster's pages are."""
     lines = [rows.columns, ["---"] * rows.width, *rows.iter_rows()]
     return {"raw_value": "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines), "type": "md"}
 

@@ -1,6 +1,8 @@
 """The task `monthly_weather`: aggregates a month of daily weather by location into a Delta table."""
 
 import hashlib
+import platform
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import date, datetime
@@ -13,7 +15,7 @@ from dagster_pipes import PipesContext
 from google.cloud import storage
 
 from tasks.event import get_uri
-from tasks.tables import TableState, replace_rows, to_markdown
+from tasks.tables import TableState, counted, replace_rows, to_markdown
 from tasks.weather_checks import check_every_day_once, check_plausible_values, month_end
 
 SOURCE_SCHEMA: Final = {
@@ -28,6 +30,8 @@ SOURCE_SCHEMA: Final = {
 
 DECIMALS: Final = 3
 """More than in the data, and few enough to hide the noise of sums, which would change the data version."""
+
+PREVIEW: Final = ("location", pl.col("temp_mean").round(1).alias("°C"), pl.col("precipitation").round(1).alias("mm"))
 
 
 class SourceError(ValueError):
@@ -53,13 +57,17 @@ def run(event: Mapping[str, Any], pipes: PipesContext) -> dict[str, Any]:
     source_uri = get_uri(event, "source_uri", example="gs://lake/weather.csv")
     table_uri = get_uri(event, "table_uri", example="gs://lake/monthly_weather")
     month = get_month(pipes)
+    # What the function prints is in the run's stdout and stderr, too.
+    print(f"polars {pl.__version__} on Python {platform.python_version()}")
+    print(f"reading {source_uri} ...", file=sys.stderr)
     source = read_source(source_uri)
     days = source.filter(pl.col("date").is_between(month, month_end(month)))
-    pipes.log.info(f"read {source.height} rows from {source_uri}, {days.height} of them in {month:%Y-%m}")
+    pipes.log.info(f"read {counted(source.height, 'row')} from {source_uri}, {days.height} of them in {month:%Y-%m}")
     report_checks(days, month, sorted(source["location"].drop_nulls().unique()), pipes)
     rows = aggregate(days, month)
+    print(rows)
     table = replace_rows(table_uri, rows, partition="month", value=month.isoformat())
-    pipes.log.info(f"replaced {month:%Y-%m} in {table_uri} by {rows.height} rows, now at version {table.version}")
+    pipes.log.info(f"replaced {month:%Y-%m} by {counted(rows.height, 'row')}; the table has {table.row_count} now")
     report_month(rows, table, pipes)
     return {"rows": rows.height, "table_version": table.version}
 
@@ -126,12 +134,12 @@ def report_month(rows: pl.DataFrame, table: TableState, pipes: PipesContext) -> 
     pipes.report_custom_message(table.message)
     pipes.report_asset_materialization(
         metadata={
-            "rows": rows.height,
-            **table.metadata,
-            "preview": to_markdown(rows),
             # Dagster plots numbers over the partitions.
             "mean_temperature_celsius": rows.select(pl.col("temp_mean").mean().round(DECIMALS)).item(),
             "mean_precipitation_mm": rows.select(pl.col("precipitation").mean().round(DECIMALS)).item(),
+            "preview": to_markdown(rows.select(PREVIEW)),
+            "rows": rows.height,
+            **table.metadata,
         },
         # A hash of the rows: if a month does not change, its data version does not either.
         data_version=hashlib.sha256(rows.write_csv().encode()).hexdigest(),

@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from tasks.tables import Metadata, to_markdown
+from tasks.tables import Metadata, counted, to_markdown
 
 EXAMPLES: Final = 5
 
@@ -59,7 +59,7 @@ def check_every_day_once(days: pl.DataFrame, month: date, locations: Sequence[st
     return CheckResult(
         "every_day_once",
         passed=missing.is_empty() and repeated.is_empty() and not expected.is_empty(),
-        summary=f"{missing.height} of {expected.height} days are missing, {repeated.height} are repeated",
+        summary=f"{missing.height} of {counted(expected.height, 'day')} missing, {repeated.height} repeated",
         metadata={
             "missing_days": missing.height,
             "repeated_days": repeated.height,
@@ -77,7 +77,7 @@ def check_plausible_values(days: pl.DataFrame) -> CheckResult:
     return CheckResult(
         "plausible_values",
         passed=implausible.is_empty(),
-        summary=f"{implausible.height} of {days.height} days have impossible values",
+        summary=f"{implausible.height} of {counted(days.height, 'day')} with impossible values",
         metadata={
             "implausible_days": implausible.height,
             "days_by_broken_rule": {

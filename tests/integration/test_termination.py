@@ -77,7 +77,7 @@ def test_terminating_a_run_stops_its_function(dagster: Dagster) -> None:
     """With the multiprocess executor, which is Dagster's default: the step has a process of its own."""
     assert dagster.ask(SHOULD_SHOW_NUX) == {"shouldShowNux": False}
     run_id = launch(dagster, {"ops": {"customers": {"config": {"rows": ENDLESS_ROWS}}}})
-    wait_until(lambda: f"generated 500 of {ENDLESS_ROWS} people" in logs(dagster, run_id), timeout=60)
+    wait_until(lambda: f"generated 500 of {ENDLESS_ROWS} customers" in logs(dagster, run_id), timeout=60)
     assert "multiprocess executor" in logs(dagster, run_id)
     assert dagster.ask(TERMINATE, runId=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
     wait_until(lambda: status(dagster, run_id) == "CANCELED")
