@@ -6,8 +6,11 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 uv := env("UV", if path_exists(".tools/bin/uv") == "true" { justfile_directory() / ".tools/bin/uv" } else { "uv" })
 run := uv + " run --locked --group dev"
 
+# where `demo` and `dev` write: `just --set local FOLDER dev` for another folder
+local := justfile_directory() / ".local"
+
 # where the example's tables and its input are; the function runs in a folder of its own
-locations := 'JUST="' + just_executable() + '" FUNCTION=example LAKE_URI="$PWD/.local/lake" WEATHER_SOURCE_URI="$PWD/examples/data/weather.csv"'
+locations := 'JUST="' + just_executable() + '" FUNCTION=example LAKE_URI="' + local + '/lake" WEATHER_SOURCE_URI="${WEATHER_SOURCE_URI:-$PWD/examples/data/weather.csv}"'
 run_example := uv + " run --locked --group demo"
 
 # what the deployed function needs: `gcf_pipes` itself lies beside it
@@ -24,6 +27,9 @@ versions := "tests --ignore=tests/test_reference.py --ignore=tests/faults --igno
 # what says something of packaging: that all is in the wheels, and works together
 packaging := "tests/unit tests/local/test_init.py tests/testing_kit tests/test_example.py tests/test_readme.py tests/integration/test_runs.py -k 'not fake-gcs-server'"
 
+# the tests of the UI run in the first of these
+browsers := "chromium chromium-browser google-chrome"
+
 # on a busy machine a test may be too slow for its own deadlines: CI gives it a second try, and reports that
 retried := "--reruns 1"
 
@@ -39,19 +45,19 @@ demo:
     @echo "Installing what the demo needs; the first time takes a minute ..."
     @{{ locations }} {{ run_example }} dagster-gcf-pipes dev -- python -m examples.demo
 
-# Run Dagster with the example, a function and an emulator on this machine until Ctrl-C
+# Run Dagster with the example, a function and an emulator on this machine until Ctrl-C; arguments are those of `dg dev`
 [group('run')]
-dev:
+dev *arguments:
     @echo "Installing what Dagster needs; the first time takes a minute ..."
-    @mkdir -p .local/dagster_home
-    @cp examples/dagster.yaml .local/dagster_home/
-    @{{ locations }} DAGSTER_HOME="$PWD/.local/dagster_home" \
-        {{ run_example }} --group webserver dagster-gcf-pipes dev -- dg dev -m examples.definitions
+    @mkdir -p "{{ local }}/dagster_home"
+    @cp examples/dagster.yaml "{{ local }}/dagster_home/"
+    @{{ locations }} DAGSTER_HOME="{{ local }}/dagster_home" \
+        {{ run_example }} --group webserver dagster-gcf-pipes dev -- dg dev -m examples.definitions {{ arguments }}
 
 # Show some rows of a table of the example
 [group('run')]
 rows table:
-    @{{ run_example }} python -c "import polars, sys; print(polars.read_delta(sys.argv[1]).tail())" .local/lake/{{ table }}
+    @{{ run_example }} python -c "import polars, sys; print(polars.read_delta(sys.argv[1]).tail())" "{{ local }}/lake/{{ table }}"
 
 # Measure against Dagster's stock parts, side by side, and print one table
 [group('run')]
@@ -72,6 +78,12 @@ test *arguments:
 [group('check')]
 test-one +arguments:
     {{ run }} pytest --exitfirst {{ arguments }}
+
+# Check what a browser shows of `just dev`, if one is installed; further arguments are pytest's
+[group('check')]
+ui *arguments:
+    @if command -v {{ browsers }} >/dev/null; then {{ run }} --group browser pytest --tb native tests/ui {{ arguments }}; \
+    else echo "The tests of the UI are skipped: there is no Chromium on the PATH"; fi
 
 # Send so many hostile payloads to the function's entry point
 [group('check')]
@@ -141,11 +153,15 @@ coverage:
 
 # All that keeps main honest
 [group('check')]
-ci: lint workflows types test-all coverage test-wheels versions-lowest deployable
+ci: lint workflows types test-all test-ui coverage test-wheels versions-lowest deployable
 
 # Run all tests, each failing one twice
 [group('ci')]
 test-all: (test retried)
+
+# Run the tests of the UI, each failing one twice
+[group('ci')]
+test-ui: (ui retried)
 
 # Build both wheels and run the tests of what is in them
 [group('ci')]
@@ -203,6 +219,10 @@ quotes *arguments="tests":
 [group('edit')]
 docs:
     {{ uv }} run --locked --group docs sphinx-build --fail-on-warning --keep-going --quiet docs build/site
+
+# Write the screenshots of the README and the docs
+[group('edit')]
+screenshots: (ui "--screenshots docs/images")
 
 # Format the code
 [group('edit')]

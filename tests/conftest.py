@@ -14,6 +14,13 @@ from dagster_gcf_pipes.local import Emulator, FunctionServer, available_emulator
 from tests.quotes import WRITE, Quote, check_quote
 
 FUNCTIONS = Path(__file__).parent / "functions"
+UI = Path(__file__).parent / "ui"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the tests of the UI out unless they are named, as `just ui` does: they need a browser."""
+    unnamed = not any("tests/ui" in argument for argument in config.args)
+    return True if unnamed and collection_path == UI else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
