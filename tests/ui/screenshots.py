@@ -6,8 +6,9 @@ from pathlib import Path
 
 from playwright.sync_api import FloatRect, Locator, Page
 
-NAVIGATION_WIDTH = 240
-MARGIN = 24
+SIDE = 24
+MARGIN = 12
+"""Pixels around the parts: beside them, and above and below them."""
 PREPARE = """replacements => {
   document.activeElement.blur();  // no ring around it
   const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -30,12 +31,13 @@ class Screenshots:
     replacements: Mapping[str, str]
 
     def save(self, page: Page, name: str, *parts: Locator) -> None:
-        """Save the rectangle around some parts of a page, without the page's navigation."""
+        """Save the rectangle around some parts of a page, with a margin."""
+        page.mouse.move(0, 0)  # or the page marks what is below it
         boxes = [_box(part) for part in parts]
         size = page.viewport_size or {"width": 0, "height": 0}
-        left = max(NAVIGATION_WIDTH, min(box["x"] for box in boxes) - MARGIN)
+        left = max(0, min(box["x"] for box in boxes) - SIDE)
         top = max(0, min(box["y"] for box in boxes) - MARGIN)
-        right = min(size["width"], max(box["x"] + box["width"] for box in boxes) + MARGIN)
+        right = min(size["width"], max(box["x"] + box["width"] for box in boxes) + SIDE)
         bottom = min(size["height"], max(box["y"] + box["height"] for box in boxes) + MARGIN)
         if self.folder:
             page.evaluate(PREPARE, dict(self.replacements))

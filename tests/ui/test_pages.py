@@ -10,6 +10,7 @@ from tests.ui.screenshots import Screenshots
 
 
 def test_a_run_shows_the_lines_of_the_function_while_it_runs(page: Page, screenshots: Screenshots) -> None:
+    page.set_viewport_size({"width": 1280, "height": 1600})  # the log has room for each line
     job = JobPage(page)
     job.open("customers_job")
     expect(page.get_by_text("Appends generated customers to the Delta table")).to_be_visible()
@@ -50,7 +51,7 @@ def test_checks_say_what_is_wrong(page: Page, backfill: str, screenshots: Screen
     expect(page.get_by_text("Each location has each day of the month exactly once.")).to_be_visible()
     summary = page.get_by_role("row").filter(has_text="summary")
     expect(summary).to_contain_text(re.compile(r"1 of \d\d days missing, 0 repeated"))
-    screenshots.save(page, "checks", page.get_by_text("Checks (2)"), summary)
+    screenshots.save(page, "checks", page.get_by_text("Assets", exact=True).first, summary)
 
 
 def test_a_failed_run_shows_the_traceback_of_the_function(
@@ -91,11 +92,17 @@ def test_a_backfill_shows_its_runs(page: Page, backfill: str, screenshots: Scree
     expect(page.get_by_text("2015-01-01...2015-04-01")).to_be_visible()
     expect(page.get_by_text("100% completed")).to_be_visible()
     failed = page.get_by_role("link", name="Failed")
-    screenshots.save(page, "backfill", page.get_by_role("tablist"), failed, page.get_by_text("100% completed"))
+    screenshots.save(
+        page,
+        "backfill",
+        page.get_by_role("button", name="expand_more").first,
+        failed,
+        page.get_by_text("100% completed"),
+    )
 
 
 def test_the_resource_says_what_it_is_and_what_it_takes(page: Page, screenshots: Screenshots) -> None:
     page.goto(f"{CODE_LOCATION}/resources/cloud_function")
     expect(page.get_by_text("Pipes client that calls a Google Cloud Function")).to_be_visible()
     expect(page.get_by_text("Name of the Cloud Storage bucket that carries the function's messages")).to_be_visible()
-    screenshots.save(page, "resource", page.get_by_text("Configuration").first, page.locator("pre").first)
+    screenshots.save(page, "resource", page.get_by_text("cloud_function", exact=True).first, page.locator("pre").first)
