@@ -10,7 +10,7 @@ from tests.ui.screenshots import Screenshots
 
 
 def test_a_run_shows_the_lines_of_the_function_while_it_runs(page: Page, screenshots: Screenshots) -> None:
-    page.set_viewport_size({"width": 1280, "height": 1600})  # the log has room for each line
+    page.set_viewport_size({"width": 1280, "height": 1000})  # the log has room for the lines
     job = JobPage(page)
     job.open("customers_job")
     expect(page.get_by_text("Appends generated customers to the Delta table")).to_be_visible()
@@ -96,6 +96,7 @@ def test_a_backfill_shows_its_runs(page: Page, backfill: str, screenshots: Scree
         page,
         "backfill",
         page.get_by_role("button", name="expand_more").first,
+        page.get_by_role("tablist"),
         failed,
         page.get_by_text("100% completed"),
     )
