@@ -54,17 +54,6 @@ CLEANUP_DEADLINE: Final = 30.0
 class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     """Pipes client that calls a Google Cloud Function, and shows its logs and results while it runs.
 
-    Declare it as a Dagster resource::
-
-        defs = Definitions(
-            assets=[orders],
-            resources={
-                "cloud_function": PipesCloudFunctionClient(
-                    bucket=EnvVar("PIPES_BUCKET"),
-                ),
-            },
-        )
-
     The client sends an ID token to every https URL that is not on this machine. It uses the credentials that
     google-auth finds in the environment, or a service account that they impersonate. A person's credentials, such as
     those of gcloud, can call private functions only through impersonation. The identity needs:

@@ -106,4 +106,6 @@ def test_the_resource_says_what_it_is_and_what_it_takes(page: Page, screenshots:
     page.goto(f"{CODE_LOCATION}/resources/cloud_function")
     expect(page.get_by_text("Pipes client that calls a Google Cloud Function")).to_be_visible()
     expect(page.get_by_text("Name of the Cloud Storage bucket that carries the function's messages")).to_be_visible()
-    screenshots.save(page, "resource", page.get_by_text("cloud_function", exact=True).first, page.locator("pre").first)
+    screenshots.save(
+        page, "resource", page.get_by_text("cloud_function", exact=True).first, page.get_by_text("on the key prefix")
+    )
