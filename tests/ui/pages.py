@@ -60,7 +60,7 @@ class RunPage:
         self.filter(text)
         expect(self.page.get_by_role("button", name="View full message")).to_have_count(1)
         self.page.get_by_role("button", name="View full message").click()
-        return self.page.get_by_role("dialog")
+        return self.page.locator("[role=dialog][aria-modal=true]")  # a closing tooltip is a dialog too
 
     def show_output(self, stream: str, step: str) -> None:
         """Show a step's stdout or stderr."""
