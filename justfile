@@ -224,6 +224,11 @@ docs:
 [group('edit')]
 screenshots: (ui "--screenshots docs/images")
 
+# Check that the links to other sites work: it needs the network
+[group('check')]
+links:
+    {{ uv }} run --locked --group docs sphinx-build --builder linkcheck --quiet docs build/links
+
 # Format the code
 [group('edit')]
 fmt:
