@@ -52,7 +52,7 @@ CLEANUP_DEADLINE: Final = 30.0
 
 
 class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
-    """Pipes client that calls a Google Cloud Function, and shows its logs and results while it runs.
+    """Pipes client that calls a Google Cloud Function, and shows its log while it runs, and its results.
 
     The client sends an ID token to every https URL that is not on this machine. It uses the credentials that
     google-auth finds in the environment, or a service account that they impersonate. A person's credentials, such as
