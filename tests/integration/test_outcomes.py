@@ -148,7 +148,8 @@ def test_the_last_of_chained_exceptions_are_reported(caller: Caller, count: int)
     kept = min(count, MAX_EXCEPTION_CHAIN)
     expected = [f"ValueError: number {number}\n" for number in range(count - 1, count - 1 - kept, -1)]
     if count > kept:
-        expected[-1] += f"{count - kept:,} earlier exceptions left out. See the function's log.\n"
+        exceptions = "exception" if count == kept + 1 else "exceptions"
+        expected[-1] += f"{count - kept:,} earlier {exceptions} left out. See the function's log.\n"
     assert texts == expected
 
 
