@@ -24,8 +24,9 @@ def broken_links(markdown: str, root: Path = ROOT) -> Iterator[str]:
 
 
 def _leads_somewhere(link: str, root: Path) -> bool:
-    for kind in ("blob", "tree"):
-        prefix = f"{URLS['Source']}/{kind}/main/"
+    source = URLS["Source"]
+    images = source.replace("github.com", "raw.githubusercontent.com")
+    for prefix in (f"{source}/blob/main/", f"{source}/tree/main/", f"{images}/main/"):
         if link.startswith(prefix):
             return (root / link.removeprefix(prefix)).exists()
     if link.startswith(URLS["Documentation"]):

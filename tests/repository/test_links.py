@@ -44,6 +44,8 @@ def test_the_map_of_the_modules_names_what_is_there() -> None:
         (f"{URLS['Source']}/blob/main/LICENSE", False),
         (f"{URLS['Source']}/tree/main/terraform#roles", False),
         (f"{URLS['Source']}/blob/main/gone.py", True),
+        (f"{URLS['Source'].replace('github.com', 'raw.githubusercontent.com')}/main/docs/images/run.png", False),
+        (f"{URLS['Source'].replace('github.com', 'raw.githubusercontent.com')}/main/docs/images/gone.png", True),
         (URLS["Documentation"], False),
         (f"{URLS['Documentation']}reference/compatibility.html#python-and-dagster", False),
         (f"{URLS['Documentation']}gone.html", True),
