@@ -9,6 +9,7 @@ run in that folder. A block that cannot run here says why:
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 DEADLINE: Final = 120.0
 """Seconds that a block may take."""
-FILE_NAME: Final = re.compile(r"(?:#|//) ([\w./-]+\.\w+)\n")
+FILE_NAME: Final = re.compile(r"\A(?:#|//) ([\w./-]+\.\w+)\n")
 CHECKS: Final[dict[str, Callable[[str], Any]]] = {
     "dockerfile": str,  # nothing checks it
     "hcl": hcl2.loads,
@@ -53,7 +54,7 @@ def _teardown(namespace: dict[str, Any]) -> None:
 
 
 def _check(example: Example) -> None:
-    CHECKS[example.region.lexemes["arguments"]](example.parsed)
+    CHECKS[example.region.lexemes["arguments"]](FILE_NAME.sub("", example.parsed))  # JSON has no comments
     _write_file(example)
 
 
@@ -78,7 +79,7 @@ def _write_file(example: Example) -> bool:
 def _run(example: Example, command: list[str]) -> None:
     folder = example.namespace["folder"].name
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    result = subprocess.run(
+    with subprocess.Popen(
         command,
         cwd=folder,
         env={"HOME": folder, "PATH": path},
@@ -86,7 +87,11 @@ def _run(example: Example, command: list[str]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGTERM)  # what it started ends too
+            raise
+    assert process.returncode == 0, output
