@@ -61,10 +61,7 @@ class Options:
     log_view: str | None = None
 
     def __post_init__(self) -> None:
-        if self.function is not None and self.url is not None:
-            raise ValueError("expected either a function's name or its URL, got both")
-        if self.impersonation_delegates and not self.impersonate_service_account:
-            raise ValueError("expected impersonate_service_account with impersonation_delegates, got none")
+        self._check_combination()
         for name, value in dataclasses.asdict(self).items():
             if name in _TYPES and value is not None:
                 _validate(name, value)
@@ -75,6 +72,17 @@ class Options:
                 check_url(self.url)
         except PipesCloudFunctionRequestError as error:
             raise ValueError(error.description) from error
+
+    def _check_combination(self) -> None:
+        if self.function is not None and self.url is not None:
+            raise ValueError("expected either a function's name or its URL, got both")
+        if self.function is not None and "/" not in self.function and not (self.project and self.region):
+            raise ValueError(
+                f"expected the project and the region of the function {self.function!r}.\n"
+                "Fix: Add `--project=PROJECT --region=REGION`."
+            )
+        if self.impersonation_delegates and not self.impersonate_service_account:
+            raise ValueError("expected impersonate_service_account with impersonation_delegates, got none")
 
     @property
     def calls_function(self) -> bool:

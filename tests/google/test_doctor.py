@@ -567,7 +567,7 @@ def test_a_reader_that_goes_away_gets_no_traceback(here: Google) -> None:
     ("arguments", "text"),
     [
         (["--function=orders", "--url=https://orders.example"], "either a function's name or its URL, got both"),
-        (["--function=orders"], "cannot be looked up without its project and region"),
+        (["--function=orders"], "Fix: Add `--project=PROJECT --region=REGION`."),
         (["--function=`reboot`", "--project=my-project", "--region=europe-west1"], "Expected the name of a function"),
         (["--url=orders"], "Expected the URL of a function"),
         (["--url=https://user:s3cr3t@host:port/?s3cr3t"], "Expected the URL of a function"),
