@@ -63,7 +63,8 @@ _SAME_STORAGE: Final = (
 _INTERNAL_ERROR: Final = 500
 _UNAVAILABLE: Final = 503
 _SERVER_ERRORS: Final = range(500, 600)
-_TAGS: Final = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TAGS: Final = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<[^>]*(?:>|\Z)", re.DOTALL | re.IGNORECASE)
+"""What stays open ends with the page, so the time is linear in the length of a hostile page."""
 _FLASK_ERROR: Final = "there is an error in the application"
 """Part of Flask's body of a 500. Source: https://github.com/pallets/werkzeug (`exceptions.InternalServerError`)."""
 _NOT_DECORATED: Final = Cause(

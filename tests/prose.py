@@ -15,13 +15,9 @@ CODE: Final = "code"
 
 
 def markdown_sentences(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the sentences of a page with their lines; headings, tables and code blocks have none."""
-    tokens = MarkdownIt("commonmark").enable("table").parse(path.read_text())
-    in_table = in_heading = False
-    for token in tokens:
-        in_table = token.type == "table_open" or (in_table and token.type != "table_close")
-        in_heading = token.type == "heading_open" or (in_heading and token.type != "heading_close")
-        if token.type == "inline" and not in_table and not in_heading:
+    """Yield the sentences of a page, also of its tables, with their lines; code blocks have none."""
+    for token in MarkdownIt("commonmark").enable("table").parse(path.read_text()):
+        if token.type == "inline":
             line = token.map[0] + 1 if token.map else 0
             yield from ((line, sentence) for sentence in _sentences(_plain(token)))
 

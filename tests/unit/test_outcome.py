@@ -405,6 +405,21 @@ def test_what_to_do_is_said_once_and_at_the_end(attempts: tuple[Attempt, ...], s
     assert "Before that: attempt 1" in text.partition("\nFix:")[0]
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<html><style>p {}</style><p>No\nentry</html>",
+        "<p>No <b>entry</b></p><script>steal()",
+        "<p>No entry<style>p {} " + "<script>" * 5_000,
+        "<p>No entry" + "<" * 5_000,
+    ],
+    ids=["complete", "open script", "open style", "open tags"],
+)
+def test_of_a_page_only_the_text_is_shown(page: str) -> None:
+    """Also of one whose parts stay open."""
+    assert str(errors_of((platform(500, page),), NOTHING).description).endswith("The response says: No entry")
+
+
 def test_an_empty_body_is_called_empty() -> None:
     assert "The response is empty." in str(errors_of((platform(500, " \n"),), NOTHING).description)
 
