@@ -37,13 +37,20 @@ if TYPE_CHECKING:
     from dagster_gcf_pipes._messages.injector import PipesCloudFunctionEventContextInjector
     from dagster_gcf_pipes._messages.reader import PipesCloudStorageMessageReader
     from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation
+    from dagster_gcf_pipes.components import (
+        PipesCloudFunctionClientComponent,
+        PipesCloudFunctionComponent,
+        PipesCloudFunctionSpec,
+    )
 
 __all__ = [
     "PipesCloudFunctionAccessError",
     "PipesCloudFunctionBucketError",
     "PipesCloudFunctionCallError",
     "PipesCloudFunctionClient",
+    "PipesCloudFunctionClientComponent",
     "PipesCloudFunctionCompletedInvocation",
+    "PipesCloudFunctionComponent",
     "PipesCloudFunctionError",
     "PipesCloudFunctionEventContextInjector",
     "PipesCloudFunctionIdentityError",
@@ -54,13 +61,17 @@ __all__ = [
     "PipesCloudFunctionRaisedError",
     "PipesCloudFunctionRefusedError",
     "PipesCloudFunctionRequestError",
+    "PipesCloudFunctionSpec",
     "PipesCloudStorageMessageReader",
 ]
 
 _MODULES: Final = {
     "PipesCloudFunctionClient": "_client",
+    "PipesCloudFunctionClientComponent": "components",
     "PipesCloudFunctionCompletedInvocation": "_results",
+    "PipesCloudFunctionComponent": "components",
     "PipesCloudFunctionEventContextInjector": "_messages.injector",
+    "PipesCloudFunctionSpec": "components",
     "PipesCloudStorageMessageReader": "_messages.reader",
 }
 """The modules of the public names, except those of the errors."""

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import requests
@@ -88,11 +89,14 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation, meta
         """Return what the function reported, with the metadata of the call. They never replace a key of the function.
 
         Return them from the asset, or yield each. It is a tuple because Dagster takes a returned list for one result.
+        An asset comes after those on which it depends, whatever the order of the reports: Dagster demands that.
 
         Args:
             implicit_materializations: Whether to materialize the step's other assets too. Default yes.
         """
         results = self._session.get_results(implicit_materializations=implicit_materializations)
+        order = _topological_order(self._session.context)
+        results = sorted(results, key=lambda result: order.get(result.asset_key, 0))
         return tuple(result._replace(metadata=add_metadata(result.metadata, self.metadata)) for result in results)
 
     @property
@@ -111,6 +115,13 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation, meta
                 "Fix: Send results that you need with `pipes.report_custom_message`."
             )
         return self._response
+
+
+def _topological_order(context: CallingContext) -> Mapping[AssetKey | None, int]:
+    """Return the positions of a step's assets, each after those on which it depends."""
+    specs = context.assets_def.specs_by_key if context.has_assets_def else {}
+    dependencies = {key: [dep.asset_key for dep in spec.deps if dep.asset_key in specs] for key, spec in specs.items()}
+    return {key: position for position, key in enumerate(TopologicalSorter(dependencies).static_order())}
 
 
 def add_metadata(reported: Mapping[str, Any] | None, ours: Metadata) -> dict[str, Any]:

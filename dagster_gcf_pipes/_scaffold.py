@@ -1,4 +1,4 @@
-"""Writes a function that deploys, and an asset that calls it: `dagster-gcf-pipes init`."""
+"""Writes a function that deploys, and an asset that calls it: `dagster-gcf-pipes init`, `dg scaffold defs`."""
 
 import builtins
 import io
@@ -6,11 +6,12 @@ import keyword
 import re
 import shutil
 import tokenize
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from importlib import resources
 from importlib.metadata import Distribution, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import click
@@ -48,28 +49,53 @@ def scaffold(name: str) -> None:
     Raises:
         SettingsError: The name or the pyproject.toml is not valid, something is in the way, or a write failed.
     """
-    folder = Path("functions", name)
-    _check(name, folder)
+    if DEFINITIONS.is_dir():
+        raise SettingsError(f"Expected {DEFINITIONS} to be a file, got a folder.\nFix: Rename the folder.")
     wants_definitions = not DEFINITIONS.exists()
     definitions = _template("definitions.py", name)
-    try:
-        pyproject = with_function(_pyproject_text(), name, folder, command=COMMAND if wants_definitions else None)
-        with _new_folder(folder):
-            _write_function(name, folder)
-            PYPROJECT.write_text(pyproject, "utf-8", newline="")
-            click.echo(f"added {name} to [tool.dagster-gcf-pipes.functions] of {PYPROJECT}")
-            if wants_definitions:
-                _write(DEFINITIONS, definitions)
-    except OSError as error:
-        raise SettingsError(
-            f"Expected to write into {Path.cwd()}, got: {error}\n"
-            f"Fix: Allow your user to write there, or run the command in another folder."
-        ) from error
+    files = {DEFINITIONS: definitions} if wants_definitions else {}
+    folder = scaffold_function(name, Path(), command=COMMAND if wants_definitions else None, more_files=files)
     _print_next_steps(folder, None if wants_definitions else definitions)
 
 
-def _check(name: str, folder: Path) -> None:
-    load_table(PYPROJECT)
+def scaffold_function(
+    name: str, root: Path, *, command: str | None, more_files: Mapping[Path, str] = MappingProxyType({})
+) -> Path:
+    """Write the folder `functions/NAME`, and its entry in pyproject.toml. Nothing is overwritten.
+
+    Args:
+        name: The function's name.
+        root: The folder with pyproject.toml.
+        command: What `dagster-gcf-pipes dev` runs with the function, unless pyproject.toml says so.
+        more_files: Further files to write, with their texts.
+
+    Returns:
+        The folder of the function.
+
+    Raises:
+        SettingsError: The name or the pyproject.toml is not valid, something is in the way, or a write failed.
+    """
+    relative = Path("functions", name)
+    folder, pyproject = root / relative, root / PYPROJECT
+    _check(name, folder, pyproject)
+    try:
+        text = with_function(_pyproject_text(pyproject), name, relative, command=command)
+        with _new_folder(folder):
+            _write_function(name, folder)
+            pyproject.write_text(text, "utf-8", newline="")
+            click.echo(f"added {name} to [tool.dagster-gcf-pipes.functions] of {pyproject}")
+            for path, content in more_files.items():
+                _write(path, content)
+    except OSError as error:
+        raise SettingsError(
+            f"Expected to write into {root.absolute()}, got: {error}\n"
+            f"Fix: Allow your user to write there, or run the command in another folder."
+        ) from error
+    return folder
+
+
+def _check(name: str, folder: Path, pyproject: Path) -> None:
+    load_table(pyproject)
     if not _NAME.fullmatch(name):
         raise SettingsError(
             f"Expected the name of a function: lowercase letters, digits and hyphens, at most 63 characters, the first "
@@ -79,8 +105,6 @@ def _check(name: str, folder: Path) -> None:
         raise SettingsError(f"{folder} exists.\nFix: Choose another name, or delete the folder.")
     if folder.parent.exists() and not folder.parent.is_dir():
         raise SettingsError(f"Expected {folder.parent} to be a folder, got a file.\nFix: Rename the file.")
-    if DEFINITIONS.is_dir():
-        raise SettingsError(f"Expected {DEFINITIONS} to be a file, got a folder.\nFix: Rename the folder.")
 
 
 @contextmanager
@@ -113,7 +137,7 @@ def _function_files(name: str) -> dict[str, str]:
 def _template(file: str, name: str) -> str:
     """Read a template for this name: `function="..."` takes it as it is, and Python as an identifier."""
     return re.sub(
-        rf'(function=")?{EXAMPLE}', lambda found: f"{found[1]}{name}" if found[1] else _identifier(name), _read(file)
+        rf'(function=")?{EXAMPLE}', lambda found: f"{found[1]}{name}" if found[1] else identifier_of(name), _read(file)
     )
 
 
@@ -121,7 +145,7 @@ def _read(file: str) -> str:
     return resources.files("dagster_gcf_pipes").joinpath("_templates").joinpath(file).read_text("utf-8")
 
 
-def _identifier(name: str) -> str:
+def identifier_of(name: str) -> str:
     """Return the name of the asset: the function's, unless Python, Dagster or the template uses it."""
     identifier = name.replace("-", "_")
     words = {token.string for token in tokenize.generate_tokens(io.StringIO(_read("definitions.py")).readline)}
@@ -153,9 +177,9 @@ def _copy_gcf_pipes(target: Path) -> None:
     click.echo(f"wrote {target}/, version {version('gcf-pipes')}, because it was not installed from a package index")
 
 
-def _pyproject_text() -> str:
+def _pyproject_text(path: Path) -> str:
     """Return the text with its line endings and its byte order mark."""
-    return PYPROJECT.read_bytes().decode("utf-8") if PYPROJECT.exists() else ""
+    return path.read_bytes().decode("utf-8") if path.exists() else ""
 
 
 def with_function(text: str, name: str, folder: Path, *, command: str | None) -> str:

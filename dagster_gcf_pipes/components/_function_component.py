@@ -1,0 +1,296 @@
+"""The component of the assets and checks that one function computes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+import dagster as dg
+from dagster.components.resolved.core_models import AssetSpecKwargs, OpSpec, resolve_asset_spec
+from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
+from pydantic import BaseModel, Field, model_validator
+from typing_extensions import Self
+
+from dagster_gcf_pipes._client import PipesCloudFunctionClient
+from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
+from dagster_gcf_pipes._functions import check_url
+from dagster_gcf_pipes._request_body import encode_body, json_object
+from dagster_gcf_pipes.components._client_component import DEFAULT_RESOURCE_KEY
+from dagster_gcf_pipes.components._resolving import located_errors, resolve_templates, without_text
+from dagster_gcf_pipes.components._scaffolders import FunctionScaffolder
+
+Partitions: TypeAlias = Literal["one_call", "one_call_per_partition"]
+PipesResults: TypeAlias = Iterable[dg.MaterializeResult[Any] | dg.AssetCheckResult]
+
+
+class RetryPolicyModel(dg.Model):
+    """The fields of `dagster.RetryPolicy`."""
+
+    max_retries: int = Field(default=1, ge=1, description="How often Dagster retries the step. Default 1.")
+    delay: float | None = Field(default=None, gt=0, description="Seconds before a retry. Default: none.")
+    backoff: Literal["linear", "exponential"] | None = Field(default=None, description="How the delay grows.")
+    jitter: Literal["full", "plus_minus"] | None = Field(default=None, description="How the delay varies at random.")
+
+
+def _retry_policy(_: dg.ResolutionContext, model: RetryPolicyModel | None) -> dg.RetryPolicy | None:
+    if model is None:
+        return None
+    return dg.RetryPolicy(
+        max_retries=model.max_retries,
+        delay=model.delay,
+        backoff=model.backoff and dg.Backoff[model.backoff.upper()],
+        jitter=model.jitter and dg.Jitter[model.jitter.upper()],
+    )
+
+
+def _described(text: str) -> dg.Resolver:
+    resolver: dg.Resolver = dg.Resolver.default(description=text)
+    return resolver
+
+
+def _json(text: str) -> dg.Resolver:
+    return dg.Resolver(
+        resolve_templates, model_field_type=dict[str, Any], description=text, inject_before_resolve=False
+    )
+
+
+def _asset_spec(context: dg.ResolutionContext, model: BaseModel) -> dg.AssetSpec:
+    """Resolve an asset as Dagster does. Dagster reads the code version "1" as a number, and then refuses it."""
+    version: Any = getattr(model, "code_version", None)
+    if version is not None:
+        version = repr(str(context.at_path("code_version").resolve_value(version)))
+    spec: dg.AssetSpec = resolve_asset_spec(context, model.model_copy(update={"code_version": version}))
+    return spec
+
+
+_ResolvedAssetSpec: TypeAlias = Annotated[
+    dg.AssetSpec, dg.Resolver(_asset_spec, model_field_type=AssetSpecKwargs.model())
+]
+
+
+class PipesCloudFunctionSpec(OpSpec):
+    """How to call the function, and how Dagster runs the step that calls it: `execution` of the component.
+
+    Raises:
+        pydantic.ValidationError: A value is missing, unknown or not valid.
+    """
+
+    function: Annotated[
+        str | None, _described("The function's name in the project and region of the resource, or its full name.")
+    ] = None
+    function_url: Annotated[str | None, _described("The function's URL. Either this or `function`.")] = None
+    event: Annotated[Mapping[str, Any], _json("The JSON object for the function's request body. Default: empty.")] = (
+        Field(default_factory=dict)
+    )
+    extras: Annotated[
+        Mapping[str, Any], _json("The JSON object that the function finds in `pipes.extras`. Default: empty.")
+    ] = Field(default_factory=dict)
+    partitions: Annotated[
+        Partitions,
+        _described(
+            "Whether a run over several partitions calls the function once ('one_call', the default), or once for each "
+            "('one_call_per_partition')."
+        ),
+    ] = "one_call"
+    retry_policy: Annotated[
+        dg.RetryPolicy | None,
+        dg.Resolver(
+            _retry_policy,
+            model_field_type=RetryPolicyModel,
+            description="When Dagster retries the step. Default: never.",
+        ),
+    ] = None
+    can_subset: Annotated[
+        bool,
+        _described(
+            "Whether a run may compute some of the assets alone. Then the function has to compute only those of "
+            "`pipes.asset_keys`. Default false."
+        ),
+    ] = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.function is None) == (self.function_url is None):
+            raise ValueError(
+                "Expected either `function` or `function_url`, got "
+                f"{'neither' if self.function is None else 'both'}.\nFix: Write one of them below `execution`."
+            )
+        try:
+            encode_body(self.event, {})
+            json_object(self.extras, "extras")
+            if self.function_url is not None:
+                check_url(self.function_url)
+        except PipesCloudFunctionRequestError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @classmethod
+    def model(cls) -> type[BaseModel]:
+        """Return the model of the attributes in a YAML file."""
+        return without_text(super().model(), "partitions", "retry_policy")
+
+    @classmethod
+    def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
+        """Return what the attributes in a YAML file mean."""
+        with located_errors(context, model):
+            resolved: Self = super().resolve_from_model(context, model)
+            return resolved
+
+
+@dg.scaffold_with(FunctionScaffolder)
+class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
+    """The assets and asset checks that one Google Cloud Function computes.
+
+    For example:
+
+    ```yaml
+    type: dagster_gcf_pipes.PipesCloudFunctionComponent
+    attributes:
+      execution:
+        function: weather
+        event: {table_uri: gs://lake/weather}
+      assets:
+        - key: weather/raw
+    ```
+
+    Several assets become one multi-asset: one call computes them all. Checks without assets become one step. Override
+    `get_asset_spec` to change the assets, and `execute` to change the call.
+
+    Raises:
+        pydantic.ValidationError: A value is missing, unknown or not valid.
+    """
+
+    execution: Annotated[PipesCloudFunctionSpec, _described("How to call the function, and how Dagster runs the step.")]
+    assets: Annotated[
+        Sequence[_ResolvedAssetSpec] | None, _described("The assets that the function computes. Default: none.")
+    ] = None
+    checks: Annotated[
+        Sequence[dg.ResolvedAssetCheckSpec] | None,
+        _described("The asset checks that the function makes. Default: none."),
+    ] = None
+    translation: Annotated[TranslationFn[dg.AssetSpec] | None, TranslationFnResolver(lambda _: {})] = None
+    client: Annotated[
+        str, _described("The key of the resource, a `PipesCloudFunctionClient`. Default `cloud_function`.")
+    ] = DEFAULT_RESOURCE_KEY
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (self.assets or self.checks):
+            raise ValueError(
+                "Expected `assets`, `checks` or both, got neither.\nFix: Write what the function computes."
+            )
+        if self.execution.partitions == "one_call_per_partition" and not any(
+            spec.partitions_def for spec in self.assets or ()
+        ):
+            raise ValueError(
+                "Expected an asset with partitions for `partitions: one_call_per_partition`, got none.\n"
+                "Fix: Give an asset a `partitions_def`, or leave `partitions` out."
+            )
+        keys = {spec.key for spec in self.assets or ()}
+        if keys and (foreign := [check for check in self.checks or () if check.asset_key not in keys]):
+            raise ValueError(
+                f"Expected the checks to be of {_texts(keys)}, the assets of this component. The check "
+                f"{foreign[0].name!r} is of {foreign[0].asset_key.to_user_string()!r}.\n"
+                "Fix: Correct the key, or write the check into a component of its own, without `assets`."
+            )
+        return self
+
+    @classmethod
+    def model(cls) -> type[BaseModel]:
+        """Return the model of the attributes in a YAML file."""
+        return without_text(super().model(), "execution", "assets", "checks")
+
+    @classmethod
+    def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
+        """Return the component of the attributes in a YAML file."""
+        with located_errors(context, model):
+            resolved: Self = super().resolve_from_model(context, model)
+            return resolved
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        """Say what the component produces."""
+        return dg.ComponentTypeSpec(produces=["asset", "asset_check"])
+
+    def get_asset_spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
+        """Return an asset as Dagster shows it. Default: as it is in `assets`, with the attributes of `translation`.
+
+        Args:
+            spec: The asset as it is in `assets`. The checks follow if you change its key.
+        """
+        return self.translation(spec, spec) if self.translation else spec
+
+    def execute(
+        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, client: PipesCloudFunctionClient
+    ) -> PipesResults:
+        """Call the function, and return its results.
+
+        Args:
+            context: The context of the step.
+            client: The resource.
+        """
+        call = client.run_partitions if self.execution.partitions == "one_call_per_partition" else client.run
+        return call(
+            context=context,
+            function=self.execution.function,
+            function_url=self.execution.function_url,
+            event=self.execution.event,
+            extras=dict(self.execution.extras),
+        ).get_results()
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
+        """Return definitions with one step that calls the function."""
+        specs = {spec.key: self.get_asset_spec(spec) for spec in self.assets or ()}
+        checks = [_of_asset(check, specs) for check in self.checks or ()]
+        if not specs:
+            return dg.Definitions(asset_checks=[self._checks_def(checks)])
+        return dg.Definitions(assets=[self._assets_def([*specs.values()], checks)])
+
+    def _assets_def(self, specs: Sequence[dg.AssetSpec], checks: Sequence[dg.AssetCheckSpec]) -> dg.AssetsDefinition:
+        @dg.multi_asset(
+            **self._step(specs[0].key.to_python_identifier()),
+            specs=specs,
+            check_specs=checks,
+            backfill_policy=self.execution.backfill_policy,
+        )
+        def assets(context: dg.AssetExecutionContext) -> PipesResults:
+            yield from self._execute(context)
+
+        return assets
+
+    def _checks_def(self, checks: Sequence[dg.AssetCheckSpec]) -> dg.AssetChecksDefinition:
+        @dg.multi_asset_check(**self._step(checks[0].get_python_identifier()), specs=checks)
+        def asset_checks(context: dg.AssetCheckExecutionContext) -> PipesResults:
+            yield from self._execute(context)
+
+        return asset_checks
+
+    def _step(self, name: str) -> dict[str, Any]:
+        """Return the arguments of the decorators. By default the first asset or check names the step."""
+        return {
+            "name": self.execution.name or name,
+            "description": self.execution.description,
+            "op_tags": self.execution.tags,
+            "pool": self.execution.pool,
+            "retry_policy": self.execution.retry_policy,
+            "can_subset": self.execution.can_subset,
+            "required_resource_keys": {self.client},
+        }
+
+    def _execute(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> PipesResults:
+        client = getattr(context.resources, self.client)
+        if not isinstance(client, PipesCloudFunctionClient):
+            raise PipesCloudFunctionRequestError(
+                f"Expected the resource {self.client!r} to be a `PipesCloudFunctionClient`, got a "
+                f"{type(client).__name__}.\nFix: Write the key of the resource as `client` of the component."
+            )
+        return self.execute(context, client)
+
+
+def _of_asset(check: dg.AssetCheckSpec, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> dg.AssetCheckSpec:
+    """Return the check of the asset with the key that Dagster shows."""
+    if check.asset_key not in specs:
+        return check
+    return check.replace_key(dg.AssetCheckKey(specs[check.asset_key].key, check.name))
+
+
+def _texts(keys: Iterable[dg.AssetKey]) -> str:
+    return ", ".join(sorted(repr(key.to_user_string()) for key in keys))
