@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, create_model
 
 from dagster_gcf_pipes._client import PipesCloudFunctionClient
 from dagster_gcf_pipes._config import PipesCloudFunctionSettings
-from dagster_gcf_pipes.components._resolving import located_errors, resolve_setting, resolve_templates
+from dagster_gcf_pipes.components._resolving import YamlModel, located_errors, resolve_setting, resolve_templates
 from dagster_gcf_pipes.components._scaffolders import ClientScaffolder
 
 DEFAULT_RESOURCE_KEY: Final = "cloud_function"
@@ -83,7 +83,7 @@ def _model() -> type[BaseModel]:
         for name, field in fields.items()
     }
     return create_model(
-        "PipesCloudFunctionClientComponentModel", __base__=dg.Model, resource_key=(str, _KEY), **settings
+        "PipesCloudFunctionClientComponentModel", __base__=YamlModel, resource_key=(str, _KEY), **settings
     )
 
 

@@ -14,14 +14,14 @@ from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._functions import check_url
 from dagster_gcf_pipes._request_body import encode_body, json_object
 from dagster_gcf_pipes.components._client_component import DEFAULT_RESOURCE_KEY
-from dagster_gcf_pipes.components._resolving import located_errors, resolve_templates, without_text
+from dagster_gcf_pipes.components._resolving import YamlModel, located_errors, resolve_templates, yaml_model
 from dagster_gcf_pipes.components._scaffolders import FunctionScaffolder
 
 Partitions: TypeAlias = Literal["one_call", "one_call_per_partition"]
 PipesResults: TypeAlias = Iterable[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 
 
-class RetryPolicyModel(dg.Model):
+class RetryPolicyModel(YamlModel):
     """The fields of `dagster.RetryPolicy`."""
 
     max_retries: int = Field(default=1, ge=1, description="How often Dagster retries the step. Default 1.")
@@ -125,7 +125,7 @@ class PipesCloudFunctionSpec(OpSpec):
     @classmethod
     def model(cls) -> type[BaseModel]:
         """Return the model of the attributes in a YAML file."""
-        return without_text(super().model(), "partitions", "retry_policy")
+        return yaml_model(super().model(), no_text=["partitions", "retry_policy"])
 
     @classmethod
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
@@ -196,7 +196,7 @@ class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
     @classmethod
     def model(cls) -> type[BaseModel]:
         """Return the model of the attributes in a YAML file."""
-        return without_text(super().model(), "execution", "assets", "checks")
+        return yaml_model(super().model(), no_text=["execution", "assets", "checks"])
 
     @classmethod
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:

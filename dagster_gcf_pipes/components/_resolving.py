@@ -1,12 +1,14 @@
 """How a YAML file becomes a component: its templates, its model, and its errors."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, get_args
 
 import dagster as dg
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, ValidationError, create_model, model_validator
+
+from dagster_gcf_pipes._arguments import what_was_meant
 
 _TEMPLATE: Final = re.compile(r"\{[{%#]")
 _ENVIRONMENT_VARIABLE: Final = re.compile(r"\{\{\s*env\.(?P<name>\w+)\s*\}\}")
@@ -35,14 +37,27 @@ def resolve_setting(context: dg.ResolutionContext, value: Any) -> Any:
     return dg.EnvVar(found["name"]) if found else resolve_templates(context, value)
 
 
-def without_text(model: type[BaseModel], *names: str) -> type[BaseModel]:
-    """Return the model of a YAML file in which these fields cannot be a text, a template for the whole of the field.
+class YamlModel(dg.Model):
+    """The model of a YAML file. It says of an unknown key what was meant."""
 
-    Where a text is allowed, `dg check yaml` says of a misspelt key within a field only that the field is not valid.
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict) and (unknown := [key for key in values if key not in cls.model_fields]):
+            meant = what_was_meant(str(unknown[0]), cls.model_fields)
+            fix = f"Write {meant!r}." if meant else f"Write some of {[*cls.model_fields]}."
+            raise ValueError(f"There is no key {unknown[0]!r}.\nFix: {fix}")
+        return values
+
+
+def yaml_model(model: type[BaseModel], *, no_text: Sequence[str]) -> type[BaseModel]:
+    """Return the model of a YAML file in which some fields cannot be a text, a template for the whole of the field.
+
+    Where a text is allowed, Dagster says of a wrong key or value within a field only that the field is not valid.
     """
-    fields = {name: model.model_fields[name] for name in names}
+    fields = {name: model.model_fields[name] for name in no_text}
     types: Any = {name: (get_args(field.annotation)[0], field) for name, field in fields.items()}
-    return create_model(model.__name__, __base__=model, **types)
+    return create_model(model.__name__, __base__=(YamlModel, model), **types)
 
 
 @contextmanager

@@ -284,8 +284,14 @@ def test_a_resource_of_another_kind_is_refused(instance: dg.DagsterInstance) -> 
             "Expected an asset with partitions",
         ),
         ({"execution": {"function": "a", "partitions": "x"}, "assets": [{"key": "a"}]}, "'one_call' or"),
-        ({"execution": {"functoin": "a"}, "assets": [{"key": "a"}]}, "execution.functoin"),
-        ({"execution": {"function": "a", "retry_policy": {"dealy": 3}}, "assets": [{"key": "a"}]}, "dealy"),
+        (
+            {"execution": {"functoin": "a"}, "assets": [{"key": "a"}]},
+            "There is no key 'functoin'.\nFix: Write 'function'.",
+        ),
+        (
+            {"execution": {"function": "a", "retry_policy": {"dealy": 3}}, "assets": [{"key": "a"}]},
+            "Fix: Write 'delay'.",
+        ),
         ({"execution": {"function": "a"}, "assets": [{"kee": "a"}]}, "kee"),
     ],
 )
