@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+import dagster as dg
 import gcf_pipes
 import gcf_pipes._shared.protocol
 import pytest
@@ -19,7 +20,7 @@ import dagster_gcf_pipes
 import dagster_gcf_pipes.local
 import dagster_gcf_pipes.testing
 import dagster_gcf_pipes.testing.pytest_plugin
-from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionComponent, PipesCloudFunctionSpec
 from dagster_gcf_pipes._cli import main
 from dagster_gcf_pipes._errors import METADATA_PREFIX
 from dagster_gcf_pipes.local._settings import _KEYS
@@ -105,6 +106,13 @@ def test_every_field_shows_its_default_and_description(site: Path) -> None:
         default = "" if field.is_required() else f"={field.default!r}"
         description = str(field.description).replace("`", "")
         assert "".join(f"{default}¶{description}".split()) in text, name
+
+
+@pytest.mark.parametrize("component", [PipesCloudFunctionComponent, PipesCloudFunctionSpec])
+def test_every_attribute_of_a_component_has_an_entry(entries: set[str], component: type[dg.Resolvable]) -> None:
+    """Also those of Dagster's own, which the page describes itself."""
+    attributes = {f"py:dagster_gcf_pipes.{component.__name__}.{name}" for name in component.model().model_fields}
+    assert attributes - entries == set()
 
 
 def test_every_fixture_has_an_entry(entries: set[str]) -> None:

@@ -18,15 +18,13 @@ DEFAULT_RESOURCE_KEY: Final = "cloud_function"
 class PipesCloudFunctionClientComponent(dg.Component, dg.Resolvable):
     """The resource `PipesCloudFunctionClient`, which calls Google Cloud Functions.
 
-    For example:
+    For example::
 
-    ```yaml
-    type: dagster_gcf_pipes.PipesCloudFunctionClientComponent
-    attributes:
-      bucket: "{{ env.PIPES_BUCKET }}"
-      project: my-project
-      region: europe-west1
-    ```
+        type: dagster_gcf_pipes.PipesCloudFunctionClientComponent
+        attributes:
+          bucket: "{{ env.PIPES_BUCKET }}"
+          project: my-project
+          region: europe-west1
 
     In a text field, `{{ env.NAME }}` alone is read when a run starts, not when the definitions load.
 

@@ -139,17 +139,15 @@ class PipesCloudFunctionSpec(OpSpec):
 class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
     """The assets and asset checks that one Google Cloud Function computes.
 
-    For example:
+    For example::
 
-    ```yaml
-    type: dagster_gcf_pipes.PipesCloudFunctionComponent
-    attributes:
-      execution:
-        function: weather
-        event: {table_uri: gs://lake/weather}
-      assets:
-        - key: weather/raw
-    ```
+        type: dagster_gcf_pipes.PipesCloudFunctionComponent
+        attributes:
+          execution:
+            function: weather
+            event: {table_uri: gs://lake/weather}
+          assets:
+            - key: weather/raw
 
     Several assets become one multi-asset: one call computes them all. Checks without assets become one step. Override
     `get_asset_spec` to change the assets, and `execute` to change the call.

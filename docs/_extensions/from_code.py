@@ -1,6 +1,7 @@
 """Directives for the reference pages. They take from the code what a page would otherwise repeat.
 
 - `resource-fields`: the fields of the resource, with their types, defaults and descriptions
+- `component-attributes`: the attributes of a component or of a part of it, as in its YAML file
 - `constants`: a table of constants, one a line, with their values and docstrings; with a module, if all are in that
 - `error-codes`: a table of the function side's errors, with their codes, statuses and meanings
 - `metadata-key`, `http-header`: an entry with an anchor, as `envvar` is one
@@ -12,7 +13,8 @@ import json
 import re
 from collections.abc import Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import gcf_pipes
 from docutils import nodes
@@ -21,11 +23,14 @@ from pydantic_core import PydanticUndefined
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
+import dagster_gcf_pipes
 from dagster_gcf_pipes import PipesCloudFunctionClient
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
+_COMPUTED = "__DAGSTER_UNSET_DEFAULT__"
+"""What Dagster's model of a YAML file has in place of a default that is not a scalar."""
 KIBIBYTE = 1024
 UNITS = (("MiB", KIBIBYTE**2), ("KiB", KIBIBYTE))
 
@@ -36,6 +41,27 @@ class ResourceFields(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return an entry for each field."""
         return self.parse_text_to_nodes("\n".join(map(_field_entry, PipesCloudFunctionClient.model_fields)))
+
+
+class ComponentAttributes(SphinxDirective):
+    """The attributes of a component."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return an entry for each attribute that has a description."""
+        component = getattr(dagster_gcf_pipes, self.arguments[0])
+        described = {name: field for name, field in component.model().model_fields.items() if field.description}
+        entries = (
+            _entry(
+                f"{component.__name__}.{name}",
+                component.model_fields[name].annotation,
+                field.default,
+                field.description,
+            )
+            for name, field in described.items()
+        )
+        return self.parse_text_to_nodes("\n".join(entries))
 
 
 class Constants(SphinxDirective):
@@ -68,14 +94,18 @@ class ErrorCodes(SphinxDirective):
 
 def _field_entry(name: str) -> str:
     field = PipesCloudFunctionClient.model_fields[name]
+    return _entry(f"PipesCloudFunctionClient.{name}", field.annotation, field.default, field.description)
+
+
+def _entry(name: str, annotation: Any, default: Any, description: str | None) -> str:
     return "\n".join(
         [
-            f"::::{{py:attribute}} PipesCloudFunctionClient.{name}",
+            f"::::{{py:attribute}} {name}",
             ":module: dagster_gcf_pipes",
-            f":type: {_type_name(field.annotation)}",
-            *([] if field.default is PydanticUndefined else [f":value: {json.dumps(repr(field.default))}"]),
+            f":type: {_type_name(annotation)}",
+            *([] if default in (PydanticUndefined, _COMPUTED) else [f":value: {json.dumps(repr(default))}"]),
             "",
-            str(field.description),
+            str(description),
             "::::",
             "",
         ]
@@ -86,11 +116,13 @@ def _type_name(annotation: Any) -> str:
     """Name a type without the validators of its parts."""
     if hasattr(annotation, "__metadata__"):
         return _type_name(annotation.__origin__)
-    if get_origin(annotation) is list:
-        return f"list[{_type_name(*get_args(annotation))}]"
+    if get_origin(annotation) is Literal:
+        return f"Literal{[*get_args(annotation)]}"
+    if (origin := get_origin(annotation)) not in (None, Union, UnionType):
+        return f"{origin.__name__}[{', '.join(map(_type_name, get_args(annotation)))}]"
     if arguments := get_args(annotation):
         return " | ".join(map(_type_name, arguments))
-    return "None" if annotation is type(None) else str(annotation.__name__)
+    return "None" if annotation is type(None) else str(getattr(annotation, "__name__", annotation)).rpartition(".")[2]
 
 
 def _function_errors() -> Iterator[type[GcfPipesError]]:
@@ -132,6 +164,7 @@ def setup(app: "Sphinx") -> dict[str, Any]:
     """Register the directives, and what is added to docstrings."""
     app.connect("autodoc-process-docstring", _add_facts_of_errors)
     app.add_directive("resource-fields", ResourceFields)
+    app.add_directive("component-attributes", ComponentAttributes)
     app.add_directive("constants", Constants)
     app.add_directive("error-codes", ErrorCodes)
     for name in ("metadata-key", "http-header"):
