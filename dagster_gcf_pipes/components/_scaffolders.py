@@ -39,7 +39,7 @@ class ClientScaffolder(dg.Scaffolder[ClientParams]):
 class FunctionParams(BaseModel):
     """The options of `dg scaffold defs dagster_gcf_pipes.PipesCloudFunctionComponent`."""
 
-    function: str = Field(description="The function's name.")
+    function: str | None = Field(default=None, description="The function's name. Default: the folder's, with hyphens.")
     asset_key: str | None = Field(default=None, description="Key of the asset. Default: the function's name.")
     with_function: bool = Field(default=False, description="Whether to write the function, too.")
 
@@ -55,11 +55,12 @@ class FunctionScaffolder(dg.Scaffolder[FunctionParams]):
     def scaffold(self, request: dg.ScaffoldRequest[FunctionParams]) -> None:
         """Write `defs.yaml`, and the folder `functions/NAME` of the project."""
         params = request.params
-        execution: dict[str, Any] = {"function": params.function}
+        function = params.function or request.target_path.name.replace("_", "-")
+        execution: dict[str, Any] = {"function": function}
         if params.with_function:
-            _write_function(params.function, request)
-            execution["event"] = {"table_uri": f"gs://lake/{params.function}"}
-        key = params.asset_key or identifier_of(params.function)
+            _write_function(function, request)
+            execution["event"] = {"table_uri": f"gs://lake/{function}"}
+        key = params.asset_key or identifier_of(function)
         scaffold_component(request, {"execution": execution, "assets": [{"key": key, "kinds": KINDS}]})
 
 

@@ -126,8 +126,8 @@ def test_a_second_function_of_that_name_is_refused_and_nothing_is_left(project: 
 
 def test_a_component_without_its_function_needs_no_folder(new_project: Callable[[str], Project]) -> None:
     project = new_project("calls")
-    project.dg("scaffold", "defs", FUNCTION, "orders", "--function", "new-orders")
-    assert (project.folder / "src/shop/defs/orders/defs.yaml").read_text() == (
+    project.dg("scaffold", "defs", FUNCTION, "new_orders")
+    assert (project.folder / "src/shop/defs/new_orders/defs.yaml").read_text() == (
         f"type: {FUNCTION}\n\n"
         "attributes:\n"
         "  execution:\n"
