@@ -4,6 +4,7 @@
 """
 
 from dagster_gcf_pipes.components._client_component import PipesCloudFunctionClientComponent
-from dagster_gcf_pipes.components._function_component import PipesCloudFunctionComponent, PipesCloudFunctionSpec
+from dagster_gcf_pipes.components._function_component import PipesCloudFunctionComponent
+from dagster_gcf_pipes.components._spec import PipesCloudFunctionSpec
 
 __all__ = ["PipesCloudFunctionClientComponent", "PipesCloudFunctionComponent", "PipesCloudFunctionSpec"]

@@ -1,55 +1,22 @@
 """The component of the assets and checks that one function computes."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, TypeAlias
 
 import dagster as dg
-from dagster.components.resolved.core_models import AssetSpecKwargs, OpSpec, resolve_asset_spec
+from dagster.components.resolved.core_models import AssetSpecKwargs, resolve_asset_spec
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, model_validator
 from typing_extensions import Self
 
 from dagster_gcf_pipes._client import PipesCloudFunctionClient
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
-from dagster_gcf_pipes._functions import check_url
-from dagster_gcf_pipes._request_body import encode_body, json_object
 from dagster_gcf_pipes.components._client_component import DEFAULT_RESOURCE_KEY
-from dagster_gcf_pipes.components._resolving import YamlModel, located_errors, resolve_templates, yaml_model
+from dagster_gcf_pipes.components._resolving import described, located_errors, yaml_model
 from dagster_gcf_pipes.components._scaffolders import FunctionScaffolder
+from dagster_gcf_pipes.components._spec import PipesCloudFunctionSpec
 
-Partitions: TypeAlias = Literal["one_call", "one_call_per_partition"]
-PipesResults: TypeAlias = Iterable[dg.MaterializeResult[Any] | dg.AssetCheckResult]
-
-
-class RetryPolicyModel(YamlModel):
-    """The fields of `dagster.RetryPolicy`."""
-
-    max_retries: int = Field(default=1, ge=1, description="How often Dagster retries the step. Default 1.")
-    delay: float | None = Field(default=None, gt=0, description="Seconds before a retry. Default: none.")
-    backoff: Literal["linear", "exponential"] | None = Field(default=None, description="How the delay grows.")
-    jitter: Literal["full", "plus_minus"] | None = Field(default=None, description="How the delay varies at random.")
-
-
-def _retry_policy(_: dg.ResolutionContext, model: RetryPolicyModel | None) -> dg.RetryPolicy | None:
-    if model is None:
-        return None
-    return dg.RetryPolicy(
-        max_retries=model.max_retries,
-        delay=model.delay,
-        backoff=model.backoff and dg.Backoff[model.backoff.upper()],
-        jitter=model.jitter and dg.Jitter[model.jitter.upper()],
-    )
-
-
-def _described(text: str) -> dg.Resolver:
-    resolver: dg.Resolver = dg.Resolver.default(description=text)
-    return resolver
-
-
-def _json(text: str) -> dg.Resolver:
-    return dg.Resolver(
-        resolve_templates, model_field_type=dict[str, Any], description=text, inject_before_resolve=False
-    )
+Result: TypeAlias = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
 def _asset_spec(context: dg.ResolutionContext, model: BaseModel) -> dg.AssetSpec:
@@ -64,75 +31,6 @@ def _asset_spec(context: dg.ResolutionContext, model: BaseModel) -> dg.AssetSpec
 _ResolvedAssetSpec: TypeAlias = Annotated[
     dg.AssetSpec, dg.Resolver(_asset_spec, model_field_type=AssetSpecKwargs.model())
 ]
-
-
-class PipesCloudFunctionSpec(OpSpec):
-    """How to call the function, and how Dagster runs the step that calls it: `execution` of the component.
-
-    Raises:
-        pydantic.ValidationError: A value is missing, unknown or not valid.
-    """
-
-    function: Annotated[
-        str | None, _described("The function's name in the project and region of the resource, or its full name.")
-    ] = None
-    function_url: Annotated[str | None, _described("The function's URL. Either this or `function`.")] = None
-    event: Annotated[Mapping[str, Any], _json("The JSON object for the function's request body. Default: empty.")] = (
-        Field(default_factory=dict)
-    )
-    extras: Annotated[
-        Mapping[str, Any], _json("The JSON object that the function finds in `pipes.extras`. Default: empty.")
-    ] = Field(default_factory=dict)
-    partitions: Annotated[
-        Partitions,
-        _described(
-            "Whether a run over several partitions calls the function once ('one_call', the default), or once for each "
-            "('one_call_per_partition')."
-        ),
-    ] = "one_call"
-    retry_policy: Annotated[
-        dg.RetryPolicy | None,
-        dg.Resolver(
-            _retry_policy,
-            model_field_type=RetryPolicyModel,
-            description="When Dagster retries the step. Default: never.",
-        ),
-    ] = None
-    can_subset: Annotated[
-        bool,
-        _described(
-            "Whether a run may compute some of the assets alone. Then the function has to compute only those of "
-            "`pipes.asset_keys`. Default false."
-        ),
-    ] = False
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.function is None) == (self.function_url is None):
-            raise ValueError(
-                "Expected either `function` or `function_url`, got "
-                f"{'neither' if self.function is None else 'both'}.\nFix: Write one of them below `execution`."
-            )
-        try:
-            encode_body(self.event, {})
-            json_object(self.extras, "extras")
-            if self.function_url is not None:
-                check_url(self.function_url)
-        except PipesCloudFunctionRequestError as error:
-            raise ValueError(str(error)) from error
-        return self
-
-    @classmethod
-    def model(cls) -> type[BaseModel]:
-        """Return the model of the attributes in a YAML file."""
-        return yaml_model(super().model(), no_text=["partitions", "retry_policy"])
-
-    @classmethod
-    def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
-        """Return what the attributes in a YAML file mean."""
-        with located_errors(context, model):
-            resolved: Self = super().resolve_from_model(context, model)
-            return resolved
 
 
 @dg.scaffold_with(FunctionScaffolder)
@@ -156,17 +54,17 @@ class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
         pydantic.ValidationError: A value is missing, unknown or not valid.
     """
 
-    execution: Annotated[PipesCloudFunctionSpec, _described("How to call the function, and how Dagster runs the step.")]
+    execution: Annotated[PipesCloudFunctionSpec, described("How to call the function, and how Dagster runs the step.")]
     assets: Annotated[
-        Sequence[_ResolvedAssetSpec] | None, _described("The assets that the function computes. Default: none.")
+        Sequence[_ResolvedAssetSpec] | None, described("The assets that the function computes. Default: none.")
     ] = None
     checks: Annotated[
         Sequence[dg.ResolvedAssetCheckSpec] | None,
-        _described("The asset checks that the function makes. Default: none."),
+        described("The asset checks that the function makes. Default: none."),
     ] = None
     translation: Annotated[TranslationFn[dg.AssetSpec] | None, TranslationFnResolver(lambda _: {})] = None
     client: Annotated[
-        str, _described("The key of the resource, a `PipesCloudFunctionClient`. Default `cloud_function`.")
+        str, described("The key of the resource, a `PipesCloudFunctionClient`. Default `cloud_function`.")
     ] = DEFAULT_RESOURCE_KEY
 
     @model_validator(mode="after")
@@ -182,7 +80,11 @@ class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
                 "Expected an asset with partitions for `partitions: one_call_per_partition`, got none.\n"
                 "Fix: Give an asset a `partitions_def`, or leave `partitions` out."
             )
-        keys = {spec.key for spec in self.assets or ()}
+        keys = [spec.key for spec in self.assets or ()]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise ValueError(
+                f"Expected each asset once in `assets`, got {twice.to_user_string()!r} twice.\nFix: Remove one of them."
+            )
         if keys and (foreign := [check for check in self.checks or () if check.asset_key not in keys]):
             raise ValueError(
                 f"Expected the checks to be of {_texts(keys)}, the assets of this component. The check "
@@ -218,8 +120,8 @@ class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
 
     def execute(
         self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, client: PipesCloudFunctionClient
-    ) -> PipesResults:
-        """Call the function, and return its results.
+    ) -> Result | Iterable[Result]:
+        """Call the function, and return its results: those of an asset or a check, or all.
 
         Args:
             context: The context of the step.
@@ -236,11 +138,13 @@ class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
         """Return definitions with one step that calls the function."""
-        specs = {spec.key: self.get_asset_spec(spec) for spec in self.assets or ()}
-        checks = [_of_asset(check, specs) for check in self.checks or ()]
+        given = self.assets or ()
+        specs = [self.get_asset_spec(spec) for spec in given]
+        new_keys = {spec.key: new.key for spec, new in zip(given, specs, strict=True)}
+        checks = [_with_asset(check, new_keys.get(check.asset_key, check.asset_key)) for check in self.checks or ()]
         if not specs:
             return dg.Definitions(asset_checks=[self._checks_def(checks)])
-        return dg.Definitions(assets=[self._assets_def([*specs.values()], checks)])
+        return dg.Definitions(assets=[self._assets_def(specs, checks)])
 
     def _assets_def(self, specs: Sequence[dg.AssetSpec], checks: Sequence[dg.AssetCheckSpec]) -> dg.AssetsDefinition:
         @dg.multi_asset(
@@ -249,14 +153,14 @@ class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
             check_specs=checks,
             backfill_policy=self.execution.backfill_policy,
         )
-        def assets(context: dg.AssetExecutionContext) -> PipesResults:
+        def assets(context: dg.AssetExecutionContext) -> Iterable[Result]:
             yield from self._execute(context)
 
         return assets
 
     def _checks_def(self, checks: Sequence[dg.AssetCheckSpec]) -> dg.AssetChecksDefinition:
         @dg.multi_asset_check(**self._step(checks[0].get_python_identifier()), specs=checks)
-        def asset_checks(context: dg.AssetCheckExecutionContext) -> PipesResults:
+        def asset_checks(context: dg.AssetCheckExecutionContext) -> Iterable[Result]:
             yield from self._execute(context)
 
         return asset_checks
@@ -273,21 +177,19 @@ class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
             "required_resource_keys": {self.client},
         }
 
-    def _execute(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> PipesResults:
+    def _execute(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterable[Result]:
         client = getattr(context.resources, self.client)
         if not isinstance(client, PipesCloudFunctionClient):
             raise PipesCloudFunctionRequestError(
                 f"Expected the resource {self.client!r} to be a `PipesCloudFunctionClient`, got a "
                 f"{type(client).__name__}.\nFix: Write the key of the resource as `client` of the component."
             )
-        return self.execute(context, client)
+        results = self.execute(context, client)
+        return [results] if isinstance(results, dg.MaterializeResult | dg.AssetCheckResult) else results
 
 
-def _of_asset(check: dg.AssetCheckSpec, specs: Mapping[dg.AssetKey, dg.AssetSpec]) -> dg.AssetCheckSpec:
-    """Return the check of the asset with the key that Dagster shows."""
-    if check.asset_key not in specs:
-        return check
-    return check.replace_key(dg.AssetCheckKey(specs[check.asset_key].key, check.name))
+def _with_asset(check: dg.AssetCheckSpec, key: dg.AssetKey) -> dg.AssetCheckSpec:
+    return check.replace_key(dg.AssetCheckKey(key, check.name))
 
 
 def _texts(keys: Iterable[dg.AssetKey]) -> str:

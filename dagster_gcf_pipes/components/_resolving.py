@@ -37,6 +37,12 @@ def resolve_setting(context: dg.ResolutionContext, value: Any) -> Any:
     return dg.EnvVar(found["name"]) if found else resolve_templates(context, value)
 
 
+def described(text: str) -> dg.Resolver:
+    """Describe an attribute, which is resolved as Dagster resolves others."""
+    resolver: dg.Resolver = dg.Resolver.default(description=text)
+    return resolver
+
+
 class YamlModel(dg.Model):
     """The model of a YAML file. It says of an unknown key what was meant."""
 

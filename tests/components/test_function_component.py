@@ -234,6 +234,15 @@ def test_a_subclass_changes_the_assets_and_the_call(instance: dg.DagsterInstance
     assert materialization.metadata["run"].value == result.run_id
 
 
+def test_execute_may_return_a_single_result(instance: dg.DagsterInstance) -> None:
+    class Single(PipesCloudFunctionComponent):
+        def execute(self, context: Any, client: Any) -> Any:
+            return client.run(context=context, function="reports").get_materialize_result()
+
+    single = Single.from_attributes_dict(attributes={"execution": {"function": "reports"}, "assets": [{"key": "a"}]})
+    assert run(definitions(single), instance).success
+
+
 def test_another_resource_serves_if_the_component_names_it(instance: dg.DagsterInstance) -> None:
     other = component(assets=[{"key": "a"}], client="other")
     client = LocalPipesCloudFunctionClient(functions={"reports": reports})
@@ -282,6 +291,10 @@ def test_a_resource_of_another_kind_is_refused(instance: dg.DagsterInstance) -> 
                 "assets": [{"key": "a"}],
             },
             "Expected an asset with partitions",
+        ),
+        (
+            {"execution": {"function": "a"}, "assets": [{"key": "a"}, {"key": "a"}]},
+            "Expected each asset once in `assets`, got 'a' twice.",
         ),
         ({"execution": {"function": "a", "partitions": "x"}, "assets": [{"key": "a"}]}, "'one_call' or"),
         (
