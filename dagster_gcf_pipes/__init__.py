@@ -30,13 +30,14 @@ if TYPE_CHECKING:
         PipesCloudFunctionMessagesError,
         PipesCloudFunctionNotClosedError,
         PipesCloudFunctionNotOpenedError,
+        PipesCloudFunctionPartitionsError,
         PipesCloudFunctionRaisedError,
         PipesCloudFunctionRefusedError,
         PipesCloudFunctionRequestError,
     )
     from dagster_gcf_pipes._messages.injector import PipesCloudFunctionEventContextInjector
     from dagster_gcf_pipes._messages.reader import PipesCloudStorageMessageReader
-    from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation
+    from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation, PipesCloudFunctionCompletedPartitions
     from dagster_gcf_pipes.components import (
         PipesCloudFunctionClientComponent,
         PipesCloudFunctionComponent,
@@ -50,6 +51,7 @@ __all__ = [
     "PipesCloudFunctionClient",
     "PipesCloudFunctionClientComponent",
     "PipesCloudFunctionCompletedInvocation",
+    "PipesCloudFunctionCompletedPartitions",
     "PipesCloudFunctionComponent",
     "PipesCloudFunctionError",
     "PipesCloudFunctionEventContextInjector",
@@ -58,6 +60,7 @@ __all__ = [
     "PipesCloudFunctionMessagesError",
     "PipesCloudFunctionNotClosedError",
     "PipesCloudFunctionNotOpenedError",
+    "PipesCloudFunctionPartitionsError",
     "PipesCloudFunctionRaisedError",
     "PipesCloudFunctionRefusedError",
     "PipesCloudFunctionRequestError",
@@ -69,6 +72,7 @@ _MODULES: Final = {
     "PipesCloudFunctionClient": "_client",
     "PipesCloudFunctionClientComponent": "components",
     "PipesCloudFunctionCompletedInvocation": "_results",
+    "PipesCloudFunctionCompletedPartitions": "_results",
     "PipesCloudFunctionComponent": "components",
     "PipesCloudFunctionEventContextInjector": "_messages.injector",
     "PipesCloudFunctionSpec": "components",
