@@ -234,7 +234,7 @@ def call_each(
             invocation = call(key)
             step.log_results(key, invocation.get_results())
         except PipesCloudFunctionError as error:
-            errors[key] = error
+            errors[key] = error.with_traceback(None)  # its frames hold the whole call
             step.log_error(key, error)
         else:
             invocations[key] = invocation

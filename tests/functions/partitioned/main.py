@@ -1,10 +1,13 @@
 """A function of a partitioned asset. It returns what it knows of its partitions, and fails where the event says so."""
 
+from threading import Event
 from typing import Any
 
 import flask
 from dagster_pipes import PipesContext
 from gcf_pipes import pipes_function
+
+never = Event()
 
 
 @pipes_function
@@ -13,6 +16,9 @@ def main(request: flask.Request, pipes: PipesContext) -> Any:
     known = what_it_knows(pipes)
     key = known.get("partition_key")
     pipes.log.info(f"working on {key}")
+    while key in event.get("endless", ()):
+        pipes.log.info("still here")
+        never.wait(0.05)
     for asset_key in event.get("reports", pipes.asset_keys):
         pipes.report_asset_materialization({"day": key, "size": len(str(key))}, f"version of {key}", asset_key)
     for check in event.get("checks", ()):
