@@ -150,7 +150,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     def run_partitions(
         self,
         *,
-        context: OpExecutionContext | AssetExecutionContext,
+        context: OpExecutionContext | AssetExecutionContext | AssetCheckExecutionContext,
         function: str | None = None,
         function_url: str | None = None,
         event: Mapping[str, Any] | None = None,

@@ -7,7 +7,6 @@ So this step logs each partition itself, and tells Dagster to leave the material
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -78,14 +77,12 @@ class PartitionedStep:
         context: The context of the step.
         definition: The definition of the partitions.
         keys: The partitions, in the order of the definition.
-        assets: All assets of the step, parents first.
         outputs: The names of the outputs of the partitioned assets. A step may have assets without partitions too.
     """
 
     context: CallingContext
     definition: PartitionsDefinition[Any]
     keys: Sequence[str]
-    assets: Sequence[AssetKey]
     outputs: Mapping[AssetKey, str]
 
     def data(self, key: str) -> Mapping[str, Any]:
@@ -98,13 +95,12 @@ class PartitionedStep:
         Raises:
             PipesCloudFunctionMessagesError: The step cannot have these results. Then nothing is logged.
         """
-        materialized = _by_asset(results)
         checks = [result for result in results if isinstance(result, AssetCheckResult)]
         evaluations = [check_evaluation(self.context, check, check.metadata, key) for check in checks]
         self._refuse_unexpected(results, evaluations)
-        for asset_key in self.assets:
-            if asset_key in self.outputs and asset_key in materialized:
-                self._log_materialization(key, asset_key, materialized[asset_key])
+        for asset_key, result in _by_asset(results).items():  # parents first
+            if asset_key in self.outputs:
+                self._log_materialization(key, asset_key, result)
         for evaluation in evaluations:
             self._log(evaluation)
 
@@ -138,17 +134,15 @@ class PartitionedStep:
         An asset without partitions has the last result that a call reported.
         """
         last = _by_asset(chain.from_iterable(results.values()))
-        materialized = (
-            MaterializeResult(asset_key=key) if key in self.outputs else last[key] for key in self.assets if key in last
-        )
-        return [*materialized, *_check_summaries(results)]
+        ends = (MaterializeResult(asset_key=key) if key in self.outputs else last[key] for key in last)
+        return [*ends, *_check_summaries(results)]
 
     def _refuse_unexpected(
         self, results: Sequence[PipesExecutionResult], evaluations: Sequence[AssetCheckEvaluation | None]
     ) -> None:
         """Refuse what Dagster refuses of a step: an asset or a check that it does not have, and an asset twice."""
         counts = Counter(result.asset_key for result in results if isinstance(result, MaterializeResult))
-        unexpected = [key for key, count in counts.items() if key not in self.assets or count > 1]
+        unexpected = [key for key, count in counts.items() if key not in self.context.selected_asset_keys or count > 1]
         if unexpected or None in evaluations:
             raise PipesCloudFunctionMessagesError(
                 "Expected the function to report the step's own assets and checks, and each asset once, got "
@@ -175,7 +169,7 @@ class PartitionedStep:
             return {DATA_VERSION_TAG: data_version.value} if data_version else {}
         tags, inputs = {}, {}
         for parent in sorted(self.context.assets_def.asset_deps[asset_key]):
-            if parent in self.assets:
+            if parent in self.outputs:
                 step.wipe_input_asset_version_info(parent)  # this step has just materialized it
             info = step.maybe_fetch_and_get_input_asset_version_info(parent)
             inputs[parent] = (info.data_version if info else None) or DEFAULT_DATA_VERSION
@@ -207,11 +201,9 @@ def partitioned_step(context: CallingContext) -> PartitionedStep:
     if not context.selected_asset_keys <= outputs.keys():
         fix = "Call it in an `@asset` or a `@multi_asset`, or in the op that returns the results of the graph."
         raise _refusal("an inner op of a graph-backed asset", fix)
-    assets_def = context.assets_def
-    parents = {key: assets_def.asset_deps[key] & outputs.keys() - {key} for key in outputs}
-    assets = tuple(TopologicalSorter(parents).static_order())
-    partitioned = [key for key in assets if assets_def.specs_by_key[key].partitions_def is not None]
-    return PartitionedStep(context, definition, keys, assets, {key: outputs[key] for key in partitioned})
+    specs = context.assets_def.specs_by_key
+    partitioned = {key: output for key, output in outputs.items() if specs[key].partitions_def is not None}
+    return PartitionedStep(context, definition, keys, partitioned)
 
 
 def call_each(
@@ -261,9 +253,10 @@ def _outputs(context: CallingContext) -> Mapping[AssetKey, str]:
     return {output.properties.asset_key: output.name for output in outputs if output.properties.asset_key}
 
 
-def _by_asset(results: Iterable[PipesExecutionResult]) -> Mapping[AssetKey | None, "MaterializeResult[Any]"]:
-    """Return the last materialization of each asset."""
-    return {result.asset_key: result for result in results if isinstance(result, MaterializeResult)}
+def _by_asset(results: Iterable[PipesExecutionResult]) -> Mapping[AssetKey, "MaterializeResult[Any]"]:
+    """Return the last materialization of each asset, in the order of the results."""
+    materialized = (result for result in results if isinstance(result, MaterializeResult))
+    return {result.asset_key: result for result in materialized if result.asset_key}
 
 
 def _check_summaries(results: Mapping[str, Sequence[PipesExecutionResult]]) -> list[AssetCheckResult]:

@@ -10,6 +10,7 @@ from dagster import (
     AssetCheckKey,
     AssetCheckResult,
     AssetCheckSpec,
+    AssetDep,
     AssetExecutionContext,
     AssetKey,
     AssetMaterialization,
@@ -30,6 +31,7 @@ from dagster import (
     RetryPolicy,
     StaticPartitionsDefinition,
     TableMetadataValue,
+    TimeWindowPartitionMapping,
     asset,
     asset_check,
     build_asset_context,
@@ -314,6 +316,25 @@ def test_an_asset_in_the_same_step_has_the_version_of_its_parent_of_the_same_par
     assert versions == [f"version of {key}" for key in THREE_DAYS]
 
 
+@pytest.mark.parametrize("method", ["run", "run_partitions"])
+def test_an_asset_that_depends_on_its_own_earlier_partitions(
+    instance: DagsterInstance, client: LocalPipesCloudFunctionClient, method: str
+) -> None:
+    yesterday = AssetDep("sales", partition_mapping=TimeWindowPartitionMapping(start_offset=-1, end_offset=-1))
+
+    @multi_asset(specs=[AssetSpec("sales", partitions_def=DAYS, deps=[yesterday])])
+    def sales(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
+        call = getattr(cloud_function, method)
+        yield from call(context=context, function="partitioned").get_results()
+
+    result = run_assets(instance, client, [sales])
+    assert result.success
+    assert instance.get_materialized_partitions(SALES) == set(THREE_DAYS)
+    assert all(
+        "dagster/input_data_version/sales" in (each.tags or {}) for each in materializations(instance, result.run_id)
+    )
+
+
 def test_an_asset_without_partitions_in_the_step_is_materialized_once(
     instance: DagsterInstance, client: LocalPipesCloudFunctionClient
 ) -> None:
@@ -586,7 +607,7 @@ def test_an_asset_check_is_refused(client: LocalPipesCloudFunctionClient) -> Non
 
     @asset_check(asset=sales)
     def complete(context: AssetCheckExecutionContext, cloud_function: PipesCloudFunctionClient) -> AssetCheckResult:
-        cloud_function.run_partitions(context=context, function="partitioned")  # type: ignore[arg-type]
+        cloud_function.run_partitions(context=context, function="partitioned")
         return AssetCheckResult(passed=True)
 
     resources = {"cloud_function": client}
