@@ -58,6 +58,7 @@ from dagster_gcf_pipes.testing import LocalPipesCloudFunctionClient
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import check_evaluations, failure_text, materializations, step_error
 from tests.functions.partitioned.main import main as partitioned
+from tests.quotes import Quote
 from tests.sessions import stored_sessions
 
 DAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
@@ -384,7 +385,7 @@ def test_in_a_run_of_one_partition_it_does_what_run_does(
 
 
 def test_exactly_the_failed_partitions_are_missing(
-    instance: DagsterInstance, client: LocalPipesCloudFunctionClient
+    instance: DagsterInstance, client: LocalPipesCloudFunctionClient, quote: Quote
 ) -> None:
     keys = [f"2024-01-{day:02}" for day in range(1, 6)]
     failed = [keys[1], keys[3]]
@@ -398,6 +399,7 @@ def test_exactly_the_failed_partitions_are_missing(
     assert text.startswith("2 of 5 partitions failed: '2024-01-02', '2024-01-04'.\n")
     assert "Errors: 2 PipesCloudFunctionRaisedError. The first: The function raised ValueError" in text
     assert "The other 3 are materialized." in text
+    quote("some_partitions_failed", text)
 
 
 def test_the_error_names_twenty_partitions_and_has_all(
@@ -587,7 +589,7 @@ def test_an_asset_without_partitions_is_refused(
     assert client.calls == []
 
 
-def test_an_op_is_refused(client: LocalPipesCloudFunctionClient) -> None:
+def test_an_op_is_refused(client: LocalPipesCloudFunctionClient, quote: Quote) -> None:
     @op(name="sales")
     def sales(context: OpExecutionContext, cloud_function: PipesCloudFunctionClient) -> None:
         cloud_function.run_partitions(context=context, function="partitioned")
@@ -598,6 +600,7 @@ def test_an_op_is_refused(client: LocalPipesCloudFunctionClient) -> None:
 
     result = sales_job.execute_in_process(partition_key="2024-01-03", raise_on_error=False)
     assert "got a step without assets.\nFix: Call `run` in an op or an asset check." in failure_text(result, "sales")
+    quote("no_partitions", failure_text(result, "sales"))
 
 
 def test_an_asset_check_is_refused(client: LocalPipesCloudFunctionClient) -> None:
