@@ -1,0 +1,138 @@
+"""Dagster's daemon and webserver, with the snippets of `code_location.py`."""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dagster import DagsterInstance, DagsterRun, RunsFilter, instance_for_test
+from dagster._core.scheduler.instigation import InstigatorType, ScheduleInstigatorData
+
+from dagster_gcf_pipes.local._processes import ChildProcess, run_on_free_port, run_process, wait_until_listening
+from tests.dagster_dev import Dagster
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+LOCATION = "tests.features.code_location"
+RUN_TIMEOUT = 90.0
+DAY = 24 * 60 * 60.0
+QUICK = {
+    "run_coordinator": {
+        "module": "dagster",
+        "class": "QueuedRunCoordinator",
+        "config": {"dequeue_interval_seconds": 1},
+    }
+}
+"""The run queue looks for runs each second, in place of each five."""
+LAUNCH = """
+mutation ($run: ExecutionParams!) {
+  launchRun(executionParams: $run) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}
+"""
+AUTOMATION = """
+{ repositoriesOrError { ... on RepositoryConnection { nodes { name schedules { name } sensors { name } } } } }
+"""
+START_SCHEDULE = "mutation ($schedule: ScheduleSelector!) { startSchedule(scheduleSelector: $schedule) { __typename } }"
+START_SENSOR = "mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }"
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A running daemon and a webserver.
+
+    Attributes:
+        instance: Their instance.
+        dagster: The webserver's process and its GraphQL API.
+    """
+
+    instance: DagsterInstance
+    dagster: Dagster
+
+    def launch(self, snippet: ModuleType, job: str, **parameters: Any) -> str:
+        """Launch a run as the UI's launchpad does, and return its id. Further parameters are those of GraphQL."""
+        repository = {"repositoryLocationName": LOCATION, "repositoryName": snippet.__name__.rpartition(".")[2]}
+        run = {"selector": {**repository, "jobName": job}, **parameters}
+        answer = self.dagster.ask(LAUNCH, run=run)["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return str(answer["run"]["runId"])
+
+    def start_automation(self) -> None:
+        """Start all schedules and sensors. Schedules are as old as if the daemon had not run for a day."""
+        for repository in self.dagster.ask(AUTOMATION)["repositoriesOrError"]["nodes"]:
+            selector = {"repositoryLocationName": LOCATION, "repositoryName": repository["name"]}
+            for schedule in repository["schedules"]:
+                self._change(START_SCHEDULE, schedule={**selector, "scheduleName": schedule["name"]})
+            for sensor in repository["sensors"]:
+                self._change(START_SENSOR, sensor={**selector, "sensorName": sensor["name"]})
+        for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE):
+            if isinstance(state.instigator_data, ScheduleInstigatorData):
+                yesterday = state.instigator_data._replace(start_timestamp=time.time() - DAY)
+                self.instance.update_instigator_state(state.with_data(yesterday))
+
+    def _change(self, mutation: str, **variables: Any) -> None:
+        (answer,) = self.dagster.ask(mutation, **variables).values()
+        assert answer["__typename"].endswith("Result"), answer
+
+    def finished_run(self, run_id: str) -> DagsterRun:
+        """Wait until a run has ended, and return it."""
+        (run,) = self.finished_runs(run_ids=[run_id])
+        return run
+
+    def finished_runs(self, count: int = 1, **filters: Any) -> Sequence[DagsterRun]:
+        """Wait until so many runs have ended, and return them, the first one first. The filters are those of runs."""
+
+        def runs() -> Sequence[DagsterRun]:
+            return self.instance.get_runs(RunsFilter(**filters), ascending=True)
+
+        def have_ended() -> bool:
+            return sum(run.is_finished for run in runs()) >= count
+
+        wait_until(have_ended, timeout=RUN_TIMEOUT)
+        return runs()
+
+
+@contextmanager
+def run_code_server() -> Iterator[Path]:
+    """Serve the code location while the block runs; yield the workspace file that names it."""
+    with tempfile.TemporaryDirectory(prefix="code-server-") as folder:
+        socket, workspace = f"{folder}/socket", Path(folder, "workspace.yaml")
+        server = {"grpc_server": {"socket": socket, "location_name": LOCATION}}
+        workspace.write_text(json.dumps({"load_from": [server]}))
+        command = _command("dagster", "api", "grpc", "-m", LOCATION, "--socket", socket)
+        with run_process(command, ready="(Started Dagster code server)", cwd=ROOT):
+            yield workspace
+
+
+@contextmanager
+def run_daemon(settings: Mapping[str, Any], workspace: Path) -> Iterator[Daemon]:
+    """Run daemon and webserver on a new instance while the block runs, with these settings of `dagster.yaml`."""
+    with instance_for_test({**QUICK, **settings}, set_dagster_home=False) as instance:
+        home = {"DAGSTER_HOME": instance.root_directory}
+
+        def run_webserver(port: int) -> AbstractContextManager[ChildProcess]:
+            return run_process(
+                _command("dagster-webserver", "-w", str(workspace), "-p", str(port)),
+                ready=rf"Serving dagster-webserver on (http://127.0.0.1:{port})",
+                env=home,
+            )
+
+        with (
+            run_process(_command("dagster-daemon", "run", "-w", str(workspace)), ready=r"daemons: (.+)", env=home),
+            run_on_free_port(run_webserver) as webserver,
+        ):
+            wait_until_listening(int(webserver.ready.rpartition(":")[2]), webserver)
+            daemon = Daemon(instance, Dagster(webserver))
+            daemon.start_automation()
+            yield daemon
+
+
+def _command(program: str, *arguments: str) -> list[str]:
+    return [str(Path(sys.executable).parent / program), *arguments]
