@@ -1,6 +1,7 @@
 """The functions of the snippets, a Dagster instance on each database, and a daemon."""
 
 import json
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,8 @@ from tests.features.daemon import Daemon, run_code_server, run_daemon
 from tests.features.postgresql import PostgreSQL, find_postgresql, run_postgresql
 
 ROOT = Path(__file__).parent.parent.parent
-CreateStorage = Callable[[], dict[str, Any]]
-"""Returns the settings of a new, empty storage, as in `dagster.yaml`."""
+CreateStorage = Callable[[Path], dict[str, Any]]
+"""Creates an empty storage for a new home folder of Dagster; returns its settings for `dagster.yaml`."""
 
 
 @pytest.fixture(scope="session")
@@ -44,18 +45,32 @@ def postgresql() -> Iterator[PostgreSQL]:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder of Dagster with empty databases. A copy takes a tenth of the time that their creation takes."""
+    home = tmp_path_factory.mktemp("sqlite")
+    with instance_for_test(temp_dir=str(home)):
+        return home
+
+
 @pytest.fixture(scope="session", params=["SQLite", "PostgreSQL"])
 def create_storage(request: pytest.FixtureRequest) -> CreateStorage:
-    if request.param == "SQLite":
-        return dict  # Dagster's default, in its home folder
-    cluster: PostgreSQL = request.getfixturevalue("postgresql")
-    return lambda: {"storage": cluster.create_storage()}
+    if request.param == "PostgreSQL":
+        cluster: PostgreSQL = request.getfixturevalue("postgresql")
+        return lambda _: {"storage": cluster.create_storage()}
+    empty: Path = request.getfixturevalue("sqlite")
+
+    def copy(home: Path) -> dict[str, Any]:
+        shutil.copytree(empty, home, dirs_exist_ok=True)
+        return {}
+
+    return copy
 
 
 @pytest.fixture
-def instance(environment: None, create_storage: CreateStorage) -> Iterator[DagsterInstance]:
+def instance(environment: None, create_storage: CreateStorage, tmp_path: Path) -> Iterator[DagsterInstance]:
     """A new instance that keeps what it stores, for runs in this process and in others."""
-    with instance_for_test(create_storage()) as instance:
+    with instance_for_test(create_storage(tmp_path), temp_dir=str(tmp_path)) as instance:
         yield instance
 
 
@@ -67,7 +82,10 @@ def workspace(environment: None) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def daemon(workspace: Path, create_storage: CreateStorage) -> Iterator[Daemon]:
+def daemon(
+    workspace: Path, create_storage: CreateStorage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
     """A daemon and a webserver, which all tests share."""
-    with run_daemon(create_storage(), workspace) as daemon:
+    home = tmp_path_factory.mktemp("daemon")
+    with run_daemon(home, create_storage(home), workspace) as daemon:
         yield daemon

@@ -112,20 +112,20 @@ def run_code_server() -> Iterator[Path]:
 
 
 @contextmanager
-def run_daemon(settings: Mapping[str, Any], workspace: Path) -> Iterator[Daemon]:
-    """Run daemon and webserver on a new instance while the block runs, with these settings of `dagster.yaml`."""
-    with instance_for_test({**QUICK, **settings}, set_dagster_home=False) as instance:
-        home = {"DAGSTER_HOME": instance.root_directory}
+def run_daemon(home: Path, settings: Mapping[str, Any], workspace: Path) -> Iterator[Daemon]:
+    """Run daemon and webserver while the block runs, in a home folder with these settings of `dagster.yaml`."""
+    with instance_for_test({**QUICK, **settings}, set_dagster_home=False, temp_dir=str(home)) as instance:
+        variables = {"DAGSTER_HOME": str(home)}
 
         def run_webserver(port: int) -> AbstractContextManager[ChildProcess]:
             return run_process(
                 _command("dagster-webserver", "-w", str(workspace), "-p", str(port)),
                 ready=rf"Serving dagster-webserver on (http://127.0.0.1:{port})",
-                env=home,
+                env=variables,
             )
 
         with (
-            run_process(_command("dagster-daemon", "run", "-w", str(workspace)), ready=r"daemons: (.+)", env=home),
+            run_process(_command("dagster-daemon", "run", "-w", str(workspace)), ready=r"daemons: (.+)", env=variables),
             run_on_free_port(run_webserver) as webserver,
         ):
             wait_until_listening(int(webserver.ready.rpartition(":")[2]), webserver)

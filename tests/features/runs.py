@@ -3,23 +3,34 @@
 from types import ModuleType
 from typing import Any
 
-from dagster import AssetKey, AssetMaterialization, DagsterInstance, DagsterRun
+from dagster import (
+    AssetCheckEvaluation,
+    AssetMaterialization,
+    AssetSelection,
+    DagsterInstance,
+    DagsterRun,
+    Definitions,
+    define_asset_job,
+)
 
-from tests.dagster_runs import materializations
+from tests.dagster_runs import check_evaluations, materializations
 
 
-def run_assets(snippet: ModuleType, instance: DagsterInstance, *selection: str, **arguments: Any) -> DagsterRun:
-    """Materialize a snippet's assets, or those with these keys, in this process; return the run as it is stored."""
-    job = snippet.defs.resolve_implicit_global_asset_job_def()
-    keys = [AssetKey.from_user_string(key) for key in selection] or None
-    result = job.execute_in_process(instance=instance, asset_selection=keys, raise_on_error=False, **arguments)
+def run_assets(
+    snippet: ModuleType, instance: DagsterInstance, selection: AssetSelection | None = None, **arguments: Any
+) -> DagsterRun:
+    """Materialize and check a snippet's assets, or a selection, in this process; return the run as it is stored."""
+    everything = AssetSelection.all() | AssetSelection.all_asset_checks()
+    job = define_asset_job("selected", selection or everything)
+    job_def = Definitions.merge(snippet.defs, Definitions(jobs=[job])).resolve_job_def("selected")
+    result = job_def.execute_in_process(instance=instance, raise_on_error=False, **arguments)
     return stored_run(instance, result.run_id)
 
 
-def run_job(snippet: ModuleType, instance: DagsterInstance, name: str, **arguments: Any) -> DagsterRun:
-    """Run a job of a snippet in this process; return the run as it is stored."""
-    job = snippet.defs.resolve_job_def(name)
-    result = job.execute_in_process(instance=instance, raise_on_error=False, **arguments)
+def run_job(snippet: ModuleType, instance: DagsterInstance, job: str, **arguments: Any) -> DagsterRun:
+    """Run a snippet's job in this process; return the run as it is stored."""
+    job_def = snippet.defs.resolve_job_def(job)
+    result = job_def.execute_in_process(instance=instance, raise_on_error=False, **arguments)
     return stored_run(instance, result.run_id)
 
 
@@ -30,13 +41,27 @@ def stored_run(instance: DagsterInstance, run_id: str) -> DagsterRun:
 
 
 def materialized(instance: DagsterInstance, run: DagsterRun) -> dict[str, AssetMaterialization]:
-    """Return the run's materializations by their assets."""
+    """Return the materializations of a run by their assets, each of which it materialized once."""
     events = materializations(instance, run.run_id)
     by_asset = {event.asset_key.to_user_string(): event for event in events}
     assert len(by_asset) == len(events)
     return by_asset
 
 
-def metadata(event: AssetMaterialization) -> dict[str, Any]:
-    """Return what the function reported: without the metadata of the call."""
+def evaluated(instance: DagsterInstance, run: DagsterRun) -> dict[str, AssetCheckEvaluation]:
+    """Return the check evaluations of a run by "asset:check", each of which it made once."""
+    events = check_evaluations(instance, run.run_id)
+    by_check = {f"{event.asset_key.to_user_string()}:{event.check_name}": event for event in events}
+    assert len(by_check) == len(events)
+    return by_check
+
+
+def reported(event: AssetMaterialization | AssetCheckEvaluation) -> dict[str, Any]:
+    """Return the metadata that the function reported, without that of the call."""
     return {key: value.value for key, value in event.metadata.items() if not key.startswith("cloud_function/")}
+
+
+def step_keys(instance: DagsterInstance, run: DagsterRun, event_type: str) -> list[str]:
+    """Return the steps that have an event of a type, in order."""
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
+    return [str(event.step_key) for event in events if event.event_type_value == event_type]
