@@ -5,9 +5,9 @@ import dagster as dg
 from dagster_gcf_pipes import PipesCloudFunctionClient
 
 
-@dg.asset(automation_condition=dg.AutomationCondition.on_missing())
+@dg.asset
 def clicks(context: dg.AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> dg.MaterializeResult:
-    """The clicks on a site. They are computed once."""
+    """The clicks on a site."""
     return cloud_function.run(context=context, function="orders").get_materialize_result()
 
 
@@ -17,5 +17,6 @@ def visits(context: dg.AssetExecutionContext, cloud_function: PipesCloudFunction
     return cloud_function.run(context=context, function="orders").get_materialize_result()
 
 
+clicks_job = dg.define_asset_job("clicks_job", selection=[clicks])
 cloud_function = PipesCloudFunctionClient(bucket=dg.EnvVar("PIPES_BUCKET"), project="my-project", region="europe-west1")
-defs = dg.Definitions(assets=[clicks, visits], resources={"cloud_function": cloud_function})
+defs = dg.Definitions(assets=[clicks, visits], jobs=[clicks_job], resources={"cloud_function": cloud_function})

@@ -16,8 +16,6 @@ def table(name: str) -> dg.AssetsDefinition:
 
 
 tables = [table(name) for name in ("debtors", "creditors")]
-tables_job = dg.define_asset_job("tables_job", selection=tables)
-
-
+jobs = [dg.define_asset_job(f"{name}_job", selection=name) for name in ("debtors", "creditors")]
 cloud_function = PipesCloudFunctionClient(bucket=dg.EnvVar("PIPES_BUCKET"), project="my-project", region="europe-west1")
-defs = dg.Definitions(assets=tables, jobs=[tables_job], resources={"cloud_function": cloud_function})
+defs = dg.Definitions(assets=tables, jobs=jobs, resources={"cloud_function": cloud_function})

@@ -22,14 +22,16 @@ ROOT = Path(__file__).parent.parent.parent
 LOCATION = "tests.features.code_location"
 RUN_TIMEOUT = 90.0
 DAY = 24 * 60 * 60.0
-QUICK = {
+SETTINGS = {
+    "freshness": {"enabled": True},
+    "run_retries": {"enabled": True},
     "run_coordinator": {
         "module": "dagster",
         "class": "QueuedRunCoordinator",
         "config": {"dequeue_interval_seconds": 1},
-    }
+    },
 }
-"""The run queue looks for runs each second, in place of each five."""
+"""What is in `dagster.yaml`. The run queue looks for runs each second, in place of each five."""
 LAUNCH = """
 mutation ($run: ExecutionParams!) {
   launchRun(executionParams: $run) {
@@ -77,9 +79,21 @@ class Daemon:
                 yesterday = state.instigator_data._replace(start_timestamp=time.time() - DAY)
                 self.instance.update_instigator_state(state.with_data(yesterday))
 
+    def step_times(self, run: DagsterRun) -> tuple[float, float]:
+        """Return when the first step of a run started, and when its last one ended."""
+        statistics = self.instance.get_run_step_stats(run.run_id)
+        return min(each.start_time or 0 for each in statistics), max(each.end_time or 0 for each in statistics)
+
     def _change(self, mutation: str, **variables: Any) -> None:
         (answer,) = self.dagster.ask(mutation, **variables).values()
-        assert answer["__typename"].endswith("Result"), answer
+        assert answer["__typename"] in {"ScheduleStateResult", "Sensor"}, answer
+
+    def has_ticked(self, sensor: str) -> bool:
+        """Return whether a sensor has been evaluated."""
+        states = self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+        (state,) = (each for each in states if each.instigator_name == sensor)
+        ticks = self.instance.get_ticks(state.instigator_origin_id, state.selector_id)
+        return any(tick.is_completed for tick in ticks)
 
     def finished_run(self, run_id: str) -> DagsterRun:
         """Wait until a run has ended, and return it."""
@@ -114,8 +128,8 @@ def run_code_server() -> Iterator[Path]:
 @contextmanager
 def run_daemon(home: Path, settings: Mapping[str, Any], workspace: Path) -> Iterator[Daemon]:
     """Run daemon and webserver while the block runs, in a home folder with these settings of `dagster.yaml`."""
-    with instance_for_test({**QUICK, **settings}, set_dagster_home=False, temp_dir=str(home)) as instance:
-        variables = {"DAGSTER_HOME": str(home)}
+    with instance_for_test({**SETTINGS, **settings}, set_dagster_home=False, temp_dir=str(home)) as instance:
+        variables = {"DAGSTER_HOME": str(home), "FRESHNESS_DAEMON_INTERVAL_SECONDS": "1"}
 
         def run_webserver(port: int) -> AbstractContextManager[ChildProcess]:
             return run_process(

@@ -65,3 +65,9 @@ def step_keys(instance: DagsterInstance, run: DagsterRun, event_type: str) -> li
     """Return the steps that have an event of a type, in order."""
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
     return [str(event.step_key) for event in events if event.event_type_value == event_type]
+
+
+def step_processes(instance: DagsterInstance, run: DagsterRun) -> set[int | None]:
+    """Return the processes that ran the steps of a run."""
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
+    return {event.pid for event in events if event.is_step_start}

@@ -49,7 +49,7 @@ def test_graph_backed_assets(instance: DagsterInstance) -> None:
     run = run_assets(graph_assets, instance)
     assert run.is_success
     (event,) = materialized(instance, run).values()
-    assert reported(event) == {"bytes": 9}
+    assert reported(event)["bytes"] == 9
     assert step_keys(instance, run, "STEP_SUCCESS") == ["thumbnails.resize_photo", "thumbnails.count_bytes"]
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from dagster import DagsterInstance, Definitions, build_asset_context
+from dagster import DagsterInstance
 
 from examples.features import (
     configure_at_launch,
