@@ -13,10 +13,12 @@ from dagster import (
     in_process_executor,
 )
 
+from examples.features import backfills as _backfills
 from examples.features import declarative_automation as _declarative_automation
 from examples.features import freshness as _freshness
 from examples.features import launchpad as _launchpad
 from examples.features import pools as _pools
+from examples.features import run_partitions as _run_partitions
 from examples.features import run_retries as _run_retries
 from examples.features import schedules as _schedules
 from examples.features import sensors as _sensors
@@ -40,10 +42,12 @@ def repository(snippet: ModuleType, *sensors: SensorDefinition) -> RepositoryDef
 _AUTOMATION = AutomationConditionSensorDefinition("automation", target="*", minimum_interval_seconds=1)
 """Dagster's own one looks each 30 s."""
 
+backfills = repository(_backfills)
 declarative_automation = repository(_declarative_automation, _AUTOMATION)
 freshness = repository(_freshness)
 launchpad = repository(_launchpad)
 pools = repository(_pools)
+run_partitions = repository(_run_partitions)
 run_retries = repository(_run_retries)
 schedules = repository(_schedules)
 sensors = repository(_sensors)

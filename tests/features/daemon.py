@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, RunsFilter, instance_for_test
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, PartitionBackfill
 from dagster._core.scheduler.instigation import InstigatorType, ScheduleInstigatorData
 
 from dagster_gcf_pipes.local._processes import ChildProcess, run_on_free_port, run_process, wait_until_listening
@@ -21,6 +22,7 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).parent.parent.parent
 LOCATION = "tests.features.code_location"
 RUN_TIMEOUT = 90.0
+BACKFILL_TIMEOUT = 240.0
 DAY = 24 * 60 * 60.0
 SETTINGS = {
     "freshness": {"enabled": True},
@@ -36,6 +38,13 @@ LAUNCH = """
 mutation ($run: ExecutionParams!) {
   launchRun(executionParams: $run) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}
+"""
+BACKFILL = """
+mutation ($backfill: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $backfill) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
   }
 }
 """
@@ -65,6 +74,25 @@ class Daemon:
         answer = self.dagster.ask(LAUNCH, run=run)["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
+
+    def launch_backfill(self, assets: Sequence[str], partitions: Sequence[str], **parameters: Any) -> str:
+        """Launch a backfill as the UI does, and return its id. Further parameters are those of GraphQL."""
+        selection = [{"path": [asset]} for asset in assets]
+        backfill = {"assetSelection": selection, "partitionNames": list(partitions), **parameters}
+        answer = self.dagster.ask(BACKFILL, backfill=backfill)["launchPartitionBackfill"]
+        assert answer["__typename"] == "LaunchBackfillSuccess", answer
+        return str(answer["backfillId"])
+
+    def finished_backfill(self, backfill_id: str) -> PartitionBackfill:
+        """Wait until a backfill has ended, and return it. The daemon looks at all backfills each 30 s."""
+
+        def current() -> PartitionBackfill:
+            found = self.instance.get_backfill(backfill_id)
+            assert found
+            return found
+
+        wait_until(lambda: current().status in BULK_ACTION_TERMINAL_STATUSES, timeout=BACKFILL_TIMEOUT)
+        return current()
 
     def start_automation(self) -> None:
         """Start all schedules and sensors. Schedules are as old as if the daemon had not run for a day."""

@@ -3,11 +3,15 @@
 All schedules and sensors are started when the daemon is. Their tests are last, because they wait longest.
 """
 
+from dagster import AssetKey, RunsFilter
+
 from examples.features import declarative_automation, freshness, launchpad, pools, run_retries, schedules, sensors
+from tests.dagster_runs import materializations
 from tests.features.daemon import Daemon
 from tests.features.runs import materialized, reported
 from tests.waiting import wait_until
 
+DELIVERIES = AssetKey("deliveries")
 FRESHNESS = """
 query ($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) { ... on AssetNode { freshnessStatusInfo { freshnessStatus } } }
@@ -38,6 +42,51 @@ def test_pools(daemon: Daemon) -> None:
     assert all(run.is_success for run in runs)
     first, second = sorted(map(daemon.step_times, runs))
     assert first[1] <= second[0]
+
+
+def test_backfills(daemon: Daemon) -> None:
+    """They are launched at once, because the daemon looks at them each 30 s."""
+    days, bad, others = ["2024-01-03", "2024-01-04", "2024-01-05"], "2024-01-04", ["2024-01-10", "2024-01-11"]
+    failing = {"runConfigData": {"ops": {"deliveries": {"config": {"day": bad}}}}}
+    one_run_each = daemon.launch_backfill(["parcels"], days[:2])
+    single_runs = daemon.launch_backfill(["routes"], [*days, "2024-01-08"])
+    calls_that_fail = daemon.launch_backfill(["deliveries", "tours"], days, **failing)
+    calls = daemon.launch_backfill(["deliveries", "tours"], others)
+
+    assert daemon.finished_backfill(one_run_each).status.value == "COMPLETED_SUCCESS"
+    assert backfilled(daemon, one_run_each) == [[(day, day, day)] for day in days[:2]]
+
+    # a gap divides the backfill into two ranges, and so into two runs; a range may be one partition
+    assert daemon.finished_backfill(single_runs).status.value == "COMPLETED_SUCCESS"
+    assert backfilled(daemon, single_runs) == [
+        [(day, days[0], days[-1]) for day in days],
+        [("2024-01-08", "2024-01-08", "2024-01-08")],
+    ]
+
+    # `run_partitions`, and the asset downstream in the same run
+    assert daemon.finished_backfill(calls).status.value == "COMPLETED_SUCCESS"
+    assert backfilled(daemon, calls) == [[(day, day, day) for day in others] * 2]
+
+    # exactly the failed partition is failed, and a backfill of it completes the asset
+    failed = daemon.finished_backfill(calls_that_fail)
+    assert failed.status.value == "COMPLETED_FAILED"
+    assert failed.asset_backfill_data
+    subset = failed.asset_backfill_data.failed_and_downstream_subset.get_partitions_subset(DELIVERIES)
+    assert list(subset.get_partition_keys()) == [bad]
+    assert backfilled(daemon, calls_that_fail) == [[(day, day, day) for day in days if day != bad]]
+    assert bad not in daemon.instance.get_materialized_partitions(DELIVERIES)
+    assert daemon.finished_backfill(daemon.launch_backfill(["deliveries"], [bad])).status.value == "COMPLETED_SUCCESS"
+    assert daemon.instance.get_materialized_partitions(DELIVERIES) == {*days, *others}
+
+
+def backfilled(daemon: Daemon, backfill_id: str) -> list[list[tuple[str | None, object, object]]]:
+    """Return what the runs of a backfill materialized: the partitions, each with the range that the function saw."""
+    runs = daemon.instance.get_runs(RunsFilter(tags={"dagster/backfill": backfill_id}))
+    logged = [materializations(daemon.instance, run.run_id) for run in runs]
+    return sorted(
+        [(event.partition, event.metadata["first"].value, event.metadata["last"].value) for event in events]
+        for events in logged
+    )
 
 
 def test_freshness_policies(daemon: Daemon) -> None:

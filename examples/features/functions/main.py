@@ -61,3 +61,13 @@ def describe(request: flask.Request, pipes: PipesContext) -> None:
         "extras": dict(pipes.extras),
     }
     pipes.report_asset_materialization(metadata={"seen": {"raw_value": seen, "type": "json"}})
+
+
+@pipes_function
+def partitioned(request: flask.Request, pipes: PipesContext) -> None:
+    """Compute a partition, or a range of them."""
+    keys, window = pipes.partition_key_range, pipes.partition_time_window
+    if keys["start"] == request.get_json().get("missing"):
+        raise LookupError(f"no data of {keys['start']}")
+    metadata = {"first": keys["start"], "last": keys["end"], "until": window["end"] if window else "any time"}
+    pipes.report_asset_materialization(metadata, data_version=f"{keys['start']} to {keys['end']}")
