@@ -61,3 +61,12 @@ def describe(request: flask.Request, pipes: PipesContext) -> None:
         "extras": dict(pipes.extras),
     }
     pipes.report_asset_materialization(metadata={"seen": {"raw_value": seen, "type": "json"}})
+
+
+@pipes_function
+def selected(request: flask.Request, pipes: PipesContext) -> None:
+    """Compute and check what is selected."""
+    for asset_key in pipes.extras["assets"]:
+        pipes.report_asset_materialization(asset_key=asset_key, metadata={"rows": 3})
+    for asset_key in pipes.extras["checks"]:
+        pipes.report_asset_check("not_empty", passed=True, asset_key=asset_key)
