@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 LOCATION = "tests.features.code_location"
-RUN_TIMEOUT = 90.0
+RUN_TIMEOUT = 240.0
 DAY = 24 * 60 * 60.0
 SETTINGS = {
     "freshness": {"enabled": True},
