@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRun, RunsFilter, instance_for_test
+from dagster import AssetsDefinition, DagsterInstance, DagsterRun, RunsFilter, instance_for_test
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, PartitionBackfill
 from dagster._core.scheduler.instigation import InstigatorType, ScheduleInstigatorData
 
@@ -21,8 +21,7 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 LOCATION = "tests.features.code_location"
-RUN_TIMEOUT = 90.0
-BACKFILL_TIMEOUT = 240.0
+RUN_TIMEOUT = 240.0
 DAY = 24 * 60 * 60.0
 SETTINGS = {
     "freshness": {"enabled": True},
@@ -75,9 +74,9 @@ class Daemon:
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
 
-    def launch_backfill(self, assets: Sequence[str], partitions: Sequence[str], **parameters: Any) -> str:
+    def launch_backfill(self, assets: Sequence[AssetsDefinition], partitions: Sequence[str], **parameters: Any) -> str:
         """Launch a backfill as the UI does, and return its id. Further parameters are those of GraphQL."""
-        selection = [{"path": [asset]} for asset in assets]
+        selection = [{"path": list(asset.key.path)} for asset in assets]
         backfill = {"assetSelection": selection, "partitionNames": list(partitions), **parameters}
         answer = self.dagster.ask(BACKFILL, backfill=backfill)["launchPartitionBackfill"]
         assert answer["__typename"] == "LaunchBackfillSuccess", answer
@@ -91,7 +90,7 @@ class Daemon:
             assert found
             return found
 
-        wait_until(lambda: current().status in BULK_ACTION_TERMINAL_STATUSES, timeout=BACKFILL_TIMEOUT)
+        wait_until(lambda: current().status in BULK_ACTION_TERMINAL_STATUSES, timeout=RUN_TIMEOUT)
         return current()
 
     def start_automation(self) -> None:
