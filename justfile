@@ -110,10 +110,13 @@ workflows:
     {{ run }} zizmor --offline --quiet --persona auditor .github
     @if ! command -v actionlint >/dev/null; then echo "actionlint is skipped: it is not on the PATH"; else actionlint; fi
 
-# Check types
+# Check types, and that the whole public API has them; --ignoreexternal leaves out the gaps of Flask and Dagster
 [group('check')]
 types:
     {{ run }} mypy
+    {{ run }} --group types pyright tests/typing/api.py
+    {{ run }} --group types pyright --ignoreexternal --verifytypes gcf_pipes
+    {{ run }} --group types pyright --ignoreexternal --verifytypes dagster_gcf_pipes
 
 # Run the tests with the oldest direct dependencies that pyproject.toml allows
 [group('check')]

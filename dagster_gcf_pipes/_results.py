@@ -16,7 +16,6 @@ from dagster import (
     MaterializeResult,
     MultiPartitionKey,
     PipesClientCompletedInvocation,
-    PipesExecutionResult,
     PipesSession,
 )
 from requests.structures import CaseInsensitiveDict
@@ -85,7 +84,9 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation, meta
         __reduce_ex__ = __iter__ = __enter__ = __exit__ = _refuse_as_result  # pickled if an op returns it
         __await__ = _refuse_await
 
-    def get_results(self, *, implicit_materializations: bool = True) -> tuple[PipesExecutionResult, ...]:
+    def get_results(
+        self, *, implicit_materializations: bool = True
+    ) -> "tuple[MaterializeResult[Any] | AssetCheckResult, ...]":
         """Return what the function reported, with the metadata of the call. They never replace a key of the function.
 
         Return them from the asset, or yield each. It is a tuple because Dagster takes a returned list for one result.

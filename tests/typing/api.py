@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flask
+import flask.typing
 import requests
 from dagster import (
     AssetCheckExecutionContext,
