@@ -16,8 +16,9 @@ from dagster import (
 )
 from dagster_pipes import PipesExtras
 from gcf_pipes import PipesStorageError
+from gcf_pipes._shared.halves import Half, capability_problem
 from gcf_pipes._shared.once import Once
-from gcf_pipes._shared.protocol import STORAGE_HEADER, TIMEOUT_HEADER, VERSION, SessionPrefix
+from gcf_pipes._shared.protocol import FORWARD_LOGS, STORAGE_HEADER, TIMEOUT_HEADER, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore, create_client, emulator_of, storage_of, uses_emulator
 from pydantic import PrivateAttr
 
@@ -30,13 +31,12 @@ from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
 from dagster_gcf_pipes._emulator import check_emulator, explain_missing_emulator
-from dagster_gcf_pipes._fixes import version_problem
 from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
 from dagster_gcf_pipes._http import Attempt, create_http_session, post
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
 from dagster_gcf_pipes._messages.injector import InjectorSession
-from dagster_gcf_pipes._messages.session import ReaderSession
+from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
 from dagster_gcf_pipes._request_body import encode_body, json_object
 from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation, report_partial_results
@@ -149,8 +149,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 record = caller.call()
                 self._drain(reader, record, caller.deadline)  # before the verdict: the messages decide
                 context.log.info(f"[pipes] the call {record.last.summary} after {record.duration:.2f} s")
-                if problem := version_problem(record.last.version or VERSION):
-                    context.log.warning(f"[pipes] {problem}")
+                self._warn_of_missing_capabilities(reader.record, context.log)
                 outcome = self._outcome(call, record, reader)
                 if outcome.may_still_run:  # after the drain: until then `closed` could still arrive
                     marker.write("nothing waits for the function any more")
@@ -232,7 +231,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     def _post_once(self, call: Call, body: bytes, log: Logger) -> Post:
         storage = storage_of(self._storage_client())
         known = {STORAGE_HEADER: storage} if storage else {}
-        headers = {TIMEOUT_HEADER: str(call.target.timeout), **known, **call.trace.headers}
+        about_call = {TIMEOUT_HEADER: str(call.target.timeout), **known, **call.trace.headers}
+        headers = {**about_call, **self._this_side().headers}
         audience = self.audience or call.target.audience
         auth = FunctionAuth(self._identity(), audience=audience, log=log, function=call.target.name)
         timeout = (self.connect_timeout, call.target.timeout + READ_TIMEOUT_MARGIN)
@@ -242,6 +242,15 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 return post(http, call.target.url, body, headers=headers, auth=auth, timeout=timeout)
 
         return post_once
+
+    def _this_side(self) -> Half:
+        return Half.ours([FORWARD_LOGS] if self.forward_logs else [])
+
+    def _warn_of_missing_capabilities(self, session: SessionRecord, log: Logger) -> None:
+        """Warn if the function ran without what the call needs: with other code than ours, or behind a proxy."""
+        problem = capability_problem(function=session.function, dagster=self._this_side())
+        if problem and session.opened and not session.has_output:
+            log.warning(f"[pipes] {problem}")
 
     def _cleans_up(self, outcome: Outcome) -> bool:
         return self.cleanup == "always" or (self.cleanup == "on_success" and outcome.error is None)

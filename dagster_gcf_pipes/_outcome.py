@@ -42,7 +42,7 @@ from dagster_gcf_pipes._fixes import (
 )
 from dagster_gcf_pipes._http import SUCCESS, AnsweredBy, Attempt
 from dagster_gcf_pipes._messages.cancel_marker import Claim
-from dagster_gcf_pipes._messages.session import SessionRecord, describe_missing
+from dagster_gcf_pipes._messages.session import AnotherProtocolError, SessionRecord, describe_missing
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -209,10 +209,16 @@ def _reading_failed(_: CallRecord, session: SessionRecord) -> PipesCloudFunction
         return None
     error = PipesCloudFunctionMessagesError(
         f"Could not read and handle all messages of the function: {session.failure}",
-        allow_retries=not isinstance(session.failure, PipesStorageError) or session.failure.transient,
+        allow_retries=_may_pass(session.failure),
     )
     error.__cause__ = session.failure
     return error
+
+
+def _may_pass(failure: Exception) -> bool:
+    if isinstance(failure, PipesStorageError):
+        return failure.transient
+    return not isinstance(failure, AnotherProtocolError)
 
 
 def _refused(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:

@@ -42,17 +42,19 @@ from gcf_pipes._shared.exceptions import (
     format_exception,
     is_describable,
 )
+from gcf_pipes._shared.halves import Half, capability_problem, protocol_problem
 from gcf_pipes._shared.in_process import ENTRY_POINT_ATTRIBUTE, in_process_request
 from gcf_pipes._shared.json_validation import excerpt
 from gcf_pipes._shared.own_logs import log
 from gcf_pipes._shared.protocol import (
     BUCKETS_VARIABLE,
+    CAPABILITIES,
     CHUNK_COUNT_HEADER,
     ERROR_HEADER,
     KEY_PREFIX_VARIABLE,
+    PROTOCOL_HEADER,
     STORAGE_HEADER,
     TIMEOUT_HEADER,
-    VERSION,
     VERSION_HEADER,
     OpenedExtras,
 )
@@ -135,7 +137,7 @@ def pipes_function(
         TypeError: The function does not take two arguments, or is an `async def`.
     """
     _warn_if_any_bucket_may_be_named()
-    _send_version_with_every_response()
+    _describe_function_with_every_response()
     process = Process()
     remember_streams()
     loader = context_loader or PipesCloudFunctionContextLoader()
@@ -154,6 +156,7 @@ def pipes_function(
                 label_request_logs(execution)
                 try:
                     _check_method(request)
+                    _check_dagster_side(request)
                     writer.check_storage(request.headers.get(STORAGE_HEADER))
                     request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived))
                     params = PipesCloudFunctionParamsLoader(request.get_data())
@@ -221,7 +224,12 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
 
     def get_opened_extras(self) -> PipesExtras:
         request = OpenedExtras(closes_with_request=True)
-        return {**self._writer.get_opened_extras(), **self._execution.opened_extras, **request}
+        return {
+            **self._writer.get_opened_extras(),
+            **self._execution.opened_extras,
+            **_this_function().opened_extras,
+            **request,
+        }
 
     def forwarding(self, pipes: PipesContext) -> AbstractContextManager[None]:
         """Label log lines with the run, and forward the function's output if Dagster asks for it."""
@@ -337,24 +345,43 @@ def _warn_if_any_bucket_may_be_named() -> None:
         )
 
 
-def _send_version_with_every_response() -> None:
-    """Add the header to the responses in which no function takes part, such as the 404 for /robots.txt.
+def _this_function() -> Half:
+    return Half.ours(CAPABILITIES)
+
+
+def _describe_function_with_every_response() -> None:
+    """Add the headers to the responses in which no function takes part, such as the 404 for /robots.txt.
 
     functions-framework imports the function's module in the context of its application. `dagster-gcf-pipes doctor`
-    reads the version from such a response, because it must not run the user's code.
+    reads the headers of such a response, because it must not run the user's code.
     """
     flask: Any = sys.modules.get("flask")  # without it there is no application
     if flask and flask.has_app_context() and not flask.has_request_context():
 
         @flask.current_app.after_request  # type: ignore[untyped-decorator]  # not imported for this
-        def add_header(response: "flask.Response") -> "flask.Response":
-            response.headers.setdefault(VERSION_HEADER, VERSION)
+        def add_headers(response: "flask.Response") -> "flask.Response":
+            response.headers.update(_this_function().headers)
             return response
 
 
 def _check_method(request: "flask.Request") -> None:
     if request.method != "POST":
         raise PipesRequestError(f"Expected the HTTP method POST, got {excerpt(request.method)}.")
+
+
+def _check_dagster_side(request: "flask.Request") -> None:
+    """Refuse a call of a version that cannot work with this one, or that needs what this one does not have."""
+    header = request.headers.get(PROTOCOL_HEADER)
+    if header is None:  # another caller, or a proxy removed it: Dagster also checks `opened`
+        return
+    dagster, function = Half.parse(header, request.headers.get(VERSION_HEADER)), _this_function()
+    if dagster is None:
+        raise PipesRequestError(
+            f"Expected the header {PROTOCOL_HEADER} to be like {function.protocol_text!r}, got {excerpt(header)}."
+        )
+    problem = protocol_problem(function=function, dagster=dagster)
+    if problem := problem or capability_problem(function=function, dagster=dagster):
+        raise PipesRequestError(problem)
 
 
 def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
@@ -368,7 +395,7 @@ def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
 
 def _refusal(error: GcfPipesError) -> "ResponseReturnValue":
     log(logging.ERROR, "[pipes] call refused: %s: %s", error.code, error, cause=error.__cause__)
-    headers = {ERROR_HEADER: error.code, VERSION_HEADER: VERSION}
+    headers = {ERROR_HEADER: error.code, **_this_function().headers}
     if not isinstance(error, PipesDuplicateCallError):  # the chunks of its session belong to another delivery
         headers[CHUNK_COUNT_HEADER] = "0"
     return _error_body(error), error.status, headers
@@ -388,7 +415,7 @@ def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
     @flask.after_this_request
     def add_header(response: "flask.Response") -> "flask.Response":
         response.headers[CHUNK_COUNT_HEADER] = str(writer.channel.chunk_count)
-        response.headers[VERSION_HEADER] = VERSION
+        response.headers.update(_this_function().headers)
         response.headers.pop(ERROR_HEADER, None)
         return response
 

@@ -32,6 +32,15 @@ from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_
 VERSION: Final = "0.1.0"
 """The version of both distributions. A function's folder may contain `gcf_pipes` without its metadata."""
 
+PROTOCOL: Final = 1
+"""The version of this protocol. A change raises it if halves with and without the change cannot work together."""
+
+FORWARD_LOGS: Final = "forward_logs"
+"""The capability to send the function's output, if Dagster asks for it."""
+
+CAPABILITIES: Final = (FORWARD_LOGS,)
+"""The optional parts of this protocol that a call may need, and that other functions may lack."""
+
 BOOTSTRAP_KEYS: Final = (DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR)
 """The two top-level keys of the request body that carry the Pipes bootstrap payload."""
 
@@ -69,7 +78,13 @@ DUPLICATE_CODE: Final = "duplicate_call"
 """The error code if another delivery of the call has claimed the session."""
 
 VERSION_HEADER: Final = "Dagster-Pipes-Version"
-"""Response header: the version of the deployed `gcf_pipes`."""
+"""Request and response header: the version of `dagster-gcf-pipes`, or of the deployed `gcf_pipes`."""
+
+PROTOCOL_HEADER: Final = "Dagster-Pipes-Protocol"
+"""Request and response header: `PROTOCOL`, then names of capabilities, with a space before each.
+
+A request names those that the call needs. A response names those that the function has.
+"""
 
 TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
 """Request header: how long the call may take from the request's arrival, in seconds."""
@@ -165,6 +180,8 @@ class OpenedExtras(TypedDict, total=False):
         closes_with_request: Whether `closed` has the outcome of the request and is written just before the response, as
             `pipes_function` does.
         heartbeat_interval: Seconds without a chunk after which the writer writes a heartbeat.
+        version: The version of the deployed `gcf_pipes`.
+        protocol: The protocol and the capabilities of the function, as in its `Dagster-Pipes-Protocol` header.
     """
 
     delivery_id: str
@@ -177,6 +194,8 @@ class OpenedExtras(TypedDict, total=False):
     cold_start: bool
     closes_with_request: bool
     heartbeat_interval: float
+    version: str
+    protocol: str
 
 
 @dataclass(frozen=True)
