@@ -15,10 +15,15 @@ from google.cloud import storage
 from werkzeug import Request, Response
 
 import dagster_gcf_pipes._client as client_module
-from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes import (
+    PipesCloudFunctionClient,
+    PipesCloudFunctionEventContextInjector,
+    PipesCloudStorageMessageReader,
+)
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
-from tests.dagster_runs import calling_asset, failure_text, logged
+from tests.dagster_runs import calling_asset, failure_text, logged, step_error
+from tests.integration.test_interop import materialized, session_asset
 from tests.quotes import Quote
 from tests.serving import serving
 from tests.sessions import call, stored_sessions
@@ -152,6 +157,17 @@ def test_behind_a_proxy_that_removes_headers_the_run_fails_too(
     assert "Could not read and handle all messages of the function: Expected both sides to have one version" in text
     assert text.endswith(fix)
     assert runs.lines(result) == []
+
+
+def test_a_session_by_hand_fails_too(emulator: Emulator, bucket: str, tmp_path: Path) -> None:
+    injector, reader = (
+        PipesCloudFunctionEventContextInjector(bucket=bucket),
+        PipesCloudStorageMessageReader(bucket=bucket),
+    )
+    with other_half(tmp_path, emulator, protocol=PROTOCOL + 1, version="0.9.0") as url:
+        result, lines = materialized(session_asset(url, {}, injector, reader))
+    assert UPGRADE_DAGSTER in step_error(result)
+    assert lines == []
 
 
 def test_a_proxy_that_removes_headers_changes_nothing_else(runs: Runs, function: FunctionServer) -> None:
