@@ -350,13 +350,17 @@ def _unexplained(
         f"The call {last.summary}; {_progress(session)}.",
         _silence(session),
         cause.text,
-        describe_last_peak() if cause.fix == MEMORY_FIX else "",
+        describe_last_peak() if _may_be_memory(cause) else "",
         "" if cause is _NOT_DECORATED else _not_started(call, session),
         _earlier_attempts(call),
         _response(last) if last.status is not None and last.status not in SUCCESS else "",
     )
     text = " ".join(filter(None, sentences))
     return PipesCloudFunctionCallError(text if _FIX in text else f"{text}{_fix(cause.fix)}")
+
+
+def _may_be_memory(cause: Cause) -> bool:
+    return cause is _UNKNOWN_CAUSE or cause.fix == MEMORY_FIX
 
 
 def _silence(session: SessionRecord) -> str:
