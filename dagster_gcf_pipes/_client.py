@@ -94,9 +94,6 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         """Close the connections."""
-        self._close()
-
-    def _close(self) -> None:
         connections = (self._storage_client_once.pop(), self._function_lookup_once.pop(), self._identity_once.pop())
         for connection in connections:
             if close := getattr(connection, "close", None):
@@ -153,12 +150,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         Raises:
             PipesCloudFunctionError: The lookup failed.
         """
-        client = self.process_config_and_initialize()  # resolves each EnvVar
-        try:
-            with only_our_errors():
-                return find_revision(function, client.project, client.region, client._function_lookup())  # noqa: SLF001
-        finally:
-            client._close()  # noqa: SLF001 - its own
+        with self.process_config_and_initialize_cm() as client, only_our_errors():  # resolves each EnvVar
+            return find_revision(function, client.project, client.region, client._function_lookup())  # noqa: SLF001
 
     def _call(
         self, call: Call, context: CallingContext, event: Mapping[str, Any], extras: PipesExtras

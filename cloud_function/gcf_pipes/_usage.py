@@ -89,9 +89,11 @@ class ProcessMemory:
         self._process = root / "proc/self"
         self._earlier_peak = 0
 
-    def reset_peak(self) -> None:
-        """Forget the peak so far."""
-        self._earlier_peak = 0 if self._reset() else self._peak(self._status())
+    def reset_peak(self) -> bool:
+        """Forget the peak so far. Return whether the next one will be exact."""
+        was_reset = self._reset()
+        self._earlier_peak = 0 if was_reset else self._peak(self._status())
+        return was_reset
 
     def peak(self) -> int:
         """The peak since the reset, in bytes. If it is unknown, the memory now; or 0 if that is unknown too."""
@@ -157,17 +159,18 @@ class UsageMeter:
     """Measures the requests that a process serves. Thread-safe.
 
     The peak memory of a request is the larger of two figures. The peak of the process's own memory is exact on Linux.
-    The memory of the whole container is sampled: at the start, four times a second, and at the end.
+    The memory of the whole container is sampled: at the start, four times a second, and at the end. So is the
+    process's own where its peak cannot be reset.
 
     Requests that run at the same time have the same memory and CPU: those of the process and its container.
 
     Args:
-        container: The container, or None where the process is not alone in it, as on a developer's machine.
+        container: The container. Without a memory limit it is not counted: then it may be the whole machine.
         process: The memory of this process.
     """
 
     def __init__(self, container: Container | None, process: ProcessMemory | None = None) -> None:
-        self._container = container
+        self._container = container if container and container.memory_limit else None
         self._process = process or ProcessMemory()
         self._running: list[_Measurement] = []
         self._sampler: Thread | None = None
@@ -193,13 +196,13 @@ class UsageMeter:
 
     def _start(self, measurement: _Measurement) -> None:
         self._sample()  # the peak until now is that of the requests before
-        self._process.reset_peak()
+        is_exact = self._process.reset_peak()
         self._running.append(measurement)
         self._sample()
         if len(self._running) > 1:
             for each in self._running:
                 each.shared = True
-        if self._container and self._sampler is None:
+        if self._sampler is None and (self._container or not is_exact):
             sampler = Thread(target=self._sample_until_idle, name="pipes memory", daemon=True)
             with suppress(RuntimeError):  # no memory for a thread
                 sampler.start()

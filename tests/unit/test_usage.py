@@ -154,7 +154,7 @@ def samplers() -> list[threading.Thread]:
 def test_the_container_is_sampled_while_a_request_runs_and_not_after(tmp_path: Path) -> None:
     high = threading.Event()
     container = Watched(tmp_path, lambda memory: high.set() if memory == 900 * MIB else None)
-    cgroup(tmp_path, {"memory.current": 100 * MIB})
+    cgroup(tmp_path, {"memory.max": 1024 * MIB, "memory.current": 100 * MIB})
     meter = UsageMeter(container, ProcessMemory(tmp_path))
     with meter.measuring() as get_usage:
         cgroup(tmp_path, {"memory.current": 900 * MIB})
@@ -167,6 +167,21 @@ def test_the_container_is_sampled_while_a_request_runs_and_not_after(tmp_path: P
         with meter.measuring():
             assert len(samplers()) == 1
         assert get_usage()["peak_memory_bytes"] < 900 * MIB
+
+
+def test_a_container_without_a_limit_may_be_the_whole_machine_and_is_not_counted(tmp_path: Path) -> None:
+    container = cgroup(tmp_path, {"memory.max": "max", "memory.current": 64_000 * MIB})
+    with UsageMeter(container).measuring() as get_usage:
+        assert get_usage()["peak_memory_bytes"] < 4_000 * MIB
+
+
+def test_where_the_peak_cannot_be_reset_the_memory_of_the_process_is_sampled(tmp_path: Path) -> None:
+    meter = UsageMeter(None, process(tmp_path, 900, 100))
+    with meter.measuring() as get_usage:
+        process(tmp_path, 900, 300)
+        wait_until(lambda: max(each.peak for each in meter._running) == 300 * 1024)  # noqa: SLF001
+        process(tmp_path, 900, 100)
+        assert get_usage()["peak_memory_bytes"] == 300 * 1024
 
 
 def test_many_requests_at_once_leave_nothing_behind(tmp_path: Path) -> None:
@@ -186,8 +201,8 @@ def test_many_requests_at_once_leave_nothing_behind(tmp_path: Path) -> None:
         assert "shared" not in get_usage()
 
 
-def test_a_measurement_costs_less_than_a_millisecond() -> None:
-    meter = UsageMeter(Container())
+def test_a_measurement_costs_less_than_a_millisecond(tmp_path: Path) -> None:
+    meter = UsageMeter(cgroup(tmp_path, VERSION_2))
 
     def measure() -> None:
         with meter.measuring() as get_usage:
