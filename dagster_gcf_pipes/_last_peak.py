@@ -1,4 +1,4 @@
-"""The peak memory of a function when it last computed an asset, for the error of one that ran out of memory."""
+"""The peak memory of a function when it last computed an asset, for the error of a function that ran out of memory."""
 
 import re
 from itertools import islice
