@@ -110,6 +110,8 @@ def pipes_function(
     A call that is refused before the function runs gets the error's status, and `{"error": {"code": ...,
     "message": ...}}` as its body. The function's log has the same text.
 
+    The time, the CPU and the peak memory of each request are measured, and reported with its outcome.
+
     On Cloud Run, stdlib logging prints structured lines. Each has the severity, the request's trace, and as labels the
     execution id and Dagster's run, job, asset and partition. `pipes.log` prints such lines in addition to what it sends
     to Dagster.
