@@ -218,9 +218,10 @@ class UsageMeter:
                 self._sample()
 
     def _sample(self) -> None:
-        memory = max(self._process.peak(), self._container.memory() if self._container else 0)
-        for each in self._running:
-            each.peak = max(each.peak, memory)
+        with suppress(MemoryError):  # just when it matters most, `closed` must still be written
+            memory = max(self._process.peak(), self._container.memory() if self._container else 0)
+            for each in self._running:
+                each.peak = max(each.peak, memory)
 
 
 def _read(path: Path) -> str | None:
