@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dagster_gcf_pipes._client import PipesCloudFunctionClient
+    from dagster_gcf_pipes._costs import PipesCloudFunctionPrices
     from dagster_gcf_pipes._errors import (
         PipesCloudFunctionAccessError,
         PipesCloudFunctionBucketError,
@@ -58,6 +59,7 @@ __all__ = [
     "PipesCloudFunctionMessagesError",
     "PipesCloudFunctionNotClosedError",
     "PipesCloudFunctionNotOpenedError",
+    "PipesCloudFunctionPrices",
     "PipesCloudFunctionRaisedError",
     "PipesCloudFunctionRefusedError",
     "PipesCloudFunctionRequestError",
@@ -71,6 +73,7 @@ _MODULES: Final = {
     "PipesCloudFunctionCompletedInvocation": "_results",
     "PipesCloudFunctionComponent": "components",
     "PipesCloudFunctionEventContextInjector": "_messages.injector",
+    "PipesCloudFunctionPrices": "_costs",
     "PipesCloudFunctionSpec": "components",
     "PipesCloudStorageMessageReader": "_messages.reader",
 }

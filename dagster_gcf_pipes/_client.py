@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from logging import Logger
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,9 +32,10 @@ from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
 from dagster_gcf_pipes._emulator import check_emulator, explain_missing_emulator
-from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
+from dagster_gcf_pipes._functions_api import FunctionLookup, Target, find_revision, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
 from dagster_gcf_pipes._http import Attempt, create_http_session, post
+from dagster_gcf_pipes._last_peak import describe_last_peak
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
 from dagster_gcf_pipes._messages.injector import InjectorSession
 from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
@@ -133,6 +135,24 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             check_emulator(emulator_of(self._storage_client()), target)
             return self._call(self._new_call(target, context), context, event, extras)
 
+    def deployed_revision(self, function: str) -> str | None:
+        """Look up the latest deployed revision of a function, to be the `code_version` of the assets that it computes.
+
+        Dagster then shows an asset as unsynced after a deployment, until the function has computed it again. The
+        lookup takes place whenever Dagster loads your definitions.
+
+        Args:
+            function: The function's name or full resource name, as for `run`.
+
+        Returns:
+            The revision, such as "orders-00007-xyz", or None for a function on this machine.
+
+        Raises:
+            PipesCloudFunctionError: The lookup failed.
+        """
+        with self.process_config_and_initialize_cm() as client, only_our_errors():  # resolves each EnvVar
+            return find_revision(function, client.project, client.region, client._function_lookup())  # noqa: SLF001
+
     def _call(
         self, call: Call, context: CallingContext, event: Mapping[str, Any], extras: PipesExtras
     ) -> PipesCloudFunctionCompletedInvocation:
@@ -150,7 +170,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 self._drain(reader, record, caller.deadline)  # before the verdict: the messages decide
                 context.log.info(f"[pipes] the call {record.last.summary} after {record.duration:.2f} s")
                 self._warn_of_missing_capabilities(reader.record, context.log)
-                outcome = self._outcome(call, record, reader)
+                outcome = self._outcome(call, record, reader, context)
                 if outcome.may_still_run:  # after the drain: until then `closed` could still arrive
                     marker.write("nothing waits for the function any more")
         if not outcome.may_still_run and self._cleans_up(outcome):  # a running function would need its prefix
@@ -159,7 +179,10 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             report_partial_results(context, session, outcome.metadata)  # last: a failed step returns nothing
             raise outcome.error
         return PipesCloudFunctionCompletedInvocation(
-            session, response=record.own_response(reader.record), metadata=outcome.metadata
+            session,
+            response=record.own_response(reader.record),
+            metadata=outcome.metadata,
+            revision=reader.record.opened_extras.get("revision"),
         )
 
     def _resolve(self, function: str | None, function_url: str | None) -> Target:
@@ -174,7 +197,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
     def _new_call(self, target: Target, context: CallingContext) -> Call:
         prefix = SessionPrefix(self.bucket, f"{self.key_prefix}/{step_path(context)}/{uuid.uuid4().hex}")
-        return Call(target, prefix, messages_stay_on_failure=self.cleanup != "always")
+        return Call(target, prefix, messages_stay_on_failure=self.cleanup != "always", prices=self.prices)
 
     def _injector(self, call: Call, context: CallingContext) -> InjectorSession:
         return InjectorSession(call.prefix, self._storage_client, self.inline_context_limit, checked_assets(context))
@@ -225,8 +248,15 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         timeout = self.drain_timeout if record.may_write_more else 0
         reader.drain(record.chunk_count, timeout=timeout, deadline=deadline)
 
-    def _outcome(self, call: Call, record: CallRecord, reader: ReaderSession) -> Outcome:
-        return determine_outcome(call, record, reader.record, self._identity().credentials, log_view=self.log_view)
+    def _outcome(self, call: Call, record: CallRecord, reader: ReaderSession, context: CallingContext) -> Outcome:
+        return determine_outcome(
+            call,
+            record,
+            reader.record,
+            self._identity().credentials,
+            log_view=self.log_view,
+            describe_last_peak=partial(describe_last_peak, context),
+        )
 
     def _post_once(self, call: Call, body: bytes, log: Logger) -> Post:
         storage = storage_of(self._storage_client())

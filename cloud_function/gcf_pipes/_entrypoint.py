@@ -55,8 +55,10 @@ from gcf_pipes._shared.protocol import (
     PROTOCOL_HEADER,
     STORAGE_HEADER,
     TIMEOUT_HEADER,
+    USAGE_PARAM,
     VERSION_HEADER,
     OpenedExtras,
+    Usage,
 )
 from gcf_pipes._shared.storage import import_library
 from gcf_pipes._stdio import ForwardedOutput, remember_streams
@@ -110,6 +112,8 @@ def pipes_function(
     A call that is refused before the function runs gets the error's status, and `{"error": {"code": ...,
     "message": ...}}` as its body. The function's log has the same text.
 
+    The time, the CPU and the peak memory of each request are measured, and reported with its outcome.
+
     On Cloud Run, stdlib logging prints structured lines. Each has the severity, the request's trace, and as labels the
     execution id and Dagster's run, job, asset and partition. `pipes.log` prints such lines in addition to what it sends
     to Dagster.
@@ -151,14 +155,14 @@ def pipes_function(
         def handle(request: "flask.Request") -> "ResponseReturnValue":
             arrived = time.monotonic()
             writer = _writer_for_test(own_writer)
-            with _exceptions_only():
+            with _exceptions_only(), process.meter.measuring() as get_usage:
                 execution = process.describe_request(request.headers)
                 label_request_logs(execution)
                 try:
                     _check_method(request)
                     _check_dagster_side(request)
                     writer.check_storage(request.headers.get(STORAGE_HEADER))
-                    request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived))
+                    request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived), get_usage)
                     params = PipesCloudFunctionParamsLoader(request.get_data())
                     writer.session_prefix(params.load_messages_params())  # refuse before the large context is parsed
                     pipes = PipesContext(params, loader, request_writer)
@@ -210,10 +214,17 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
 
     channel: PipesCloudStorageMessageWriterChannel
 
-    def __init__(self, writer: PipesCloudStorageMessageWriter, execution: Execution, deadline: CallDeadline) -> None:
+    def __init__(
+        self,
+        writer: PipesCloudStorageMessageWriter,
+        execution: Execution,
+        deadline: CallDeadline,
+        get_usage: Callable[[], Usage],
+    ) -> None:
         self._writer = writer
         self._execution = execution
         self._deadline = deadline
+        self._get_usage = get_usage
 
     @contextmanager
     def open(self, params: PipesParams) -> Iterator["_UserChannel"]:
@@ -237,14 +248,15 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
         return ForwardedOutput(pipes.log_external_stream, labels) if self._forwards_output else nullcontext()
 
     def close(self, exception: PipesException | None) -> None:
-        """Report the outcome to Dagster, and store the last messages.
+        """Report the outcome to Dagster with what the request used, and store the last messages.
 
         Raises:
             PipesMessagesNotStoredError: Messages could not be stored.
         """
         exception = exception or self._user_channel.exception
+        outcome = {"exception": exception} if exception else {}
         try:
-            self.channel.write_message(make_message("closed", {"exception": exception} if exception else {}))
+            self.channel.write_message(make_message("closed", {**outcome, USAGE_PARAM: self._get_usage()}))
         finally:
             self.channel.close()
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 from dagster import PipesMessageHandler, PipesMessageReader
 from dagster_pipes import PipesBlobStoreMessageWriter, PipesException, PipesMessage, PipesParams
 from gcf_pipes._shared.halves import Half, protocol_problem
-from gcf_pipes._shared.protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionPrefix
+from gcf_pipes._shared.protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, USAGE_PARAM, OpenedExtras, SessionPrefix, Usage
 from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._messages.chunk_stream import ChunkStream, WritingEnded
-from dagster_gcf_pipes._messages.parser import ChunkFormatError, parse_chunk, read_opened_extras
+from dagster_gcf_pipes._messages.parser import ChunkFormatError, parse_chunk, read_opened_extras, read_usage
 
 MAX_MISSING_CHUNKS: Final = 1000
 """How many missing chunks are searched: a response may claim that the function wrote any number."""
@@ -45,6 +45,7 @@ class SessionRecord:
         has_output: Whether a part of the function's output came.
         closed: Whether `closed` came.
         exception: The exception in `closed`, or None.
+        usage: What the request used, as `closed` said.
         chunk_count: How many chunks were read and handled.
         message_count: How many messages were handled.
         missing_chunks: Numbers of the chunks that are not in the bucket, although they or a later one were written.
@@ -57,6 +58,7 @@ class SessionRecord:
     has_output: bool = False
     closed: bool = False
     exception: PipesException | None = None
+    usage: Usage = field(default_factory=Usage)
     chunk_count: int = 0
     message_count: int = 0
     missing_chunks: tuple[int, ...] = ()
@@ -225,7 +227,8 @@ class ReaderSession(PipesMessageReader):
         if method == "opened":
             seen |= {"opened": True, "opened_extras": read_opened_extras(params.get("extras"))}
         elif method == "closed":
-            seen |= {"closed": True, "exception": params.get("exception")}
+            usage = read_usage(params.get(USAGE_PARAM))
+            seen |= {"closed": True, "exception": params.get("exception"), "usage": usage}
         elif method == "log_external_stream":
             seen["has_output"] = True
         self._update(**seen)

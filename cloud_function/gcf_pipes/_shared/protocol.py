@@ -104,6 +104,9 @@ HEARTBEAT: Final = b"\n"
 HEARTBEAT_INTERVAL: Final = 10.0
 """Seconds without a chunk after which the writer writes a heartbeat."""
 
+USAGE_PARAM: Final = "usage"
+"""Key of what the request used in the params of `closed`."""
+
 RESPONSE_STATUS_EXCEPTION: Final = "PipesResponseStatusError"
 """Name of the exception in `closed` if the function's own response is not 2xx."""
 
@@ -182,6 +185,9 @@ class OpenedExtras(TypedDict, total=False):
         heartbeat_interval: Seconds without a chunk after which the writer writes a heartbeat.
         version: The version of the deployed `gcf_pipes`.
         protocol: The protocol and the capabilities of the function, as in its `Dagster-Pipes-Protocol` header.
+        region: The region in which the function runs, such as "europe-west1".
+        memory_limit_bytes: The memory limit of the instance.
+        cpus: The CPUs of the instance, such as 0.583.
     """
 
     delivery_id: str
@@ -196,6 +202,25 @@ class OpenedExtras(TypedDict, total=False):
     heartbeat_interval: float
     version: str
     protocol: str
+    region: str
+    memory_limit_bytes: int
+    cpus: float
+
+
+class Usage(TypedDict, total=False):
+    """What a request used until `closed`. Unknown figures are left out.
+
+    Attributes:
+        wall_seconds: Seconds since the request's arrival, on a monotonic clock.
+        cpu_seconds: CPU seconds of the process meanwhile, with those of its child processes that have ended.
+        peak_memory_bytes: The largest memory in use meanwhile, by the instance or at least by the process.
+        shared: Whether the process served other requests meanwhile. CPU and memory are then those of all of them.
+    """
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    shared: bool
 
 
 @dataclass(frozen=True)
