@@ -31,13 +31,14 @@ if TYPE_CHECKING:
         PipesCloudFunctionMessagesError,
         PipesCloudFunctionNotClosedError,
         PipesCloudFunctionNotOpenedError,
+        PipesCloudFunctionPartitionsError,
         PipesCloudFunctionRaisedError,
         PipesCloudFunctionRefusedError,
         PipesCloudFunctionRequestError,
     )
     from dagster_gcf_pipes._messages.injector import PipesCloudFunctionEventContextInjector
     from dagster_gcf_pipes._messages.reader import PipesCloudStorageMessageReader
-    from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation
+    from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation, PipesCloudFunctionCompletedPartitions
     from dagster_gcf_pipes.components import (
         PipesCloudFunctionClientComponent,
         PipesCloudFunctionComponent,
@@ -51,6 +52,7 @@ __all__ = [
     "PipesCloudFunctionClient",
     "PipesCloudFunctionClientComponent",
     "PipesCloudFunctionCompletedInvocation",
+    "PipesCloudFunctionCompletedPartitions",
     "PipesCloudFunctionComponent",
     "PipesCloudFunctionError",
     "PipesCloudFunctionEventContextInjector",
@@ -59,6 +61,7 @@ __all__ = [
     "PipesCloudFunctionMessagesError",
     "PipesCloudFunctionNotClosedError",
     "PipesCloudFunctionNotOpenedError",
+    "PipesCloudFunctionPartitionsError",
     "PipesCloudFunctionPrices",
     "PipesCloudFunctionRaisedError",
     "PipesCloudFunctionRefusedError",
@@ -71,6 +74,7 @@ _MODULES: Final = {
     "PipesCloudFunctionClient": "_client",
     "PipesCloudFunctionClientComponent": "components",
     "PipesCloudFunctionCompletedInvocation": "_results",
+    "PipesCloudFunctionCompletedPartitions": "_results",
     "PipesCloudFunctionComponent": "components",
     "PipesCloudFunctionEventContextInjector": "_messages.injector",
     "PipesCloudFunctionPrices": "_costs",

@@ -1,7 +1,8 @@
 """The Pipes client, a Dagster resource that calls cloud functions."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from logging import Logger
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from dagster import (
     InitResourceContext,
     OpExecutionContext,
     PipesClient,
+    PipesSession,
     open_pipes_session,
 )
 from dagster_pipes import PipesExtras
@@ -28,10 +30,18 @@ from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
 from dagster_gcf_pipes._config import PipesCloudFunctionSettings
-from dagster_gcf_pipes._contexts import CallingContext, calling_context, checked_assets, step_path
+from dagster_gcf_pipes._contexts import (
+    CallingContext,
+    calling_context,
+    checked_assets,
+    range_data,
+    range_extras,
+    step_path,
+)
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
 from dagster_gcf_pipes._emulator import check_emulator, explain_missing_emulator
+from dagster_gcf_pipes._errors import Metadata
 from dagster_gcf_pipes._functions_api import FunctionLookup, Target, find_revision, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
 from dagster_gcf_pipes._http import Attempt, create_http_session, post
@@ -41,7 +51,11 @@ from dagster_gcf_pipes._messages.injector import InjectorSession
 from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
 from dagster_gcf_pipes._request_body import encode_body, json_object
-from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation, report_partial_results
+from dagster_gcf_pipes._results import (
+    PipesCloudFunctionCompletedInvocation,
+    PipesCloudFunctionCompletedPartitions,
+    report_partial_results,
+)
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -127,13 +141,79 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             PipesCloudFunctionError: The call failed; the subclasses say how.
         """
         context = calling_context(context)
-        event = {} if event is None else event
-        encode_body(event, {})  # refuses a bad event before anything is opened
-        extras = json_object({} if extras is None else extras, "extras")
+        event, extras = _checked_input(event, extras)
+        extras = {**range_extras(context), **extras}
+        with self._reachable(function, function_url) as target:
+            return self._call(self._new_call(target, context), context, event, extras)
+
+    @only_our_errors()
+    @checked_arguments
+    def run_partitions(
+        self,
+        *,
+        context: OpExecutionContext | AssetExecutionContext | AssetCheckExecutionContext,
+        function: str | None = None,
+        function_url: str | None = None,
+        event: Mapping[str, Any] | None = None,
+        extras: PipesExtras | None = None,
+    ) -> PipesCloudFunctionCompletedPartitions:
+        """Call a function once for each partition of the run, one after another, and wait for all calls.
+
+        For example::
+
+            @asset(partitions_def=days, backfill_policy=BackfillPolicy.single_run())
+            def sales(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient):
+                return cloud_function.run_partitions(context=context, function="sales").get_materialize_result()
+
+        Each function sees the context of a run with its partition alone. As soon as a call has succeeded, Dagster shows
+        its partition as materialized, with its own metadata and data version. The step does not materialize the
+        partitions again when it ends, whatever the asset returns. Steps downstream still run.
+
+        If calls fail, the other partitions are called all the same, and the step fails at the end. What a failed call
+        reported is kept as observations of its partition. If the step is interrupted, the current call is stopped, and
+        no other is started. A retry of the step calls all partitions again.
+
+        In a run of one partition, it does what `run` does.
+
+        Args:
+            context: The context of the asset that calls. The asset has partitions.
+            function: As in `run`.
+            function_url: As in `run`.
+            event: As in `run`. All calls get the same event.
+            extras: As in `run`. All calls get the same extras.
+
+        Returns:
+            The results of the step, and the calls by partition key.
+
+        Raises:
+            PipesCloudFunctionPartitionsError: The calls of some partitions failed.
+            PipesCloudFunctionRequestError: The step materializes no partitions, or another argument is wrong.
+            PipesCloudFunctionError: In a run of one partition, its call failed.
+        """
+        from dagster_gcf_pipes._partitions import call_each, partitioned_step
+
+        context = calling_context(context)
+        step = partitioned_step(context)
+        event, extras = _checked_input(event, extras)
+        with self._reachable(function, function_url) as target:
+            if len(step.keys) == 1:
+                invocation = self._call(self._new_call(target, context), context, event, extras)
+                return PipesCloudFunctionCompletedPartitions({step.keys[0]: invocation}, invocation.get_results())
+
+            def call_partition(key: str) -> PipesCloudFunctionCompletedInvocation:
+                call = self._new_call(self._resolve(function, function_url), context)
+                report = partial(step.log_failed_call, key)
+                return self._call(call, context, event, extras, partitions=step.data(key), on_failure=report)
+
+            return call_each(step, call_partition)
+
+    @contextmanager
+    def _reachable(self, function: str | None, function_url: str | None) -> Iterator[Target]:
+        """Yield the function to call in the block, after a check that both sides can use the same bucket."""
         target = self._resolve(function, function_url)
         with explain_missing_emulator(target.url), only_our_errors():
             check_emulator(emulator_of(self._storage_client()), target)
-            return self._call(self._new_call(target, context), context, event, extras)
+            yield target
 
     def deployed_revision(self, function: str) -> str | None:
         """Look up the latest deployed revision of a function, to be the `code_version` of the assets that it computes.
@@ -154,9 +234,26 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             return find_revision(function, client.project, client.region, client._function_lookup())  # noqa: SLF001
 
     def _call(
-        self, call: Call, context: CallingContext, event: Mapping[str, Any], extras: PipesExtras
+        self,
+        call: Call,
+        context: CallingContext,
+        event: Mapping[str, Any],
+        extras: PipesExtras,
+        *,
+        partitions: Mapping[str, Any] | None = None,
+        on_failure: Callable[[PipesSession, Metadata], None] | None = None,
     ) -> PipesCloudFunctionCompletedInvocation:
-        reader, injector = self._reader(call), self._injector(call, context)
+        """Make a call.
+
+        Args:
+            call: The call.
+            context: The context of the step.
+            event: The JSON object for the request body.
+            extras: The JSON object for `pipes.extras`.
+            partitions: The partitions in the Pipes context. Default: those of the run.
+            on_failure: Gets what a failed call has reported. Default: it becomes the events of a successful step.
+        """
+        reader, injector = self._reader(call), self._injector(call, context, partitions)
         marker = CancelMarker(self._store(), call.prefix, context.log)
         with open_pipes_session(
             context=context, extras=extras, context_injector=injector, message_reader=reader
@@ -176,7 +273,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         if not outcome.may_still_run and self._cleans_up(outcome):  # a running function would need its prefix
             self._clean_up([*injector.deletable_keys, *reader.deletable_keys], log=context.log)
         if outcome.error:
-            report_partial_results(context, session, outcome.metadata)  # last: a failed step returns nothing
+            report = on_failure or partial(report_partial_results, context)  # last: a failed step returns nothing
+            report(session, outcome.metadata)
             raise outcome.error
         return PipesCloudFunctionCompletedInvocation(
             session,
@@ -199,8 +297,11 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         prefix = SessionPrefix(self.bucket, f"{self.key_prefix}/{step_path(context)}/{uuid.uuid4().hex}")
         return Call(target, prefix, messages_stay_on_failure=self.cleanup != "always", prices=self.prices)
 
-    def _injector(self, call: Call, context: CallingContext) -> InjectorSession:
-        return InjectorSession(call.prefix, self._storage_client, self.inline_context_limit, checked_assets(context))
+    def _injector(self, call: Call, context: CallingContext, partitions: Mapping[str, Any] | None) -> InjectorSession:
+        data = range_data(context) if partitions is None else partitions
+        return InjectorSession(
+            call.prefix, self._storage_client, self.inline_context_limit, checked_assets(context), data
+        )
 
     def _reader(self, call: Call) -> ReaderSession:
         return ReaderSession(
@@ -293,3 +394,12 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 "[pipes] the call is done, but its messages stay in the bucket. To leave them to a lifecycle rule, set "
                 f"`cleanup` of the resource to 'never'. {error}"
             )
+
+
+def _checked_input(
+    event: Mapping[str, Any] | None, extras: PipesExtras | None
+) -> tuple[Mapping[str, Any], PipesExtras]:
+    """Return the event and the extras. It refuses bad ones before anything is opened."""
+    event = {} if event is None else event
+    encode_body(event, {})
+    return event, json_object({} if extras is None else extras, "extras")

@@ -1,22 +1,28 @@
 """The Dagster contexts from which you can call a function."""
 
 import re
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from dagster import (
     AssetCheckExecutionContext,
     AssetExecutionContext,
     DagsterError,
+    MultiPartitionsDefinition,
     OpExecutionContext,
+    PartitionKeyRange,
+    PartitionsDefinition,
     ScheduleEvaluationContext,
     SensorEvaluationContext,
+    TimeWindowPartitionsDefinition,
 )
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 
 CallingContext: TypeAlias = OpExecutionContext | AssetExecutionContext
 """The contexts that `open_pipes_session` accepts."""
+PARTITION_KEYS_EXTRA: Final = "partition_keys"
+"""The key of `pipes.extras` with the partitions of a range that its first and last key do not tell."""
 
 
 def calling_context(context: object) -> CallingContext:
@@ -63,3 +69,65 @@ def step_path(context: CallingContext) -> str:
     except DagsterError:
         return "direct_invocation"  # `build_asset_context()` of a test has neither run nor step
     return f"{step.run_id}/{re.sub(r'[^A-Za-z0-9._-]', '_', step.step.key)}"
+
+
+def partitions_definition(context: CallingContext) -> PartitionsDefinition[Any] | None:
+    """Return the definition of a step's partitions, or None if it has none. A step of checks has those of its run."""
+    if context.has_assets_def and context.selected_asset_keys:
+        return context.assets_def.partitions_def
+    try:
+        return context.get_step_execution_context().run_partitions_def
+    except DagsterError:
+        return None  # `build_op_context()` of a test has no step
+
+
+def partition_data(definition: PartitionsDefinition[Any], keys: PartitionKeyRange) -> Mapping[str, Any]:
+    """Return the partitions as they are in the data of a Pipes context."""
+    return {
+        "partition_key": keys.start if keys.start == keys.end else None,
+        "partition_key_range": {"start": keys.start, "end": keys.end},
+        "partition_time_window": _time_window(definition, keys),
+    }
+
+
+def range_data(context: CallingContext) -> Mapping[str, Any]:
+    """Return the partitions of a step with a range, in the form of the Pipes context. Otherwise return nothing.
+
+    Dagster leaves them out if the run has no single partition key, also if the range has only one key.
+    Source: dagster/_core/pipes/context.py, `build_external_execution_context_data`.
+    """
+    definition = _definition_of_range(context)
+    return partition_data(definition, context.partition_key_range) if definition else {}
+
+
+def range_extras(context: CallingContext) -> Mapping[str, Any]:
+    """Return the keys of a range as extras, if only Dagster can list them. Otherwise return nothing.
+
+    The keys of a time window follow from its start and end. Those of other partitions, and those that a time window
+    leaves out, only their definition knows.
+    """
+    definition = _definition_of_range(context)
+    if definition is None or context.partition_key_range.start == context.partition_key_range.end:
+        return {}
+    if isinstance(definition, TimeWindowPartitionsDefinition) and not definition.exclusions:
+        return {}
+    return {PARTITION_KEYS_EXTRA: list(context.partition_keys)}
+
+
+def _definition_of_range(context: CallingContext) -> PartitionsDefinition[Any] | None:
+    if context.has_partition_key or not context.has_partition_key_range:
+        return None
+    return partitions_definition(context)
+
+
+def _time_window(definition: PartitionsDefinition[Any], keys: PartitionKeyRange) -> Mapping[str, str] | None:
+    """Return the window from the start of the first partition to the end of the last one, if they have one."""
+    if isinstance(definition, MultiPartitionsDefinition):
+        dimensions = [dimension.partitions_def for dimension in definition.partitions_defs]
+        if sum(isinstance(dimension, TimeWindowPartitionsDefinition) for dimension in dimensions) != 1:
+            return None
+    elif not isinstance(definition, TimeWindowPartitionsDefinition):
+        return None
+    start = definition.time_window_for_partition_key(keys.start).start
+    end = definition.time_window_for_partition_key(keys.end).end
+    return {"start": start.isoformat(), "end": end.isoformat()}

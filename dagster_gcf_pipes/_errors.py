@@ -12,12 +12,14 @@
         ├── PipesCloudFunctionNotOpenedError    2xx, but the function opened no Pipes session
         ├── PipesCloudFunctionNotClosedError    2xx, but the function did not close its Pipes session
         ├── PipesCloudFunctionMessagesError     messages are missing, or could not be read or handled
-        └── PipesCloudFunctionRaisedError       the function's own code raised
+        ├── PipesCloudFunctionRaisedError       the function's own code raised
+        └── PipesCloudFunctionPartitionsError   `run_partitions`: the calls of some partitions failed
 
 Each is a `dagster.Failure`: the UI shows its description and its metadata.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeAlias
 
 from dagster import Failure, MetadataValue
@@ -104,6 +106,16 @@ class PipesCloudFunctionMessagesError(PipesCloudFunctionError):
 
 class PipesCloudFunctionRaisedError(PipesCloudFunctionError):
     """The function's own code raised. The metadata has its traceback."""
+
+
+class PipesCloudFunctionPartitionsError(PipesCloudFunctionError):
+    """The calls of some partitions of `run_partitions` failed. The other partitions are materialized.
+
+    Attributes:
+        errors: The errors of the failed calls, by partition key.
+    """
+
+    errors: Mapping[str, PipesCloudFunctionError] = MappingProxyType({})
 
 
 for _error in [*globals().values()]:

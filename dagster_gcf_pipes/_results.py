@@ -63,7 +63,15 @@ class _InvocationType(type(PipesClientCompletedInvocation)):  # type: ignore[mis
         return format(type.__repr__(cls), spec)
 
 
-class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation, metaclass=_InvocationType):
+class _NotAResult(metaclass=_InvocationType):
+    """What an asset or an op cannot return: it has to return what a method of it returns."""
+
+    if not TYPE_CHECKING:  # for a type checker, it has none of these
+        __reduce_ex__ = __iter__ = __enter__ = __exit__ = _refuse_as_result  # pickled if an op returns it
+        __await__ = _refuse_await
+
+
+class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInvocation):
     """The results of a function's call, and its HTTP response.
 
     Args:
@@ -90,10 +98,6 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation, meta
         duplicate = object.__new__(type(self))
         duplicate.__dict__.update(self.__dict__)
         return duplicate
-
-    if not TYPE_CHECKING:  # for a type checker, an invocation has none of these
-        __reduce_ex__ = __iter__ = __enter__ = __exit__ = _refuse_as_result  # pickled if an op returns it
-        __await__ = _refuse_await
 
     def get_results(
         self, *, implicit_materializations: bool = True
@@ -138,11 +142,51 @@ class PipesCloudFunctionCompletedInvocation(PipesClientCompletedInvocation, meta
         return self._response
 
 
+class PipesCloudFunctionCompletedPartitions(_NotAResult):
+    """The results of a function's calls for several partitions.
+
+    Attributes:
+        invocations: The calls by partition key, in the order of the partitions. Each has its `response` and its
+            `get_custom_messages()`.
+    """
+
+    def __init__(
+        self,
+        invocations: Mapping[str, PipesCloudFunctionCompletedInvocation],
+        results: "Sequence[MaterializeResult[Any] | AssetCheckResult]",
+    ) -> None:
+        self.invocations = invocations
+        self._results = tuple(results)
+
+    def get_results(self) -> "tuple[MaterializeResult[Any] | AssetCheckResult, ...]":
+        """Return the results of the step: one for each asset, and one for each check.
+
+        Return them from the asset, or yield each. The partitions of an asset are already materialized, so its result
+        only ends the step. The result of a check has failed if the check has failed for a partition.
+        """
+        return self._results
+
+    def get_materialize_result(self) -> "MaterializeResult[Any]":
+        """Return the result of the step's only asset, with its checks.
+
+        Raises:
+            PipesCloudFunctionRequestError: The step has several assets.
+        """
+        materialized = [result for result in self._results if isinstance(result, MaterializeResult)]
+        if len(materialized) != 1:
+            raise PipesCloudFunctionRequestError(
+                f"Expected a step with one asset, got {len(materialized)}.\n"
+                "Fix: Write `yield from cloud_function.run_partitions(...).get_results()`."
+            )
+        checks = [result for result in self._results if isinstance(result, AssetCheckResult)]
+        return materialized[0]._replace(check_results=checks)
+
+
 def _topological_order(context: CallingContext) -> Mapping[AssetKey | None, int]:
     """Return the positions of a step's assets, each after those on which it depends."""
     specs = context.assets_def.specs_by_key if context.has_assets_def else {}
-    dependencies = {key: [dep.asset_key for dep in spec.deps if dep.asset_key in specs] for key, spec in specs.items()}
-    return {key: position for position, key in enumerate(TopologicalSorter(dependencies).static_order())}
+    parents = {key: {dep.asset_key for dep in spec.deps} & specs.keys() - {key} for key, spec in specs.items()}
+    return {key: position for position, key in enumerate(TopologicalSorter(parents).static_order())}
 
 
 def add_metadata(reported: Mapping[str, Any] | None, ours: Metadata) -> dict[str, Any]:
@@ -199,7 +243,7 @@ def report_partial_results(context: CallingContext, session: PipesSession, metad
         if isinstance(result, MaterializeResult):
             for event in _materializations(context, result, add_metadata(result.metadata, metadata)):
                 context.log_event(event)
-        elif evaluation := _evaluation(context, result, add_metadata(result.metadata, metadata)):
+        elif evaluation := check_evaluation(context, result, add_metadata(result.metadata, metadata)):
             context.log_event(evaluation)  # type: ignore[arg-type]  # its annotation leaves checks out
 
 
@@ -210,27 +254,41 @@ def _materializations(
         return
     version = {DATA_VERSION_TAG: result.data_version.value} if result.data_version else {}
     for partition in _partitions(context, result.asset_key):
-        tags = {**version, **_dimensions(partition)}
+        tags = {**version, **dimension_tags(partition)}
         yield AssetMaterialization(result.asset_key, metadata=metadata, partition=partition, tags=tags)
 
 
 def _partitions(context: CallingContext, asset_key: AssetKey) -> Sequence[str | None]:
     """Return the partitions of an asset that the step materializes; for an unpartitioned asset a single None."""
     if not context.has_assets_def:
-        return [context.partition_key if context.has_partition_key else None]
+        return [_partition(context)]
     if context.assets_def.specs_by_key[asset_key].partitions_def is None:
         return [None]  # a run may have both kinds of assets
     return context.partition_keys if context.has_partition_key or context.has_partition_key_range else [None]
 
 
-def _dimensions(partition: str | None) -> Mapping[str, str]:
+def _partition(context: CallingContext) -> str | None:
+    return context.partition_key if context.has_partition_key else None
+
+
+def dimension_tags(partition: str | None) -> Mapping[str, str]:
     """Return the tags of the dimensions of a partition."""
     if not isinstance(partition, MultiPartitionKey):
         return {}
     return {f"{PARTITION_TAG}{dimension}": key for dimension, key in partition.keys_by_dimension.items()}
 
 
-def _evaluation(context: CallingContext, result: AssetCheckResult, metadata: Metadata) -> AssetCheckEvaluation | None:
+def check_evaluation(
+    context: CallingContext, result: AssetCheckResult, metadata: Metadata, partition: str | None = None
+) -> AssetCheckEvaluation | None:
+    """Return the event of a check's result, or None if the check belongs to another step.
+
+    Args:
+        context: The context of the step.
+        result: The result.
+        metadata: The metadata of the event.
+        partition: The partition. Default: that of the run, if the check has partitions.
+    """
     if result.asset_key is None or result.check_name is None:
         return None
     key = AssetCheckKey(result.asset_key, result.check_name)
@@ -238,15 +296,15 @@ def _evaluation(context: CallingContext, result: AssetCheckResult, metadata: Met
     spec = specs.get(key)
     if context.has_assets_def and spec is None:
         return None
-    partitioned = spec is not None and spec.partitions_def is not None
     return AssetCheckEvaluation(
         asset_key=key.asset_key,
         check_name=key.name,
         passed=result.passed,
         severity=result.severity,
         metadata=metadata,
+        description=result.description,
         blocking=spec.blocking if spec else None,
-        partition=context.partition_key if partitioned and context.has_partition_key else None,
+        partition=partition or (_partition(context) if spec and spec.partitions_def else None),
     )
 
 

@@ -2,9 +2,10 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from dagster import PipesContextInjector
 from dagster_pipes import PipesContextData, PipesDefaultContextLoader, PipesParams, encode_param
@@ -93,6 +94,7 @@ class InjectorSession(PipesContextInjector):
         get_client: Returns the Cloud Storage client. Called only if the context goes to the bucket.
         inline_context_limit: The largest context that travels in the event, in bytes as encoded for it.
         checked_assets: Keys of the assets that the step checks.
+        partitions: The partitions of the call, as Pipes names them in the context, in place of Dagster's.
 
     Attributes:
         deletable_keys: The names of the objects that it has created.
@@ -104,17 +106,20 @@ class InjectorSession(PipesContextInjector):
         get_client: "Callable[[], storage.Client]",
         inline_context_limit: int,
         checked_assets: Sequence[str] = (),
+        partitions: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.deletable_keys: list[str] = []
         self._prefix = prefix
         self._get_client = get_client
         self._inline_context_limit = inline_context_limit
         self._checked_assets = checked_assets
+        self._partitions = partitions
 
     @contextmanager
     def inject_context(self, context_data: PipesContextData) -> Iterator[PipesParams]:
         """Yield the params from which the function loads the context. It raises like the public injector."""
         context_data = _with_assets(context_data, self._checked_assets)
+        context_data = cast("PipesContextData", {**context_data, **self._partitions})
         data = json.dumps(context_data).encode("ascii")
         _check_size(data)
         params: PipesParams = {PipesDefaultContextLoader.DIRECT_KEY: context_data}

@@ -74,8 +74,9 @@ def invoke(
             `AssetKey(["sales", "orders"])`. None for an op. Default: one asset with the key "asset".
         partition_key: The partition of the step. It is the key range too. Default: no partition.
         partition_key_range: The first and the last partition of a step with several. Default: none.
-        partition_time_window: Start and end of a time partition, in ISO format. Default: none.
-        extras: The JSON object in `pipes.extras`. Default: empty.
+        partition_time_window: Start and end of a time partition, or of a range of them, in ISO format. Default: none.
+        extras: The JSON object in `pipes.extras`. Default: empty. For a range that is not one in time, Dagster sends
+            its keys as `partition_keys`.
         run_id: The id of the run.
         job_name: The name of the job, or None.
         retry_number: How many attempts of the step have failed before.
