@@ -9,7 +9,7 @@ from dagster_gcf_pipes import PipesCloudFunctionClient
 specs = [dg.AssetCheckSpec("not_empty", asset=asset) for asset in ("orders", "customers")]
 
 
-@dg.multi_asset_check(specs=specs)
+@dg.multi_asset_check(specs=specs, can_subset=True)
 def not_empty(
     context: dg.AssetCheckExecutionContext, cloud_function: PipesCloudFunctionClient
 ) -> Iterator[dg.PipesExecutionResult]:

@@ -6,10 +6,8 @@ import dagster as dg
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
 
-check_specs = [dg.AssetCheckSpec("not_empty", asset="orders")]
 
-
-@dg.asset(check_specs=check_specs)
+@dg.asset(check_specs=[dg.AssetCheckSpec("not_empty", asset="orders")])
 def orders(
     context: dg.AssetExecutionContext, cloud_function: PipesCloudFunctionClient
 ) -> Iterator[dg.PipesExecutionResult]:

@@ -21,8 +21,7 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 LOCATION = "tests.features.code_location"
-RUN_TIMEOUT = 90.0
-BACKFILL_TIMEOUT = 240.0
+RUN_TIMEOUT = 240.0
 DAY = 24 * 60 * 60.0
 SETTINGS = {
     "freshness": {"enabled": True},
@@ -91,7 +90,7 @@ class Daemon:
             assert found
             return found
 
-        wait_until(lambda: current().status in BULK_ACTION_TERMINAL_STATUSES, timeout=BACKFILL_TIMEOUT)
+        wait_until(lambda: current().status in BULK_ACTION_TERMINAL_STATUSES, timeout=RUN_TIMEOUT)
         return current()
 
     def start_automation(self) -> None:

@@ -71,3 +71,10 @@ def step_processes(instance: DagsterInstance, run: DagsterRun) -> set[int | None
     """Return the processes that ran the steps of a run."""
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
     return {event.pid for event in events if event.is_step_start}
+
+
+def failure_text(instance: DagsterInstance, run: DagsterRun) -> str:
+    """Return what a run's failed steps say."""
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
+    failures = [event.step_failure_data for event in events if event.is_step_failure]
+    return "\n".join(failure.error.to_string() for failure in failures if failure.error)

@@ -12,12 +12,18 @@ from examples.features import (
     graph_assets,
     multi_asset_checks,
     multi_assets,
+    observable_source_assets,
     results,
     retry_policy,
+    selected_checks,
 )
-from tests.features.runs import evaluated, materialized, reported, run_assets, step_keys
+from tests.features.runs import evaluated, failure_text, materialized, reported, run_assets, run_job, step_keys
 
 NO_ROWS = {"ops": {"orders_not_empty": {"config": {"rows": 0}}}}
+
+
+def check(asset: str) -> AssetSelection:
+    return AssetSelection.checks(AssetCheckKey(AssetKey(asset), "not_empty"))
 
 
 def test_assets(instance: DagsterInstance) -> None:
@@ -67,7 +73,7 @@ def test_asset_checks(instance: DagsterInstance) -> None:
 def test_a_check_without_its_asset(instance: DagsterInstance) -> None:
     first = run_assets(asset_checks, instance, AssetSelection.assets("orders").without_checks())
     assert not evaluated(instance, first)
-    run = run_assets(asset_checks, instance, AssetSelection.checks(AssetCheckKey(AssetKey("orders"), "not_empty")))
+    run = run_assets(asset_checks, instance, check("orders"))
     assert run.is_success
     assert not materialized(instance, run)
     target = evaluated(instance, run)["orders:not_empty"].target_materialization_data
@@ -80,7 +86,7 @@ def test_blocking_checks(instance: DagsterInstance) -> None:
     assert run.is_failure
     assert not evaluated(instance, run)["orders:not_empty"].passed
     assert list(materialized(instance, run)) == ["orders"]
-    assert step_keys(instance, run, "STEP_SKIPPED") + step_keys(instance, run, "STEP_UP_FOR_RETRY") == []
+    assert step_keys(instance, run, "STEP_START") == ["orders", "orders_not_empty"]
 
 
 def test_a_blocking_check_that_passes_lets_the_assets_downstream_start(instance: DagsterInstance) -> None:
@@ -97,6 +103,43 @@ def test_multi_asset_checks(instance: DagsterInstance) -> None:
         "customers:not_empty": True,
         "orders:not_empty": True,
     }
+
+
+def test_a_subset_of_multi_asset_checks(instance: DagsterInstance) -> None:
+    run = run_assets(multi_asset_checks, instance, check("customers"))
+    assert run.is_success
+    assert list(evaluated(instance, run)) == ["customers:not_empty"]
+
+
+@pytest.mark.parametrize(
+    ("selection", "computed", "checked"),
+    [
+        (check("items"), [], ["items:not_empty"]),
+        (AssetSelection.assets("items").without_checks(), ["items"], []),
+        (AssetSelection.all(), ["customers", "items"], ["customers:not_empty", "items:not_empty"]),
+    ],
+)
+def test_selected_checks(
+    instance: DagsterInstance, selection: AssetSelection, computed: list[str], checked: list[str]
+) -> None:
+    run = run_assets(selected_checks, instance, selection)
+    assert run.is_success
+    assert (sorted(materialized(instance, run)), sorted(evaluated(instance, run))) == (computed, checked)
+
+
+def test_a_step_cannot_compute_one_asset_and_check_only_another(instance: DagsterInstance) -> None:
+    """The page says so: Pipes knows one list of assets, and refuses others."""
+    run = run_assets(selected_checks, instance, AssetSelection.assets("items").without_checks() | check("customers"))
+    assert run.is_failure
+    assert "Invalid asset key. Expected one of `['items']`, got `customers`" in failure_text(instance, run)
+
+
+def test_observable_source_assets(instance: DagsterInstance) -> None:
+    run = run_job(observable_source_assets, instance, "files_job")
+    assert run.is_success
+    (observation,) = instance.fetch_observations(AssetKey("files"), limit=2).records
+    assert observation.asset_observation
+    assert observation.asset_observation.data_version == "5 bytes"
 
 
 def test_results(instance: DagsterInstance) -> None:

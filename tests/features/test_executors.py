@@ -36,6 +36,7 @@ def test_executors(instance: DagsterInstance, job: Callable[[], JobDefinition], 
     assert len(step_processes(instance, run)) == processes
 
 
+@pytest.mark.filterwarnings("ignore:Task name 'execute_plan' is already registered")  # by dagster-celery, per step
 def test_the_celery_executor(instance: DagsterInstance, tmp_path: Path) -> None:
     """The broker is a folder: with RabbitMQ or Redis only its URL differs."""
     for folder in ("queue", "results"):

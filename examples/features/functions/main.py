@@ -71,3 +71,12 @@ def partitioned(request: flask.Request, pipes: PipesContext) -> None:
         raise LookupError(f"no data of {keys['start']}")
     metadata = {"first": keys["start"], "last": keys["end"], "until": window["end"] if window else "any time"}
     pipes.report_asset_materialization(metadata, data_version=f"{keys['start']} to {keys['end']}")
+
+
+@pipes_function
+def selected(request: flask.Request, pipes: PipesContext) -> None:
+    """Compute and check what is selected."""
+    for asset_key in pipes.extras["assets"]:
+        pipes.report_asset_materialization(asset_key=asset_key, metadata={"rows": 3})
+    for asset_key in pipes.extras["checks"]:
+        pipes.report_asset_check("not_empty", passed=True, asset_key=asset_key)
