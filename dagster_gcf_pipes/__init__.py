@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dagster_gcf_pipes._client import PipesCloudFunctionClient
+    from dagster_gcf_pipes._costs import PipesCloudFunctionPrices
     from dagster_gcf_pipes._errors import (
         PipesCloudFunctionAccessError,
         PipesCloudFunctionBucketError,
@@ -61,6 +62,7 @@ __all__ = [
     "PipesCloudFunctionNotClosedError",
     "PipesCloudFunctionNotOpenedError",
     "PipesCloudFunctionPartitionsError",
+    "PipesCloudFunctionPrices",
     "PipesCloudFunctionRaisedError",
     "PipesCloudFunctionRefusedError",
     "PipesCloudFunctionRequestError",
@@ -75,6 +77,7 @@ _MODULES: Final = {
     "PipesCloudFunctionCompletedPartitions": "_results",
     "PipesCloudFunctionComponent": "components",
     "PipesCloudFunctionEventContextInjector": "_messages.injector",
+    "PipesCloudFunctionPrices": "_costs",
     "PipesCloudFunctionSpec": "components",
     "PipesCloudStorageMessageReader": "_messages.reader",
 }

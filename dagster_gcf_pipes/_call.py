@@ -9,6 +9,16 @@ from dagster import MetadataValue
 from gcf_pipes._shared.protocol import OpenedExtras, SessionPrefix
 
 from dagster_gcf_pipes._attempts import CallRecord
+from dagster_gcf_pipes._costs import (
+    MIB,
+    InstanceSize,
+    PipesCloudFunctionPrices,
+    billable_seconds,
+    estimate_cost,
+    list_prices,
+    parse_cpus,
+    parse_memory,
+)
 from dagster_gcf_pipes._errors import METADATA_PREFIX, Metadata, PipesCloudFunctionError
 from dagster_gcf_pipes._functions import function_console_url, redacted
 from dagster_gcf_pipes._functions_api import Target
@@ -30,12 +40,14 @@ class Call:
         prefix: The session's prefix in the bucket.
         trace: The trace that the call belongs to.
         messages_stay_on_failure: Whether the messages of a failed call stay in the bucket.
+        prices: What to estimate its cost with, or None for the list prices of its region.
         started: When the call started.
     """
 
     target: Target
     prefix: SessionPrefix
     messages_stay_on_failure: bool = True
+    prices: PipesCloudFunctionPrices | None = None
     trace: CallTrace = field(default_factory=trace_of_call)
     started: datetime = field(default_factory=_now)
 
@@ -73,6 +85,8 @@ class Call:
         It leaves out numbers that hardly change, because Dagster plots each number, and unknown values.
         """
         scope = self.log_scope(session.opened_extras)
+        usage = session.usage
+        billed = self._billed_seconds(session)
         return _known(
             {
                 "function": _link(function_console_url(self.target.name)),
@@ -81,8 +95,40 @@ class Call:
                 "execution_id": _text(scope.execution_id),
                 "duration_seconds": MetadataValue.float(round(record.duration, 3)),
                 "start": _text(_START.get(session.opened_extras.get("cold_start"))),
+                "peak_memory_mib": _number(usage.get("peak_memory_bytes"), 1, divisor=MIB),
+                "cpu_seconds": _number(usage.get("cpu_seconds"), 3),
+                "billable_seconds": _number(billed, 1),
+                "estimated_cost_usd": _number(self._estimated_cost(session, billed), 9),
+                "instance": _text(self._instance(session)),
             }
         )
+
+    def instance_size(self, opened_extras: OpenedExtras) -> InstanceSize:
+        """Return what the instance has, from `opened` or else from the lookup.
+
+        Args:
+            opened_extras: What `opened` said about the execution.
+        """
+        info = self.target.info
+        return InstanceSize(
+            memory=opened_extras.get("memory_limit_bytes") or (parse_memory(info.memory) if info else None),
+            cpus=opened_extras.get("cpus") or (parse_cpus(info.cpu) if info else None),
+        )
+
+    def _billed_seconds(self, session: SessionRecord) -> float | None:
+        """Return the seconds that are billed for the request. A function that runs elsewhere costs nothing."""
+        seconds = session.usage.get("wall_seconds")
+        return billable_seconds(seconds) if seconds is not None and "service" in session.opened_extras else None
+
+    def _estimated_cost(self, session: SessionRecord, billed: float | None) -> float | None:
+        if billed is None:
+            return None
+        region = session.opened_extras.get("region", self.target.name.region)
+        return estimate_cost(self.prices or list_prices(region), self.instance_size(session.opened_extras), billed)
+
+    def _instance(self, session: SessionRecord) -> str:
+        shared = "shared with other calls" if session.usage.get("shared") else ""
+        return "; ".join(filter(None, (str(self.instance_size(session.opened_extras)), shared)))
 
     def describe(
         self, error: PipesCloudFunctionError, record: CallRecord, session: SessionRecord, more: Metadata
@@ -120,6 +166,10 @@ _START: dict[bool | None, str] = {True: "cold", False: "warm"}
 
 def _link(url: str | None) -> MetadataValue[Any] | None:
     return MetadataValue.url(url) if url else None
+
+
+def _number(value: float | None, digits: int, *, divisor: int = 1) -> MetadataValue[Any] | None:
+    return None if value is None else MetadataValue.float(round(value / divisor, digits))
 
 
 def _text(text: str | None) -> MetadataValue[Any] | None:

@@ -19,8 +19,9 @@ from dagster import (
 )
 from dagster_pipes import PipesExtras
 from gcf_pipes import PipesStorageError
+from gcf_pipes._shared.halves import Half, capability_problem
 from gcf_pipes._shared.once import Once
-from gcf_pipes._shared.protocol import STORAGE_HEADER, TIMEOUT_HEADER, VERSION, SessionPrefix
+from gcf_pipes._shared.protocol import FORWARD_LOGS, STORAGE_HEADER, TIMEOUT_HEADER, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore, create_client, emulator_of, storage_of, uses_emulator
 from pydantic import PrivateAttr
 
@@ -41,13 +42,13 @@ from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
 from dagster_gcf_pipes._emulator import check_emulator, explain_missing_emulator
 from dagster_gcf_pipes._errors import Metadata
-from dagster_gcf_pipes._fixes import version_problem
-from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
+from dagster_gcf_pipes._functions_api import FunctionLookup, Target, find_revision, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
 from dagster_gcf_pipes._http import Attempt, create_http_session, post
+from dagster_gcf_pipes._last_peak import describe_last_peak
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
 from dagster_gcf_pipes._messages.injector import InjectorSession
-from dagster_gcf_pipes._messages.session import ReaderSession
+from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
 from dagster_gcf_pipes._request_body import encode_body, json_object
 from dagster_gcf_pipes._results import (
@@ -214,6 +215,24 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             check_emulator(emulator_of(self._storage_client()), target)
             yield target
 
+    def deployed_revision(self, function: str) -> str | None:
+        """Look up the latest deployed revision of a function, to be the `code_version` of the assets that it computes.
+
+        Dagster then shows an asset as unsynced after a deployment, until the function has computed it again. The
+        lookup takes place whenever Dagster loads your definitions.
+
+        Args:
+            function: The function's name or full resource name, as for `run`.
+
+        Returns:
+            The revision, such as "orders-00007-xyz", or None for a function on this machine.
+
+        Raises:
+            PipesCloudFunctionError: The lookup failed.
+        """
+        with self.process_config_and_initialize_cm() as client, only_our_errors():  # resolves each EnvVar
+            return find_revision(function, client.project, client.region, client._function_lookup())  # noqa: SLF001
+
     def _call(
         self,
         call: Call,
@@ -247,9 +266,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 record = caller.call()
                 self._drain(reader, record, caller.deadline)  # before the verdict: the messages decide
                 context.log.info(f"[pipes] the call {record.last.summary} after {record.duration:.2f} s")
-                if problem := version_problem(record.last.version or VERSION):
-                    context.log.warning(f"[pipes] {problem}")
-                outcome = self._outcome(call, record, reader)
+                self._warn_of_missing_capabilities(reader.record, context.log)
+                outcome = self._outcome(call, record, reader, context)
                 if outcome.may_still_run:  # after the drain: until then `closed` could still arrive
                     marker.write("nothing waits for the function any more")
         if not outcome.may_still_run and self._cleans_up(outcome):  # a running function would need its prefix
@@ -259,7 +277,10 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             report(session, outcome.metadata)
             raise outcome.error
         return PipesCloudFunctionCompletedInvocation(
-            session, response=record.own_response(reader.record), metadata=outcome.metadata
+            session,
+            response=record.own_response(reader.record),
+            metadata=outcome.metadata,
+            revision=reader.record.opened_extras.get("revision"),
         )
 
     def _resolve(self, function: str | None, function_url: str | None) -> Target:
@@ -274,7 +295,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
     def _new_call(self, target: Target, context: CallingContext) -> Call:
         prefix = SessionPrefix(self.bucket, f"{self.key_prefix}/{step_path(context)}/{uuid.uuid4().hex}")
-        return Call(target, prefix, messages_stay_on_failure=self.cleanup != "always")
+        return Call(target, prefix, messages_stay_on_failure=self.cleanup != "always", prices=self.prices)
 
     def _injector(self, call: Call, context: CallingContext, partitions: Mapping[str, Any] | None) -> InjectorSession:
         data = range_data(context) if partitions is None else partitions
@@ -328,13 +349,21 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         timeout = self.drain_timeout if record.may_write_more else 0
         reader.drain(record.chunk_count, timeout=timeout, deadline=deadline)
 
-    def _outcome(self, call: Call, record: CallRecord, reader: ReaderSession) -> Outcome:
-        return determine_outcome(call, record, reader.record, self._identity().credentials, log_view=self.log_view)
+    def _outcome(self, call: Call, record: CallRecord, reader: ReaderSession, context: CallingContext) -> Outcome:
+        return determine_outcome(
+            call,
+            record,
+            reader.record,
+            self._identity().credentials,
+            log_view=self.log_view,
+            describe_last_peak=partial(describe_last_peak, context),
+        )
 
     def _post_once(self, call: Call, body: bytes, log: Logger) -> Post:
         storage = storage_of(self._storage_client())
         known = {STORAGE_HEADER: storage} if storage else {}
-        headers = {TIMEOUT_HEADER: str(call.target.timeout), **known, **call.trace.headers}
+        about_call = {TIMEOUT_HEADER: str(call.target.timeout), **known, **call.trace.headers}
+        headers = {**about_call, **self._this_side().headers}
         audience = self.audience or call.target.audience
         auth = FunctionAuth(self._identity(), audience=audience, log=log, function=call.target.name)
         timeout = (self.connect_timeout, call.target.timeout + READ_TIMEOUT_MARGIN)
@@ -344,6 +373,15 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 return post(http, call.target.url, body, headers=headers, auth=auth, timeout=timeout)
 
         return post_once
+
+    def _this_side(self) -> Half:
+        return Half.ours([FORWARD_LOGS] if self.forward_logs else [])
+
+    def _warn_of_missing_capabilities(self, session: SessionRecord, log: Logger) -> None:
+        """Warn if the function ran without what the call needs: with other code than ours, or behind a proxy."""
+        problem = capability_problem(function=session.function, dagster=self._this_side())
+        if problem and session.opened and not session.has_output:
+            log.warning(f"[pipes] {problem}")
 
     def _cleans_up(self, outcome: Outcome) -> bool:
         return self.cleanup == "always" or (self.cleanup == "on_success" and outcome.error is None)

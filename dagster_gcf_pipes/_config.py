@@ -16,6 +16,7 @@ from pydantic import (
 
 from dagster_gcf_pipes._arguments import what_was_meant
 from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, RetryPolicy
+from dagster_gcf_pipes._costs import PipesCloudFunctionPrices
 from dagster_gcf_pipes._functions import PROJECT, REGION
 from dagster_gcf_pipes._messages.injector import DEFAULT_INLINE_CONTEXT_LIMIT
 from dagster_gcf_pipes._messages.reader import DEFAULT_DRAIN_TIMEOUT, DEFAULT_POLL_INTERVAL
@@ -246,6 +247,14 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
             "When to delete a session's objects from the bucket: 'always', 'on_success' (the default) or 'never'. "
             "The first chunk always stays, so that a late delivery of the call runs nothing. All objects stay while "
             "the function may still run. Add a lifecycle rule to the bucket as a backstop."
+        ),
+    )
+
+    prices: PipesCloudFunctionPrices | None = Field(
+        default=None,
+        description=(
+            "Prices for the estimated cost of a call: `vcpu_second`, `gib_second` and `million_requests`. Default: "
+            "none, which means Google's list prices in the function's region with request-based billing."
         ),
     )
 

@@ -25,11 +25,12 @@ CHECK_INTERVAL: Final = 5.0
 _TERMINATED: Final = re.compile(
     r"Memory limit of .+ exceeded with .+ used|Container (?:terminated on signal|called exit)"
 )
+MEMORY_FIX: Final = "Deploy it with more memory (`--memory`), or process less data at once."
 _CAUSES: Final = (
     (
         re.compile(r"Memory limit of .+ exceeded with .+ used"),
         "It ran out of memory",
-        "Deploy it with more memory (`--memory`), or process less data at once.",
+        MEMORY_FIX,
     ),
     (
         re.compile(r"it has reached the maximum request timeout"),

@@ -8,8 +8,6 @@ import shlex
 from dataclasses import dataclass
 from typing import Final
 
-from gcf_pipes._shared.protocol import VERSION
-
 from dagster_gcf_pipes._functions import UNKNOWN_FUNCTION, FunctionName
 
 UNAUTHORIZED: Final = 401
@@ -105,17 +103,6 @@ def redirect_problem(status: int, target: str) -> str:
 
 
 REDIRECT_FIX: Final = "Pass the function's own https URL, which `gcloud functions describe` shows."
-
-
-def version_problem(deployed: str) -> str:
-    """Return what to do if the versions of both sides differ in more than the last number, or an empty text."""
-    if deployed.split(".")[:2] == VERSION.split(".")[:2]:
-        return ""
-    return (
-        f"gcf_pipes {deployed} is deployed, and this dagster-gcf-pipes is of version {VERSION}.\n"
-        f"Fix: Deploy the function with gcf_pipes {VERSION}, or install the version of dagster-gcf-pipes that is "
-        "deployed."
-    )
 
 
 def access_fix(status: int, caller: CallerIdentity) -> str:

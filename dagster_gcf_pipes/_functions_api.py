@@ -68,6 +68,7 @@ class FunctionInfo:
         revision: The latest deployed revision of its Cloud Run service, such as "orders-00007-xyz".
         concurrency: How many calls an instance takes at once.
         cpu: The CPUs of an instance, such as "1" or "0.583", or an empty text.
+        memory: The memory limit of an instance, such as "256M" or "1Gi", or an empty text.
         variables: Its environment variables. Their values may be secrets, so they are not in the repr.
     """
 
@@ -80,6 +81,7 @@ class FunctionInfo:
     revision: str
     concurrency: int = 1
     cpu: str = ""
+    memory: str = ""
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -153,6 +155,7 @@ def _describe(function: "functions_v2.Function", name: FunctionName) -> Function
         revision=config.revision,
         concurrency=config.max_instance_request_concurrency or 1,
         cpu=config.available_cpu,
+        memory=config.available_memory,
         variables=dict(config.environment_variables),
     )
 
@@ -315,6 +318,24 @@ def resolve_target(
     info = lookup.find(parse_function_name(function or "", project=project, region=region))
     _check_callable(info)
     return Target(info.url, info.url, info.timeout_seconds, info.name, info)
+
+
+def find_revision(function: str, project: str | None, region: str | None, lookup: FunctionLookup) -> str | None:
+    """Return the latest deployed revision of a function, in whatever state it is, or None if it runs on this machine.
+
+    Args:
+        function: Its name or full resource name.
+        project: The project of a plain name.
+        region: The region of a plain name.
+        lookup: Looks functions up.
+
+    Raises:
+        PipesCloudFunctionRequestError: The name is not valid.
+        PipesCloudFunctionLookupError: The lookup failed.
+    """
+    if find_local_function(function):
+        return None
+    return lookup.find(parse_function_name(function, project=project, region=region)).revision or None
 
 
 def _check_arguments(function: str | None, function_url: str | None) -> None:

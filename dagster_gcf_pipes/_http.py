@@ -14,7 +14,6 @@ from gcf_pipes._shared.protocol import (
     CHUNK_COUNT_HEADER,
     DUPLICATE_CODE,
     ERROR_HEADER,
-    VERSION_HEADER,
 )
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
@@ -36,7 +35,6 @@ _NOT_FOUND: Final = 404
 SUCCESS: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
 _CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
-_VERSION: Final = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}[0-9A-Za-z.+-]{0,40}")
 
 
 class KeepAliveAdapter(HTTPAdapter):
@@ -101,7 +99,6 @@ class Attempt:
         body: The body of an error response as text.
         error_code: The code of the runtime's refusal, or None.
         chunk_count: How many chunks the function wrote, or None if the response does not say.
-        version: The version of the deployed `gcf_pipes`, or None if the response does not say.
         identity_error: Why Google issued no ID token, if that is why the request was not sent.
         caller: Who called, with which ID token.
         redirect_to: The target of a redirect, without its query.
@@ -115,7 +112,6 @@ class Attempt:
     body: str = ""
     error_code: str | None = None
     chunk_count: int | None = None
-    version: str | None = None
     identity_error: PipesCloudFunctionIdentityError | None = None
     caller: CallerIdentity = field(default_factory=CallerIdentity)
     redirect_to: str = ""
@@ -235,7 +231,6 @@ def record_of(response: requests.Response, auth: FunctionAuth) -> Attempt:
         body="" if response.ok else _error_body(response),
         error_code=error_code[:100] if error_code else None,
         chunk_count=int(chunk_count) if _CHUNK_COUNT.fullmatch(chunk_count) else None,
-        version=deployed_version(response.headers),
         caller=auth.caller,
         redirect_to=redacted(response.headers.get("Location", "")),
     )
@@ -280,12 +275,6 @@ def fetch(url: str, *, auth: FunctionAuth | None = None, timeout: tuple[float, f
         raise PipesCloudFunctionCallError(
             f"Could not get {redacted(url)}: {described.text}.{fix}", allow_retries=described.retryable
         ) from error
-
-
-def deployed_version(headers: Mapping[str, str]) -> str | None:
-    """Return the version of the function's `gcf_pipes`, or None if the headers of its response do not say it."""
-    version = headers.get(VERSION_HEADER, "")
-    return version if _VERSION.fullmatch(version) else None
 
 
 def _who_answered(response: requests.Response) -> AnsweredBy:

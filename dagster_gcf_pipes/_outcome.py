@@ -18,7 +18,7 @@ from gcf_pipes._shared.protocol import RESPONSE_STATUS_EXCEPTION
 
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._call import Call
-from dagster_gcf_pipes._crash_logs import Cause, fetch_log_tail
+from dagster_gcf_pipes._crash_logs import MEMORY_FIX, Cause, fetch_log_tail
 from dagster_gcf_pipes._errors import (
     METADATA_PREFIX,
     Metadata,
@@ -42,7 +42,7 @@ from dagster_gcf_pipes._fixes import (
 )
 from dagster_gcf_pipes._http import SUCCESS, AnsweredBy, Attempt
 from dagster_gcf_pipes._messages.cancel_marker import Claim
-from dagster_gcf_pipes._messages.session import SessionRecord, describe_missing
+from dagster_gcf_pipes._messages.session import AnotherProtocolError, SessionRecord, describe_missing
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -90,7 +90,7 @@ CAUSES_BEFORE_OPENED: Final[Mapping[int | None, Cause]] = {
 _CAUSES: Final[Mapping[int | None, Cause]] = {
     503: Cause(
         "The instance crashed, most often because it ran out of memory.",
-        "Deploy it with more memory (`--memory`), or process less data at once.",
+        MEMORY_FIX,
     ),
     504: Cause(
         "It ran longer than its timeout.",
@@ -124,6 +124,7 @@ def determine_outcome(
     get_credentials: "Callable[[], Credentials]",
     *,
     log_view: str | None,
+    describe_last_peak: Callable[[], str],
 ) -> Outcome:
     """Return how a call ended.
 
@@ -133,30 +134,39 @@ def determine_outcome(
         session: What the messages said.
         get_credentials: Returns the credentials with which to read the logs of a crashed function.
         log_view: The log view through which to read them, or None.
+        describe_last_peak: Returns a sentence about the peak memory of the last run, or an empty text.
     """
     metadata, cause = {}, None
     if needs_log_tail(record, session):
         tail = fetch_log_tail(call.log_scope(session.opened_extras), get_credentials, log_view=log_view)
         cause = tail.cause
         metadata = {f"{METADATA_PREFIX}last_log_entries": MetadataValue.md(f"```\n{tail}\n```")}
-    error = judge(record, session, cause=cause)
+    error = judge(record, session, cause=cause, describe_last_peak=describe_last_peak)
     if error:
         call.describe(error, record, session, metadata)
     return Outcome(error, call.result_metadata(record, session), may_still_run(record, session))
 
 
-def judge(call: CallRecord, session: SessionRecord, *, cause: Cause | None = None) -> PipesCloudFunctionError | None:
+def judge(
+    call: CallRecord,
+    session: SessionRecord,
+    *,
+    cause: Cause | None = None,
+    describe_last_peak: Callable[[], str] = str,
+) -> PipesCloudFunctionError | None:
     """Return the error with which a call failed, or None if it succeeded.
 
     Args:
         call: The attempts, and their responses.
         session: What the messages said.
         cause: Why the function stopped, in the words of the platform's log, or None.
+        describe_last_peak: Returns a sentence about the peak memory of the last run. Called if this one may have run
+            out of memory.
     """
     if succeeded(call, session):
         return None
     errors = (rule(call, session) for rule in _RULES)
-    return next(filter(None, errors), None) or _unexplained(call, session, cause)
+    return next(filter(None, errors), None) or _unexplained(call, session, cause, describe_last_peak)
 
 
 def succeeded(call: CallRecord, session: SessionRecord) -> bool:
@@ -209,10 +219,16 @@ def _reading_failed(_: CallRecord, session: SessionRecord) -> PipesCloudFunction
         return None
     error = PipesCloudFunctionMessagesError(
         f"Could not read and handle all messages of the function: {session.failure}",
-        allow_retries=not isinstance(session.failure, PipesStorageError) or session.failure.transient,
+        allow_retries=_may_pass(session.failure),
     )
     error.__cause__ = session.failure
     return error
+
+
+def _may_pass(failure: Exception) -> bool:
+    if isinstance(failure, PipesStorageError):
+        return failure.transient
+    return not isinstance(failure, AnotherProtocolError)
 
 
 def _refused(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:
@@ -330,7 +346,9 @@ _RULES: tuple[Rule, ...] = (
 )
 
 
-def _unexplained(call: CallRecord, session: SessionRecord, cause: Cause | None) -> PipesCloudFunctionError:
+def _unexplained(
+    call: CallRecord, session: SessionRecord, cause: Cause | None, describe_last_peak: Callable[[], str]
+) -> PipesCloudFunctionError:
     """Return the error of a call that nothing explains: say what is known, and what is not."""
     last = _most_telling(call)
     cause = cause or _likely_cause(last, session)
@@ -338,12 +356,17 @@ def _unexplained(call: CallRecord, session: SessionRecord, cause: Cause | None) 
         f"The call {last.summary}; {_progress(session)}.",
         _silence(session),
         cause.text,
+        describe_last_peak() if _may_be_memory(cause) else "",
         "" if cause is _NOT_DECORATED else _not_started(call, session),
         _earlier_attempts(call),
         _response(last) if last.status is not None and last.status not in SUCCESS else "",
     )
     text = " ".join(filter(None, sentences))
     return PipesCloudFunctionCallError(text if _FIX in text else f"{text}{_fix(cause.fix)}")
+
+
+def _may_be_memory(cause: Cause) -> bool:
+    return cause is _UNKNOWN_CAUSE or cause.fix == MEMORY_FIX
 
 
 def _silence(session: SessionRecord) -> str:

@@ -1,6 +1,7 @@
 """What `PipesCloudFunctionClient.run` returns, and what stays of a call that failed."""
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from graphlib import TopologicalSorter
@@ -16,7 +17,6 @@ from dagster import (
     MaterializeResult,
     MultiPartitionKey,
     PipesClientCompletedInvocation,
-    PipesExecutionResult,
     PipesSession,
 )
 from requests.structures import CaseInsensitiveDict
@@ -78,10 +78,20 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
         session: The Pipes session of the call.
         response: The function's response, or None if the connection broke and only the messages tell of the success.
         metadata: Added to every materialization and check of the call.
+        revision: The revision of the function that ran, or None if it is unknown. It is the code version of assets that
+            define none.
     """
 
-    def __init__(self, session: PipesSession, *, response: requests.Response | None, metadata: Metadata) -> None:
+    def __init__(
+        self,
+        session: PipesSession,
+        *,
+        response: requests.Response | None,
+        metadata: Metadata,
+        revision: str | None = None,
+    ) -> None:
         super().__init__(session, metadata=metadata)
+        self._revision = revision
         self._response = None if response is None else detached(response)
 
     def __copy__(self) -> "PipesCloudFunctionCompletedInvocation":
@@ -89,7 +99,9 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
         duplicate.__dict__.update(self.__dict__)
         return duplicate
 
-    def get_results(self, *, implicit_materializations: bool = True) -> tuple[PipesExecutionResult, ...]:
+    def get_results(
+        self, *, implicit_materializations: bool = True
+    ) -> "tuple[MaterializeResult[Any] | AssetCheckResult, ...]":
         """Return what the function reported, with the metadata of the call. They never replace a key of the function.
 
         Return them from the asset, or yield each. It is a tuple because Dagster takes a returned list for one result.
@@ -101,7 +113,16 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
         results = self._session.get_results(implicit_materializations=implicit_materializations)
         order = _topological_order(self._session.context)
         results = sorted(results, key=lambda result: order.get(result.asset_key, 0))
-        return tuple(result._replace(metadata=add_metadata(result.metadata, self.metadata)) for result in results)
+        return tuple(self._with_facts_of_the_call(result) for result in results)
+
+    def _with_facts_of_the_call(
+        self, result: "MaterializeResult[Any] | AssetCheckResult"
+    ) -> "MaterializeResult[Any] | AssetCheckResult":
+        result = result._replace(metadata=add_metadata(result.metadata, self.metadata))
+        if isinstance(result, MaterializeResult):
+            version = code_version_tag(self._session.context, result.asset_key, self._revision)
+            result = result._replace(tags={**version, **(result.tags or {})})
+        return result
 
     @property
     def response(self) -> requests.Response:
@@ -132,12 +153,12 @@ class PipesCloudFunctionCompletedPartitions(_NotAResult):
     def __init__(
         self,
         invocations: Mapping[str, PipesCloudFunctionCompletedInvocation],
-        results: Sequence[PipesExecutionResult],
+        results: "Sequence[MaterializeResult[Any] | AssetCheckResult]",
     ) -> None:
         self.invocations = invocations
         self._results = tuple(results)
 
-    def get_results(self) -> tuple[PipesExecutionResult, ...]:
+    def get_results(self) -> "tuple[MaterializeResult[Any] | AssetCheckResult, ...]":
         """Return the results of the step: one for each asset, and one for each check.
 
         Return them from the asset, or yield each. The partitions of an asset are already materialized, so its result
@@ -181,6 +202,35 @@ PARTITION_TAG: Final = "dagster/partition/"
 
 Source: https://docs.dagster.io/guides/build/partitions-and-backfills/partitioning-assets ("Multi-dimensional").
 """
+
+
+CODE_VERSION_TAG: Final = "dagster/code_version"
+"""Dagster stores the code version in this tag of a materialization, and compares it with the one of the definition.
+
+Source: https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching.
+"""
+_REVISION: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_GENERATED_REVISION: Final = re.compile(r"(?P<service>[a-z][a-z0-9-]*)-[0-9]{5}-[a-z0-9]{3}")
+"""The name that Cloud Run gives a revision, such as orders-00007-xyz."""
+
+
+def code_version_tag(context: CallingContext, asset_key: AssetKey | None, revision: str | None) -> Mapping[str, str]:
+    """Return the tag with the revision that computed an asset, or none if Dagster's own is to be used.
+
+    Dagster's own is the code version of the definition, or if there is none, the run's id. The revision replaces the
+    run's id, and also another revision of the same service: the definitions may be older than the deployment.
+    """
+    if not (context.has_assets_def and asset_key and revision and _REVISION.fullmatch(revision)):
+        return {}
+    spec = context.assets_def.specs_by_key.get(asset_key)
+    if spec is None or (spec.code_version is not None and not _same_service(spec.code_version, revision)):
+        return {}
+    return {CODE_VERSION_TAG: revision}
+
+
+def _same_service(revision: str, other: str) -> bool:
+    matches = _GENERATED_REVISION.fullmatch(revision), _GENERATED_REVISION.fullmatch(other)
+    return all(matches) and len({match["service"] for match in matches if match}) == 1
 
 
 def report_partial_results(context: CallingContext, session: PipesSession, metadata: Metadata) -> None:

@@ -8,7 +8,7 @@ root="$(cd "$(dirname "$0")/.." && pwd)"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
-"$uv" export --quiet --locked --no-emit-workspace --all-groups --format requirements-txt --output-file "$scratch/requirements.txt"
+"$uv" export --quiet --locked --no-emit-workspace --all-groups --no-group types --format requirements-txt --output-file "$scratch/requirements.txt"
 "$uv" venv --quiet --python "$("$root/scripts/find_python.sh" 3.13 3.12 3.11)" "$scratch/venv"
 "$scratch/venv/bin/python" --version
 export VIRTUAL_ENV="$scratch/venv"

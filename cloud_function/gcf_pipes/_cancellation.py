@@ -92,7 +92,7 @@ class CallDeadline:
         self._arrived = time.monotonic() if arrived is None else arrived
         ends_at = math.inf if timeout is None else self._arrived + timeout
         self._work_until = ends_at - min(FLUSH_RESERVE, (timeout or 0) / 10)
-        self.flush_until = ends_at - min(RESPONSE_RESERVE, (timeout or 0) / 100)
+        self.flush_until: float = ends_at - min(RESPONSE_RESERVE, (timeout or 0) / 100)
 
     def check(self) -> None:
         """Raise if only the time for the last flush is left.

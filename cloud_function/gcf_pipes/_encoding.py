@@ -57,7 +57,7 @@ def _with_standard_level(params: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _with_bounded_exception(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**params, "exception": bound_exception(params["exception"])}
+    return {**params, "exception": bound_exception(params["exception"])} if "exception" in params else params
 
 
 _ADAPTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]] = {

@@ -42,19 +42,23 @@ from gcf_pipes._shared.exceptions import (
     format_exception,
     is_describable,
 )
+from gcf_pipes._shared.halves import Half, capability_problem, protocol_problem
 from gcf_pipes._shared.in_process import ENTRY_POINT_ATTRIBUTE, in_process_request
 from gcf_pipes._shared.json_validation import excerpt
 from gcf_pipes._shared.own_logs import log
 from gcf_pipes._shared.protocol import (
     BUCKETS_VARIABLE,
+    CAPABILITIES,
     CHUNK_COUNT_HEADER,
     ERROR_HEADER,
     KEY_PREFIX_VARIABLE,
+    PROTOCOL_HEADER,
     STORAGE_HEADER,
     TIMEOUT_HEADER,
-    VERSION,
+    USAGE_PARAM,
     VERSION_HEADER,
     OpenedExtras,
+    Usage,
 )
 from gcf_pipes._shared.storage import import_library
 from gcf_pipes._stdio import ForwardedOutput, remember_streams
@@ -108,6 +112,8 @@ def pipes_function(
     A call that is refused before the function runs gets the error's status, and `{"error": {"code": ...,
     "message": ...}}` as its body. The function's log has the same text.
 
+    The time, the CPU and the peak memory of each request are measured, and reported with its outcome.
+
     On Cloud Run, stdlib logging prints structured lines. Each has the severity, the request's trace, and as labels the
     execution id and Dagster's run, job, asset and partition. `pipes.log` prints such lines in addition to what it sends
     to Dagster.
@@ -135,7 +141,7 @@ def pipes_function(
         TypeError: The function does not take two arguments, or is an `async def`.
     """
     _warn_if_any_bucket_may_be_named()
-    _send_version_with_every_response()
+    _describe_function_with_every_response()
     process = Process()
     remember_streams()
     loader = context_loader or PipesCloudFunctionContextLoader()
@@ -149,13 +155,14 @@ def pipes_function(
         def handle(request: "flask.Request") -> "ResponseReturnValue":
             arrived = time.monotonic()
             writer = _writer_for_test(own_writer)
-            with _exceptions_only():
+            with _exceptions_only(), process.meter.measuring() as get_usage:
                 execution = process.describe_request(request.headers)
                 label_request_logs(execution)
                 try:
                     _check_method(request)
+                    _check_dagster_side(request)
                     writer.check_storage(request.headers.get(STORAGE_HEADER))
-                    request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived))
+                    request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived), get_usage)
                     params = PipesCloudFunctionParamsLoader(request.get_data())
                     writer.session_prefix(params.load_messages_params())  # refuse before the large context is parsed
                     pipes = PipesContext(params, loader, request_writer)
@@ -207,10 +214,17 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
 
     channel: PipesCloudStorageMessageWriterChannel
 
-    def __init__(self, writer: PipesCloudStorageMessageWriter, execution: Execution, deadline: CallDeadline) -> None:
+    def __init__(
+        self,
+        writer: PipesCloudStorageMessageWriter,
+        execution: Execution,
+        deadline: CallDeadline,
+        get_usage: Callable[[], Usage],
+    ) -> None:
         self._writer = writer
         self._execution = execution
         self._deadline = deadline
+        self._get_usage = get_usage
 
     @contextmanager
     def open(self, params: PipesParams) -> Iterator["_UserChannel"]:
@@ -221,7 +235,12 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
 
     def get_opened_extras(self) -> PipesExtras:
         request = OpenedExtras(closes_with_request=True)
-        return {**self._writer.get_opened_extras(), **self._execution.opened_extras, **request}
+        return {
+            **self._writer.get_opened_extras(),
+            **self._execution.opened_extras,
+            **_this_function().opened_extras,
+            **request,
+        }
 
     def forwarding(self, pipes: PipesContext) -> AbstractContextManager[None]:
         """Label log lines with the run, and forward the function's output if Dagster asks for it."""
@@ -229,14 +248,15 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
         return ForwardedOutput(pipes.log_external_stream, labels) if self._forwards_output else nullcontext()
 
     def close(self, exception: PipesException | None) -> None:
-        """Report the outcome to Dagster, and store the last messages.
+        """Report the outcome to Dagster with what the request used, and store the last messages.
 
         Raises:
             PipesMessagesNotStoredError: Messages could not be stored.
         """
         exception = exception or self._user_channel.exception
+        outcome = {"exception": exception} if exception else {}
         try:
-            self.channel.write_message(make_message("closed", {"exception": exception} if exception else {}))
+            self.channel.write_message(make_message("closed", {**outcome, USAGE_PARAM: self._get_usage()}))
         finally:
             self.channel.close()
 
@@ -337,24 +357,43 @@ def _warn_if_any_bucket_may_be_named() -> None:
         )
 
 
-def _send_version_with_every_response() -> None:
-    """Add the header to the responses in which no function takes part, such as the 404 for /robots.txt.
+def _this_function() -> Half:
+    return Half.ours(CAPABILITIES)
+
+
+def _describe_function_with_every_response() -> None:
+    """Add the headers to the responses in which no function takes part, such as the 404 for /robots.txt.
 
     functions-framework imports the function's module in the context of its application. `dagster-gcf-pipes doctor`
-    reads the version from such a response, because it must not run the user's code.
+    reads the headers of such a response, because it must not run the user's code.
     """
     flask: Any = sys.modules.get("flask")  # without it there is no application
     if flask and flask.has_app_context() and not flask.has_request_context():
 
         @flask.current_app.after_request  # type: ignore[untyped-decorator]  # not imported for this
-        def add_header(response: "flask.Response") -> "flask.Response":
-            response.headers.setdefault(VERSION_HEADER, VERSION)
+        def add_headers(response: "flask.Response") -> "flask.Response":
+            response.headers.update(_this_function().headers)
             return response
 
 
 def _check_method(request: "flask.Request") -> None:
     if request.method != "POST":
         raise PipesRequestError(f"Expected the HTTP method POST, got {excerpt(request.method)}.")
+
+
+def _check_dagster_side(request: "flask.Request") -> None:
+    """Refuse a call of a version that cannot work with this one, or that needs what this one does not have."""
+    header = request.headers.get(PROTOCOL_HEADER)
+    if header is None:  # another caller, or a proxy removed it: Dagster also checks `opened`
+        return
+    dagster, function = Half.parse(header, request.headers.get(VERSION_HEADER)), _this_function()
+    if dagster is None:
+        raise PipesRequestError(
+            f"Expected the header {PROTOCOL_HEADER} to be like {function.protocol_text!r}, got {excerpt(header)}."
+        )
+    problem = protocol_problem(function=function, dagster=dagster)
+    if problem := problem or capability_problem(function=function, dagster=dagster):
+        raise PipesRequestError(problem)
 
 
 def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
@@ -368,7 +407,7 @@ def _deadline(request: "flask.Request", arrived: float) -> CallDeadline:
 
 def _refusal(error: GcfPipesError) -> "ResponseReturnValue":
     log(logging.ERROR, "[pipes] call refused: %s: %s", error.code, error, cause=error.__cause__)
-    headers = {ERROR_HEADER: error.code, VERSION_HEADER: VERSION}
+    headers = {ERROR_HEADER: error.code, **_this_function().headers}
     if not isinstance(error, PipesDuplicateCallError):  # the chunks of its session belong to another delivery
         headers[CHUNK_COUNT_HEADER] = "0"
     return _error_body(error), error.status, headers
@@ -388,7 +427,7 @@ def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
     @flask.after_this_request
     def add_header(response: "flask.Response") -> "flask.Response":
         response.headers[CHUNK_COUNT_HEADER] = str(writer.channel.chunk_count)
-        response.headers[VERSION_HEADER] = VERSION
+        response.headers.update(_this_function().headers)
         response.headers.pop(ERROR_HEADER, None)
         return response
 

@@ -12,6 +12,7 @@ from typing import Final, Protocol, cast
 
 from gcf_pipes._shared.once import Once
 from gcf_pipes._shared.protocol import OpenedExtras
+from gcf_pipes._usage import Container, UsageMeter
 
 SERVICE_VARIABLE: Final = "K_SERVICE"
 REVISION_VARIABLE: Final = "K_REVISION"
@@ -94,6 +95,9 @@ class Platform:
         revision: Its revision.
         project_id: The project that has its logs and traces.
         instance_id: The container instance.
+        region: Its region.
+        memory_limit_bytes: Its memory limit.
+        cpus: Its CPUs.
 
     All are None outside Cloud Run.
     """
@@ -102,6 +106,9 @@ class Platform:
     revision: str | None = None
     project_id: str | None = None
     instance_id: str | None = None
+    region: str | None = None
+    memory_limit_bytes: int | None = None
+    cpus: float | None = None
 
     @classmethod
     def load(cls) -> "Platform":
@@ -112,12 +119,16 @@ class Platform:
         service = os.environ.get(SERVICE_VARIABLE)
         if not service:
             return cls()
-        instance_id, project_id = read_metadata(["instance/id", "project/project-id"])
+        instance_id, project_id, region = read_metadata(["instance/id", "project/project-id", "instance/region"])
+        container = Container()
         return cls(
             service=service,
             revision=os.environ.get(REVISION_VARIABLE) or None,
             project_id=project_id or os.environ.get(PROJECT_VARIABLE) or None,
             instance_id=instance_id,
+            region=(region or "").rpartition("/")[2] or None,  # projects/NUMBER/regions/REGION
+            memory_limit_bytes=container.memory_limit,
+            cpus=container.cpus,
         )
 
 
@@ -145,6 +156,9 @@ class Execution:
             "service": self.platform.service,
             "revision": self.platform.revision,
             "instance_id": self.platform.instance_id,
+            "region": self.platform.region,
+            "memory_limit_bytes": self.platform.memory_limit_bytes,
+            "cpus": self.platform.cpus,
             "execution_id": self.execution_id,
             "trace_id": self.trace.trace_id if self.trace else None,
             "cold_start": self.cold_start,
@@ -153,9 +167,15 @@ class Execution:
 
 
 class Process:
-    """A process of the function, which serves many requests."""
+    """A process of the function, which serves many requests.
+
+    Attributes:
+        meter: Measures what they use.
+    """
 
     def __init__(self) -> None:
+        on_cloud_run = bool(os.environ.get(SERVICE_VARIABLE))
+        self.meter = UsageMeter(Container() if on_cloud_run else None)
         self._requests = itertools.count()
         self._platform = Once[Platform]()
 

@@ -33,6 +33,7 @@ from gcf_pipes._shared.errors import (
     PipesObjectExistsError,
     PipesStorageError,
 )
+from gcf_pipes._shared.halves import Half
 from gcf_pipes._shared.json_validation import get_param, validate_json
 from gcf_pipes._shared.own_logs import log
 from gcf_pipes._shared.protocol import (
@@ -428,7 +429,8 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
 
     def get_opened_extras(self) -> PipesExtras:
         """Return facts for `opened`. The id makes the first chunk of each delivery unique."""
-        return {**OpenedExtras(delivery_id=uuid.uuid4().hex, heartbeat_interval=self._heartbeat_interval)}
+        delivery = OpenedExtras(delivery_id=uuid.uuid4().hex, heartbeat_interval=self._heartbeat_interval)
+        return {**delivery, **Half.ours().opened_extras}
 
 
 def _check_seconds(name: str, seconds: float) -> None:

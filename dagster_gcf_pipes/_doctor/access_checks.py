@@ -4,6 +4,9 @@ import logging
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from gcf_pipes._shared.halves import Half, capability_problem, protocol_problem, valid_version
+from gcf_pipes._shared.protocol import CAPABILITIES, PROTOCOL_HEADER, VERSION_HEADER
+
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._doctor.findings import ProblemError, SkippedError
 from dagster_gcf_pipes._doctor.setup import Setup
@@ -15,10 +18,9 @@ from dagster_gcf_pipes._fixes import (
     access_problem,
     no_id_token_problem,
     redirect_problem,
-    version_problem,
 )
 from dagster_gcf_pipes._functions import redacted
-from dagster_gcf_pipes._http import ACCESS_STATUSES, REDIRECTS, Fetched, deployed_version, fetch
+from dagster_gcf_pipes._http import ACCESS_STATUSES, REDIRECTS, Fetched, fetch
 from dagster_gcf_pipes._outcome import ALL_BUSY, CAUSES_BEFORE_OPENED, NO_INSTANCE
 
 _TIMEOUT: Final = (10.0, 45.0)
@@ -41,25 +43,34 @@ def check_access(setup: Setup) -> str:
     url = _robots_url(target.url)
     auth = FunctionAuth(setup.identity, audience=setup.audience, log=_log, function=target.name)
     response = fetch(url, auth=auth, timeout=_TIMEOUT)
-    setup.version = deployed_version(response.headers)
-    if response.status == _NOT_FOUND and (setup.version or _FRAMEWORK_PAGE in response.body):
+    setup.function = _function_of(response)
+    if response.status == _NOT_FOUND and (setup.function or _FRAMEWORK_PAGE in response.body):
         return f"a request reaches {redacted(target.url)}"
     raise ProblemError(_problem(response, auth.caller, local=not setup.options.function_is_remote))
 
 
 def check_version(setup: Setup) -> str:
-    """Compare the versions of both sides."""
+    """Check that both sides work together, whatever their versions."""
     setup.require("access")
     if setup.findings["access"].status != "ok":
         raise SkippedError("it needs `access`, which was skipped")
-    if setup.version is None:
+    function, dagster = setup.function, Half.ours(CAPABILITIES)
+    if function is None:
         raise SkippedError(
             "the function does not say it. Its entry point is not decorated with `gcf_pipes.pipes_function`, or was "
             "deployed before it was"
         )
-    if problem := version_problem(setup.version):
+    problem = protocol_problem(function=function, dagster=dagster)
+    if problem := problem or capability_problem(function=function, dagster=dagster):
         raise ProblemError(problem)
-    return f"gcf_pipes {setup.version} is deployed"
+    return f"gcf_pipes {function.version} is deployed, which works with this dagster-gcf-pipes {dagster.version}"
+
+
+def _function_of(response: Fetched) -> Half | None:
+    """Return what the response says about `gcf_pipes`. The first versions named only themselves."""
+    version = valid_version(response.headers.get(VERSION_HEADER))
+    announced = Half.parse(response.headers.get(PROTOCOL_HEADER), version)
+    return announced or (Half(1, version=version) if version else None)
 
 
 def _robots_url(url: str) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gcf_pipes._shared.halves import Half
 from gcf_pipes._shared.once import Once
 from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX
 from gcf_pipes._shared.storage import ObjectStore, create_client, uses_emulator
@@ -115,13 +116,13 @@ class Setup:
         options: What to check.
         identity: Calls the function, and uses the bucket.
         findings: The findings so far, by check.
-        version: The version of the deployed `gcf_pipes`, or None while it is not known.
+        function: What the deployed `gcf_pipes` says about itself, or None while it is not known.
         bucket_found: Whether the bucket exists and responds.
     """
 
     options: Options
     findings: dict[str, Finding] = field(default_factory=dict)
-    version: str | None = None
+    function: Half | None = None
     bucket_found: bool = False
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from gcf_pipes._shared.json_validation import (
     validate_json,
 )
 from gcf_pipes._shared.log_levels import standard_level_of
-from gcf_pipes._shared.protocol import HEARTBEAT, MAX_JSON_DEPTH, OpenedExtras
+from gcf_pipes._shared.protocol import HEARTBEAT, MAX_JSON_DEPTH, OpenedExtras, Usage
 
 _NAMES: Final = ("asset_key", "check_name", "data_version")
 """Params that Dagster stores in text columns. No database accepts a lone surrogate, and PostgreSQL no NUL.
@@ -28,6 +28,15 @@ _METHODS: tuple[str, ...] = get_args(Method)
 _KEYS = {PIPES_PROTOCOL_VERSION_FIELD, "method", "params"}
 MAX_SECONDS: Final = 3600
 """The longest heartbeat interval: a function runs for an hour at most."""
+_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "heartbeat_interval": (0.001, MAX_SECONDS),
+    "memory_limit_bytes": (1, 2**40),
+    "cpus": (0.001, 1000),
+    "wall_seconds": (0, 24 * MAX_SECONDS),
+    "cpu_seconds": (0, 24_000 * MAX_SECONDS),
+    "peak_memory_bytes": (1, 2**40),
+}
+"""The numbers that are reasonable: well above what an instance can have, and below what Dagster could not plot."""
 MAX_FACT: Final = 256
 """Characters of a fact in `opened`: a trace, an id, a name."""
 
@@ -98,13 +107,22 @@ def _is_storable(text: str) -> bool:
 
 def read_opened_extras(extras: object) -> OpenedExtras:
     """Return the facts that have the right type and a reasonable size. The bucket's content is untrusted."""
-    types = get_type_hints(OpenedExtras)
-    facts = extras.items() if isinstance(extras, Mapping) else ()
-    known = {name: fact for name, fact in facts if _is_reasonable(fact, types.get(name))}
-    return cast("OpenedExtras", known)
+    return cast("OpenedExtras", _reasonable_facts(extras, OpenedExtras))
 
 
-def _is_reasonable(fact: object, type_: object) -> bool:
-    if type_ is float:  # JSON has one type of numbers
-        return type(fact) in {int, float} and 0 < cast("float", fact) <= MAX_SECONDS
+def read_usage(usage: object) -> Usage:
+    """Return the figures of `closed` that have the right type and are reasonable."""
+    return cast("Usage", _reasonable_facts(usage, Usage))
+
+
+def _reasonable_facts(facts: object, type_: type) -> dict[str, Any]:
+    types = get_type_hints(type_)
+    items = facts.items() if isinstance(facts, Mapping) else ()
+    return {name: fact for name, fact in items if _is_reasonable(name, fact, types.get(name))}
+
+
+def _is_reasonable(name: str, fact: object, type_: object) -> bool:
+    if type_ in {int, float}:
+        least, most = _RANGES[name]
+        return type(fact) in {int, type_} and least <= cast("float", fact) <= most  # JSON has one type of numbers
     return type(fact) is type_ and len(str(fact)) <= MAX_FACT

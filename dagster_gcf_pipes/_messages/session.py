@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from dagster import PipesMessageHandler, PipesMessageReader
 from dagster_pipes import PipesBlobStoreMessageWriter, PipesException, PipesMessage, PipesParams
-from gcf_pipes._shared.protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, OpenedExtras, SessionPrefix
+from gcf_pipes._shared.halves import Half, protocol_problem
+from gcf_pipes._shared.protocol import BUCKET_PARAM, KEY_PREFIX_PARAM, USAGE_PARAM, OpenedExtras, SessionPrefix, Usage
 from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._messages.chunk_stream import ChunkStream, WritingEnded
-from dagster_gcf_pipes._messages.parser import ChunkFormatError, parse_chunk, read_opened_extras
+from dagster_gcf_pipes._messages.parser import ChunkFormatError, parse_chunk, read_opened_extras, read_usage
 
 MAX_MISSING_CHUNKS: Final = 1000
 """How many missing chunks are searched: a response may claim that the function wrote any number."""
@@ -28,6 +29,11 @@ MAX_SILENT_HEARTBEATS: Final = 3
 LATE_HEARTBEAT: Final = 1.5
 """Heartbeat intervals without a sign of life before the caller asks the platform's log."""
 
+_OUTPUT_FIX: Final = (
+    "\nFix: Decorate the function's entry point with `gcf_pipes.pipes_function`, or set `forward_logs` of the resource "
+    "to false. Dagster's own writer sends output after `closed`."
+)
+
 
 @dataclass(frozen=True)
 class SessionRecord:
@@ -36,8 +42,10 @@ class SessionRecord:
     Attributes:
         opened: Whether `opened` came.
         opened_extras: What `opened` said about the execution.
+        has_output: Whether a part of the function's output came.
         closed: Whether `closed` came.
         exception: The exception in `closed`, or None.
+        usage: What the request used, as `closed` said.
         chunk_count: How many chunks were read and handled.
         message_count: How many messages were handled.
         missing_chunks: Numbers of the chunks that are not in the bucket, although they or a later one were written.
@@ -47,8 +55,10 @@ class SessionRecord:
 
     opened: bool = False
     opened_extras: OpenedExtras = field(default_factory=OpenedExtras)
+    has_output: bool = False
     closed: bool = False
     exception: PipesException | None = None
+    usage: Usage = field(default_factory=Usage)
     chunk_count: int = 0
     message_count: int = 0
     missing_chunks: tuple[int, ...] = ()
@@ -61,9 +71,18 @@ class SessionRecord:
         return self.opened_extras.get("closes_with_request", False)
 
     @property
+    def function(self) -> Half | None:
+        """What the function says about itself, or None."""
+        return Half.parse(self.opened_extras.get("protocol"), self.opened_extras.get("version"))
+
+    @property
     def done(self) -> bool:
         """Whether no further message can come: reading has failed, or a session of our runtime is closed."""
         return self.failure is not None or (self.closed and self.closes_with_request)
+
+
+class AnotherProtocolError(RuntimeError):
+    """The function has another version of the wire protocol."""
 
 
 class MessageHandlingError(RuntimeError):
@@ -208,8 +227,13 @@ class ReaderSession(PipesMessageReader):
         if method == "opened":
             seen |= {"opened": True, "opened_extras": read_opened_extras(params.get("extras"))}
         elif method == "closed":
-            seen |= {"closed": True, "exception": params.get("exception")}
+            usage = read_usage(params.get(USAGE_PARAM))
+            seen |= {"closed": True, "exception": params.get("exception"), "usage": usage}
+        elif method == "log_external_stream":
+            seen["has_output"] = True
         self._update(**seen)
+        if method == "opened":
+            self._refuse_another_protocol()
         try:
             handler.handle_message(message)
         except BaseException as error:
@@ -222,15 +246,22 @@ class ReaderSession(PipesMessageReader):
 
     def _refuse_another_session(self, method: str, where: str) -> None:
         """Refuse what no writer of this session writes: its first message is `opened`, its last is `closed`."""
+        fix = ""
         if self._record.closed:
             expected = "no message after `closed`"
+            fix = _OUTPUT_FIX if method == "log_external_stream" else ""
         elif self._record.opened and method == "opened":
             expected = "one `opened`: another session writes to the same prefix"
         elif not self._record.opened and method != "opened":
             expected = "`opened` before any other message"
         else:
             return
-        raise ChunkFormatError(f"Expected {expected}, got `{method}` in {where}.")
+        raise ChunkFormatError(f"Expected {expected}, got `{method}` in {where}.{fix}")
+
+    def _refuse_another_protocol(self) -> None:
+        function = self._record.function
+        if problem := function and protocol_problem(function=function, dagster=Half.ours()):
+            raise AnotherProtocolError(problem)
 
 
 def describe_missing(chunks: tuple[int, ...]) -> str:

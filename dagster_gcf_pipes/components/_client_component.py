@@ -42,7 +42,7 @@ class PipesCloudFunctionClientComponent(dg.Component, dg.Resolvable):
 
     def __init__(self, *, resource_key: str = DEFAULT_RESOURCE_KEY, **settings: Any) -> None:
         self.resource_key = resource_key
-        self.resource = PipesCloudFunctionClient(**settings)
+        self.resource: PipesCloudFunctionClient = PipesCloudFunctionClient(**settings)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002
         """Return definitions with the resource alone."""

@@ -21,10 +21,9 @@ Result: TypeAlias = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 def _asset_spec(context: dg.ResolutionContext, model: BaseModel) -> dg.AssetSpec:
     """Resolve an asset as Dagster does. Dagster reads the code version "1" as a number, and then refuses it."""
-    version: Any = getattr(model, "code_version", None)
-    if version is not None:
-        version = repr(str(context.at_path("code_version").resolve_value(version)))
-    spec: dg.AssetSpec = resolve_asset_spec(context, model.model_copy(update={"code_version": version}))
+    version = context.at_path("code_version").resolve_value(getattr(model, "code_version", None))
+    text = None if version is None else repr(str(version))
+    spec: dg.AssetSpec = resolve_asset_spec(context, model.model_copy(update={"code_version": text}))
     return spec
 
 

@@ -97,7 +97,7 @@ def read_result(
 
     return InvocationResult(
         response=response,
-        succeeded=[dict(each) for each in params_of("closed")] == [{}],
+        succeeded=["exception" in each for each in params_of("closed")] == [False],
         error=error,
         logs=tuple(LogLine(each["level"], each["message"]) for each in params_of("log")),
         materializations={

@@ -161,6 +161,13 @@ def test_a_text_in_the_event_stays_a_text(monkeypatch: pytest.MonkeyPatch) -> No
     }
 
 
+@pytest.mark.parametrize(("value", "version"), [("1", "1"), ("{{ env.VERSION }}", "2"), ("{{ env.UNSET }}", None)])
+def test_a_code_version_is_a_text(monkeypatch: pytest.MonkeyPatch, value: str, version: str | None) -> None:
+    monkeypatch.setenv("VERSION", "2")
+    (spec,) = component(assets=[{"key": "a", "code_version": value}]).assets or ()
+    assert spec.code_version == version
+
+
 def test_template_variables_give_the_partitions_that_yaml_cannot(sandbox: DefsFolderSandbox) -> None:
     path = sandbox.defs_folder_path / "weather"
     path.mkdir()

@@ -12,6 +12,7 @@ from dagster import (
     AssetCheckSpec,
     AssetExecutionContext,
     DagsterInstance,
+    EnvVar,
     ExecuteInProcessResult,
     MaterializeResult,
     MetadataValue,
@@ -21,7 +22,7 @@ from dagster import (
 from opentelemetry import context as otel
 from opentelemetry import trace
 
-from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionLookupError
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import step_error
@@ -36,6 +37,14 @@ from tests.metadata_server import run_metadata_server
 
 PROJECT, REGION, SERVICE, REVISION, INSTANCE = "my-project", "europe-west1", "orders", "orders-00007-xyz", "00f8b34f"
 NAME = f"projects/{PROJECT}/locations/{REGION}/functions/orders"
+SERVICE_CONFIG = {
+    "service": f"services/{SERVICE}",
+    "uri": FUNCTION_URL,
+    "timeoutSeconds": 60,
+    "availableMemory": "256Mi",
+    "availableCpu": "0.1666",
+    "revision": REVISION,
+}
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -98,7 +107,7 @@ def deployed(emulator: Emulator) -> Iterator[FunctionServer]:
 @pytest.fixture
 def cloud(google: Google, deployed: FunctionServer, bucket: str) -> Cloud:
     functions, logging = FunctionsApi(google.accounts.issued), LoggingApi(google.accounts.issued)
-    functions.add(NAME, serviceConfig={"service": f"services/{SERVICE}", "uri": FUNCTION_URL, "timeoutSeconds": 60})
+    functions.add(NAME, serviceConfig=SERVICE_CONFIG)
     google.network.serve(FUNCTIONS_HOST, functions.app)
     google.network.serve(LOGGING_HOST, logging.app)
     google.function.backend = deployed.url
@@ -123,7 +132,10 @@ def test_results_have_metadata_of_the_execution(cloud: Cloud, instance: DagsterI
     assert len(evaluations) == 2
     for metadata in (metadata_of(result), *(evaluation.metadata for evaluation in evaluations)):
         ours = {key.removeprefix("cloud_function/"): value for key, value in metadata.items() if "/" in key}
-        assert ours.keys() == {"function", "logs", "revision", "execution_id", "duration_seconds", "start"}
+        assert ours.keys() == {
+            *("function", "logs", "revision", "execution_id", "duration_seconds", "start"),
+            *("peak_memory_mib", "cpu_seconds", "billable_seconds", "estimated_cost_usd", "instance"),
+        }
         assert ours["function"] == MetadataValue.url(
             f"https://console.cloud.google.com/functions/details/{REGION}/orders?env=gen2&project={PROJECT}"
         )
@@ -131,6 +143,16 @@ def test_results_have_metadata_of_the_execution(cloud: Cloud, instance: DagsterI
         assert ours["execution_id"].value
         assert ours["start"].value in {"cold", "warm"}
         assert ours["logs"].value
+
+
+def test_the_lookup_tells_the_size_of_the_instance_and_so_its_cost(cloud: Cloud, instance: DagsterInstance) -> None:
+    metadata = metadata_of(cloud.run({"mode": "ok"}, instance))
+    seconds = metadata["cloud_function/billable_seconds"].value
+    assert isinstance(seconds, float)
+    assert metadata["cloud_function/instance"] == MetadataValue.text("256 MiB, 0.167 vCPU")
+    assert metadata["cloud_function/estimated_cost_usd"].value == pytest.approx(
+        seconds * (0.1666 * 0.000024 + 0.25 * 0.0000025) + 0.0000004, abs=1e-9
+    )
 
 
 def test_the_link_opens_the_logs_of_this_execution(cloud: Cloud, instance: DagsterInstance) -> None:
@@ -168,6 +190,7 @@ def test_a_failure_has_all_metadata(cloud: Cloud, instance: DagsterInstance) -> 
     metadata = metadata_of_failure(cloud.run({"mode": "raises"}, instance))
     assert {key.removeprefix("cloud_function/") for key in metadata} == {
         *("function", "logs", "revision", "execution_id", "duration_seconds", "start", "function_url", "trace"),
+        *("peak_memory_mib", "cpu_seconds", "billable_seconds", "estimated_cost_usd", "instance"),
         *("http_status", "attempts", "messages", "chunks", "messages_uri", "traceback"),
     }
     assert metadata["cloud_function/function_url"] == MetadataValue.text(FUNCTION_URL)
@@ -179,12 +202,14 @@ def test_a_crash_fails_with_the_last_log_entries(
     cloud: Cloud, instance: DagsterInstance, deployed: FunctionServer
 ) -> None:
     cloud.logging.entries[PROJECT] = [terminated(PROJECT, SERVICE, revision=REVISION, instance=INSTANCE)]
+    peak = metadata_of(cloud.run({"mode": "ok"}, instance))["cloud_function/peak_memory_mib"].value
     with FaultProxy(deployed.url) as proxy, proxy.planned(Fault(CALL, INSTANCE_DIED, range(1, 99))):
         cloud.google.function.backend = proxy.url
         result = cloud.run({"mode": "ok"}, instance)
     error = step_error(result)
     assert "It ran out of memory. The log says: " in error
     assert OUT_OF_MEMORY in error
+    assert f"When 'orders' was last materialized, the function used {peak:.0f} of 256 MiB." in error
     assert OUT_OF_MEMORY in str(metadata_of_failure(result)["cloud_function/last_log_entries"].value)
 
 
@@ -210,3 +235,21 @@ def test_a_function_that_is_not_active_is_not_called(cloud: Cloud, instance: Dag
         step_error(result)
     )
     assert cloud.google.function.authorizations == []
+
+
+def test_the_deployed_revision_is_looked_up(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROJECT", PROJECT)
+    client = PipesCloudFunctionClient(bucket="messages", project=EnvVar("PROJECT"), region=REGION)
+    fields = {name: getattr(cloud.client, name) for name in ("impersonate_service_account", "impersonation_delegates")}
+    client = client.model_copy(update=fields)
+    assert client.deployed_revision("orders") == REVISION
+    cloud.functions.add(NAME, state="DEPLOYING", serviceConfig={**SERVICE_CONFIG, "revision": "orders-00008-abc"})
+    assert client.deployed_revision(NAME) == "orders-00008-abc"
+    with pytest.raises(PipesCloudFunctionLookupError, match="'weather'"):
+        client.deployed_revision("weather")
+
+
+def test_a_function_on_this_machine_has_no_deployed_revision(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GCF_PIPES_LOCAL_FUNCTIONS", '{"orders": "http://localhost:8080"}')
+    assert cloud.client.deployed_revision("orders") is None
+    assert cloud.functions.asked == []

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from gcf_pipes._shared.protocol import VERSION
+from gcf_pipes._shared.protocol import PROTOCOL, VERSION
 from google.cloud import storage
 
 from dagster_gcf_pipes._cli import main
@@ -312,12 +312,36 @@ def logs_are_denied(cloud: Cloud) -> None:
 
 
 def another_version(cloud: Cloud) -> None:
-    cloud.deploy(ANOTHER_VERSION)
+    cloud.deploy(ANOTHER_HALF.format(protocol=PROTOCOL, capabilities=["forward_logs"]))
 
 
-ANOTHER_VERSION = """
+def newer_protocol(cloud: Cloud) -> None:
+    cloud.deploy(ANOTHER_HALF.format(protocol=PROTOCOL + 1, capabilities=["forward_logs"]))
+
+
+def fewer_capabilities(cloud: Cloud) -> None:
+    cloud.deploy(ANOTHER_HALF.format(protocol=PROTOCOL, capabilities=[]))
+
+
+def no_announcement(cloud: Cloud) -> None:
+    cloud.deploy(WITHOUT_ANNOUNCEMENT)
+
+
+ANOTHER_HALF = """
 import gcf_pipes._entrypoint
-gcf_pipes._entrypoint.VERSION = "0.99.0"
+from gcf_pipes._shared import halves
+
+halves.PROTOCOL, halves.VERSION, gcf_pipes._entrypoint.CAPABILITIES = {protocol}, "0.99.0", {capabilities}
+
+@gcf_pipes.pipes_function
+def main(request, pipes): ...
+"""
+WITHOUT_ANNOUNCEMENT = """
+import gcf_pipes
+from gcf_pipes._shared.halves import Half
+
+Half.headers = {"Dagster-Pipes-Version": "0.0.9"}
+
 @gcf_pipes.pipes_function
 def main(request, pipes): ...
 """
@@ -396,7 +420,9 @@ GRANT = "--member=serviceAccount:pipes@local.iam.gserviceaccount.com --role=role
             [guarded(redirect_to="https://u:s3cr3t@login.example/x?s3cr3t")],
             {"access": ("a redirect to https://login.example/x.", "the function's own https URL")},
         ),
-        ([another_version], {"version": ("gcf_pipes 0.99.0 is deployed", f"with gcf_pipes {VERSION}")}),
+        ([newer_protocol], {"version": ("2 from the function's gcf_pipes 0.99.0", "Upgrade Dagster's side: `pip")}),
+        ([fewer_capabilities], {"version": ("gcf_pipes 0.99.0 to announce `forward_logs`", f"to {VERSION}, and")}),
+        ([no_announcement], {"version": ("gcf_pipes 0.0.9 to announce `forward_logs`", f"to {VERSION}, and")}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -410,6 +436,13 @@ def test_mistakes_are_found(cloud: Cloud, mistakes: list[Mistake], expected: dic
         assert fix in found.findings[check]["fix"]
     assert "s3cr3t" not in found.output
     assert [token for token in cloud.google.accounts.issued if token.rpartition(".")[2] in found.output] == []
+
+
+def test_another_version_with_the_same_protocol_is_no_problem(cloud: Cloud) -> None:
+    another_version(cloud)
+    found = cloud.diagnose()
+    assert found.problems == []
+    assert f"gcf_pipes 0.99.0 is deployed, which works with this dagster-gcf-pipes {VERSION}" in found["version"]
 
 
 def test_a_check_that_needs_another_one_is_skipped(cloud: Cloud) -> None:

@@ -49,7 +49,7 @@ def read(storage_client: storage.Client, bucket: str, chunks: Mapping[int, list[
 
     with DagsterInstance.ephemeral() as instance:
         result = materialize([reads], instance=instance, raise_on_error=False)
-        return logged(instance, result.run_id), failure_text(result)
+        return logged(instance, result.run_id), "" if result.success else failure_text(result)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,11 @@ def test_an_invalid_chunk_fails_the_step(
     assert "theirs" not in lines
     assert "late" not in lines
     quote(name, failure)
+
+
+@pytest.mark.parametrize("usage", ["much", 7, [], {"peak_memory_bytes": "NaN"}, {"wall_seconds": -(10**400)}])
+def test_an_invalid_usage_in_closed_is_ignored(storage_client: storage.Client, bucket: str, usage: object) -> None:
+    chunks = {1: [OPENED, log("a")], 2: [log("b"), message("closed", {"usage": usage, "unknown": usage})]}
+    lines, failure = read(storage_client, bucket, chunks)
+    assert [line for line in lines if len(line) == 1] == ["a", "b"]
+    assert failure == ""

@@ -46,6 +46,14 @@ def test_a_pull_request_runs_all_of_just_ci(recipes: dict[str, Any]) -> None:
     assert needed <= commands(ROOT / ".github/workflows/ci.yml")
 
 
+@pytest.mark.parametrize("name", ["ci.yml", "weekly.yml"])
+def test_all_tests_have_the_earlier_commits(name: str) -> None:
+    """Or those of tests/skew would be skipped."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows" / name).read_text())["jobs"].values()
+    (job,) = (job for job in jobs if "test-all" in job.get("strategy", {}).get("matrix", {}).get("recipe", []))
+    assert job["steps"][0]["with"]["fetch-depth"] == 0
+
+
 def test_the_commands_are_found() -> None:
     """Or the tests above would pass without one."""
     assert {"versions-lowest", "versions-newest", "lint", "terraform"} <= commands(ROOT / ".github/workflows/ci.yml")

@@ -12,7 +12,8 @@ from tests.dagster_runs import check_evaluations, materializations
 from tests.functions.behaviors.main import main
 
 CHECKS = [AssetCheckSpec("not_empty", asset="orders"), AssetCheckSpec("fresh", asset="orders")]
-VOLATILE = {"cloud_function/duration_seconds", "cloud_function/execution_id", "cloud_function/start"}
+FIGURES = {"cloud_function/peak_memory_mib", "cloud_function/cpu_seconds"}
+VOLATILE = {"cloud_function/duration_seconds", "cloud_function/execution_id", "cloud_function/start", *FIGURES}
 
 
 def outcome(client: PipesCloudFunctionClient, url: str, mode: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flask
+import flask.typing
 import requests
 from dagster import (
     AssetCheckExecutionContext,
@@ -56,6 +57,7 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionMessagesError,
     PipesCloudFunctionNotClosedError,
     PipesCloudFunctionNotOpenedError,
+    PipesCloudFunctionPrices,
     PipesCloudFunctionRaisedError,
     PipesCloudFunctionRefusedError,
     PipesCloudFunctionRequestError,
@@ -92,6 +94,7 @@ with_everything = PipesCloudFunctionClient(
     poll_interval=0.5,
     drain_timeout=5,
     inline_context_limit=1024,
+    prices=PipesCloudFunctionPrices(vcpu_second=0.00002, gib_second=0.000002, million_requests=0.4),
     cleanup="never",
     impersonate_service_account="dagster@my-project.iam.gserviceaccount.com",
     impersonation_delegates=["first@my-project.iam.gserviceaccount.com"],
@@ -170,6 +173,7 @@ def passes_wrong_arguments(context: AssetExecutionContext, cloud_function: Pipes
     PipesCloudFunctionClient()  # type: ignore[call-arg]
 
 
+code_version: str | None = smallest.deployed_revision("orders")
 defs = Definitions(assets=[orders, customers], resources={"cloud_function": with_everything})
 
 

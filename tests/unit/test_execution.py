@@ -5,12 +5,18 @@ import time
 
 import pytest
 from gcf_pipes._execution import Platform, Process, read_metadata
+from gcf_pipes._usage import Container
 
 from tests.metadata_server import run_metadata_server
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 VARIABLES = ("K_SERVICE", "K_REVISION", "GOOGLE_CLOUD_PROJECT", "GCE_METADATA_HOST")
-FACTS = {"instance/id": "00f8b34f", "project/project-id": "functions-project"}
+FACTS = {
+    "instance/id": "00f8b34f",
+    "project/project-id": "functions-project",
+    "instance/region": "projects/123456789012/regions/europe-west1",
+}
+SIZE = Container()
 
 
 @pytest.fixture(autouse=True)
@@ -36,14 +42,18 @@ def test_facts_come_from_variables_and_the_metadata_server(on_cloud_run: pytest.
     on_cloud_run.setenv("GOOGLE_CLOUD_PROJECT", "data-project")
     with run_metadata_server(FACTS) as host:
         on_cloud_run.setenv("GCE_METADATA_HOST", host)
-        assert Platform.load() == Platform("orders", "orders-00007-abc", "functions-project", "00f8b34f")
+        assert Platform.load() == Platform(
+            "orders", "orders-00007-abc", "functions-project", "00f8b34f", "europe-west1", SIZE.memory_limit, SIZE.cpus
+        )
 
 
 def test_the_project_of_the_variable_is_the_fallback(on_cloud_run: pytest.MonkeyPatch) -> None:
     on_cloud_run.setenv("GOOGLE_CLOUD_PROJECT", "data-project")
     with run_metadata_server({}) as host:
         on_cloud_run.setenv("GCE_METADATA_HOST", host)
-        assert Platform.load() == Platform("orders", "orders-00007-abc", "data-project", None)
+        assert Platform.load() == Platform(
+            "orders", "orders-00007-abc", "data-project", None, None, SIZE.memory_limit, SIZE.cpus
+        )
 
 
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +79,10 @@ def test_opened_has_the_known_facts(on_cloud_run: pytest.MonkeyPatch) -> None:
     headers = {"Function-Execution-Id": "abcDEF123456", "X-Cloud-Trace-Context": f"{TRACE}/1;o=1"}
     with run_metadata_server(FACTS) as host:
         on_cloud_run.setenv("GCE_METADATA_HOST", host)
+        size = {"memory_limit_bytes": SIZE.memory_limit, "cpus": SIZE.cpus}
         assert Process().describe_request(headers).opened_extras == {
+            **{name: value for name, value in size.items() if value},
+            "region": "europe-west1",
             "project_id": "functions-project",
             "service": "orders",
             "revision": "orders-00007-abc",

@@ -26,7 +26,7 @@ from dagster_gcf_pipes._crash_logs import Cause
 from dagster_gcf_pipes._fixes import CREDENTIALS_FIX, CallerIdentity, access_fix
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
 from dagster_gcf_pipes._messages.cancel_marker import Claim
-from dagster_gcf_pipes._messages.session import SessionRecord
+from dagster_gcf_pipes._messages.session import AnotherProtocolError, SessionRecord
 from dagster_gcf_pipes._outcome import judge, may_still_run, needs_log_tail, succeeded
 from tests.faults.plan import INSTANCE_DIED
 from tests.quotes import Quote
@@ -151,6 +151,13 @@ ROWS: dict[str, Row] = {
         )
         for attempt in (OK, function(500), RESET)
     },
+    "another protocol": row(
+        (RESET,),
+        replace(OPENED, failure=AnotherProtocolError("Expected both sides to have one version.\nFix: Upgrade.")),
+        PipesCloudFunctionMessagesError,
+        ["Expected both sides to have one version.", "\nFix: Upgrade."],
+        retryable=False,
+    ),
     "the last chunk is missing": row(
         (OK,), OPENED, PipesCloudFunctionMessagesError, ["wrote 2 chunks", "chunk 2 is not in the bucket"]
     ),

@@ -32,6 +32,15 @@ from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_
 VERSION: Final = "0.1.0"
 """The version of both distributions. A function's folder may contain `gcf_pipes` without its metadata."""
 
+PROTOCOL: Final = 1
+"""The version of this protocol. A change raises it if halves with and without the change cannot work together."""
+
+FORWARD_LOGS: Final = "forward_logs"
+"""The capability to send the function's output, if Dagster asks for it."""
+
+CAPABILITIES: Final = (FORWARD_LOGS,)
+"""The optional parts of this protocol that a call may need, and that other functions may lack."""
+
 BOOTSTRAP_KEYS: Final = (DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR)
 """The two top-level keys of the request body that carry the Pipes bootstrap payload."""
 
@@ -69,7 +78,13 @@ DUPLICATE_CODE: Final = "duplicate_call"
 """The error code if another delivery of the call has claimed the session."""
 
 VERSION_HEADER: Final = "Dagster-Pipes-Version"
-"""Response header: the version of the deployed `gcf_pipes`."""
+"""Request and response header: the version of `dagster-gcf-pipes`, or of the deployed `gcf_pipes`."""
+
+PROTOCOL_HEADER: Final = "Dagster-Pipes-Protocol"
+"""Request and response header: `PROTOCOL`, then names of capabilities, with a space before each.
+
+A request names those that the call needs. A response names those that the function has.
+"""
 
 TIMEOUT_HEADER: Final = "Dagster-Pipes-Timeout"
 """Request header: how long the call may take from the request's arrival, in seconds."""
@@ -88,6 +103,9 @@ HEARTBEAT: Final = b"\n"
 
 HEARTBEAT_INTERVAL: Final = 10.0
 """Seconds without a chunk after which the writer writes a heartbeat."""
+
+USAGE_PARAM: Final = "usage"
+"""Key of what the request used in the params of `closed`."""
 
 RESPONSE_STATUS_EXCEPTION: Final = "PipesResponseStatusError"
 """Name of the exception in `closed` if the function's own response is not 2xx."""
@@ -165,6 +183,11 @@ class OpenedExtras(TypedDict, total=False):
         closes_with_request: Whether `closed` has the outcome of the request and is written just before the response, as
             `pipes_function` does.
         heartbeat_interval: Seconds without a chunk after which the writer writes a heartbeat.
+        version: The version of the deployed `gcf_pipes`.
+        protocol: The protocol and the capabilities of the function, as in its `Dagster-Pipes-Protocol` header.
+        region: The region in which the function runs, such as "europe-west1".
+        memory_limit_bytes: The memory limit of the instance.
+        cpus: The CPUs of the instance, such as 0.583.
     """
 
     delivery_id: str
@@ -177,6 +200,27 @@ class OpenedExtras(TypedDict, total=False):
     cold_start: bool
     closes_with_request: bool
     heartbeat_interval: float
+    version: str
+    protocol: str
+    region: str
+    memory_limit_bytes: int
+    cpus: float
+
+
+class Usage(TypedDict, total=False):
+    """What a request used until `closed`. Unknown figures are left out.
+
+    Attributes:
+        wall_seconds: Seconds since the request's arrival, on a monotonic clock.
+        cpu_seconds: CPU seconds of the process meanwhile, with those of its child processes that have ended.
+        peak_memory_bytes: The largest memory in use meanwhile, by the instance or at least by the process.
+        shared: Whether the process served other requests meanwhile. CPU and memory are then those of all of them.
+    """
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    shared: bool
 
 
 @dataclass(frozen=True)
