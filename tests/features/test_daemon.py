@@ -3,15 +3,25 @@
 All schedules and sensors are started when the daemon is. Their tests are last, because they wait longest.
 """
 
-from dagster import AssetKey, RunsFilter
+from dagster import RunsFilter
 
-from examples.features import declarative_automation, freshness, launchpad, pools, run_retries, schedules, sensors
+from examples.features import (
+    backfills,
+    declarative_automation,
+    freshness,
+    launchpad,
+    pools,
+    run_partitions,
+    run_retries,
+    schedules,
+    sensors,
+)
 from tests.dagster_runs import materializations
 from tests.features.daemon import Daemon
 from tests.features.runs import materialized, reported
 from tests.waiting import wait_until
 
-DELIVERIES = AssetKey("deliveries")
+DELIVERIES = run_partitions.deliveries.key
 FRESHNESS = """
 query ($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) { ... on AssetNode { freshnessStatusInfo { freshnessStatus } } }
@@ -48,10 +58,10 @@ def test_backfills(daemon: Daemon) -> None:
     """They are launched at once, because the daemon looks at them each 30 s."""
     days, bad, others = ["2024-01-03", "2024-01-04", "2024-01-05"], "2024-01-04", ["2024-01-10", "2024-01-11"]
     failing = {"runConfigData": {"ops": {"deliveries": {"config": {"day": bad}}}}}
-    one_run_each = daemon.launch_backfill(["parcels"], days[:2])
+    one_run_each = daemon.launch_backfill([backfills.parcels.key.to_user_string()], days[:2])
     single_runs = daemon.launch_backfill(["routes"], [*days, "2024-01-08"])
     calls_that_fail = daemon.launch_backfill(["deliveries", "tours"], days, **failing)
-    calls = daemon.launch_backfill(["deliveries", "tours"], others)
+    calls = daemon.launch_backfill([run_partitions.deliveries.key.to_user_string(), "tours"], others)
 
     assert daemon.finished_backfill(one_run_each).status.value == "COMPLETED_SUCCESS"
     assert backfilled(daemon, one_run_each) == [[(day, day, day)] for day in days[:2]]
