@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+from gcf_pipes._shared.protocol import VERSION
 from google.cloud import storage
 
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
@@ -213,6 +214,8 @@ def test_opened_tells_of_the_execution(deployed: FunctionServer, bucket: str, st
         "trace_id": trace_id,
         "closes_with_request": True,
         "heartbeat_interval": 10.0,
+        "protocol": "1 forward_logs",
+        "version": VERSION,
     }
 
 
@@ -253,4 +256,6 @@ def test_elsewhere_lines_stay_as_they_are(emulator: Emulator, bucket: str, stora
         "cold_start",
         "closes_with_request",
         "heartbeat_interval",
+        "protocol",
+        "version",
     }
