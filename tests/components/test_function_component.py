@@ -148,6 +148,55 @@ def test_single_run_backfill_policies_are_kept() -> None:
         assert backfill_policy.max_partitions_per_run == size
 
 
+ALL = """
+execution:
+  function: reports
+  event: {table_uri: gs://lake/weather, country: "{{ env.COUNTRY }}"}
+  extras: {units: metric}
+  pool: weather_api
+  backfill_policy: {type: single_run}
+  partitions: one_call_per_partition
+  retry_policy: {max_retries: 2, delay: 30}
+assets:
+  - key: weather/raw
+    deps: [stations]
+    kinds: [googlecloud, python]
+    partitions_def: {type: daily, start_date: "2024-01-01"}
+    automation_condition: "{{ automation_condition.on_cron('0 6 * * *') }}"
+checks:
+  - {name: no_gaps, asset: weather/raw, blocking: true}
+client: cloud_function
+"""
+
+
+def test_one_call_for_each_partition_of_a_run(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that a component can say, as in the reference."""
+    monkeypatch.setenv("COUNTRY", "NO")
+    client = LocalPipesCloudFunctionClient(functions={"reports": reports})
+    defs = definitions(component(**yaml.safe_load(ALL)), client=client)
+    range_of_run = {"start": "2024-01-01", "end": "2024-01-03"}
+    tags = {f"dagster/asset_partition_range_{side}": key for side, key in range_of_run.items()}
+    result = run(defs, instance, tags=tags)
+    assert [each.partition for each in materializations(instance, result.run_id)] == [
+        "2024-01-01",
+        "2024-01-02",
+        "2024-01-03",
+    ]
+    assert [call.event["country"] for call in client.calls] == ["NO", "NO", "NO"]
+
+
+@pytest.mark.parametrize("partitions", ["one_call", None])
+def test_otherwise_one_call_for_the_range_of_a_run(instance: dg.DagsterInstance, partitions: str | None) -> None:
+    execution = {"function": "reports", "backfill_policy": {"type": "single_run"}}
+    execution |= {"partitions": partitions} if partitions else {}
+    client = LocalPipesCloudFunctionClient(functions={"reports": reports})
+    weather = component(execution=execution, assets=[{"key": "weather", "partitions_def": DAILY}])
+    tags = {"dagster/asset_partition_range_start": "2024-01-01", "dagster/asset_partition_range_end": "2024-01-02"}
+    result = run(definitions(weather, client=client), instance, tags=tags)
+    assert len(materializations(instance, result.run_id)) == 2
+    assert len(client.calls) == 1
+
+
 def test_a_text_in_the_event_stays_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dagster alone would read it as Python."""
     monkeypatch.setenv("COUNTRY", "NO")
