@@ -10,7 +10,7 @@ from pydantic import BaseModel, model_validator
 from typing_extensions import Self
 
 from dagster_gcf_pipes._client import PipesCloudFunctionClient
-from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
+from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes.components._client_component import DEFAULT_RESOURCE_KEY
 from dagster_gcf_pipes.components._resolving import described, located_errors, yaml_model
 from dagster_gcf_pipes.components._scaffolders import FunctionScaffolder
@@ -184,7 +184,20 @@ class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
                 f"{type(client).__name__}.\nFix: Write the key of the resource as `client` of the component."
             )
         results = self.execute(context, client)
-        return [results] if isinstance(results, dg.MaterializeResult | dg.AssetCheckResult) else results
+        reported = set()
+        for result in [results] if isinstance(results, dg.MaterializeResult | dg.AssetCheckResult) else results:
+            reported |= {check.check_name for check in _checks(result)}
+            yield result
+        if missing := {key.name for key in context.selected_asset_check_keys} - reported:
+            raise PipesCloudFunctionMessagesError(
+                f"Expected the function to report the checks {sorted(missing)}, got none.\n"
+                "Fix: Call `pipes.report_asset_check` in the function, or remove the checks from the component.",
+                allow_retries=False,
+            )
+
+
+def _checks(result: Result) -> Sequence[dg.AssetCheckResult]:
+    return [result] if isinstance(result, dg.AssetCheckResult) else result.check_results or []
 
 
 def _with_asset(check: dg.AssetCheckSpec, key: dg.AssetKey) -> dg.AssetCheckSpec:

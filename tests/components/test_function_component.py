@@ -77,6 +77,17 @@ def test_several_assets_and_their_checks_are_one_step(instance: dg.DagsterInstan
     assert len(result.get_step_success_events()) == 1
 
 
+@pytest.mark.parametrize("assets", [[{"key": "weather"}], []])
+def test_a_check_that_the_function_does_not_report_fails_the_step(
+    instance: dg.DagsterInstance, assets: list[Any]
+) -> None:
+    weather = component(assets=assets, checks=[{"name": "no_gaps", "asset": "weather"}])
+    result = run(definitions(weather), instance)
+    step = "weather" if assets else "weather_no_gaps"
+    assert "Expected the function to report the checks ['no_gaps'], got none." in step_error(result, step)
+    assert len(materializations(instance, result.run_id)) == len(assets)
+
+
 def test_checks_alone_are_a_step_of_their_own(instance: dg.DagsterInstance) -> None:
     event = {"checks": [{"check_name": name, "passed": True} for name in ("no_gaps", "fresh")]}
     checks = component(
@@ -151,7 +162,9 @@ def test_single_run_backfill_policies_are_kept() -> None:
 ALL = """
 execution:
   function: reports
-  event: {table_uri: gs://lake/weather, country: "{{ env.COUNTRY }}"}
+  event:
+    country: "{{ env.COUNTRY }}"
+    checks: [{check_name: no_gaps, passed: true}]
   extras: {units: metric}
   pool: weather_api
   backfill_policy: {type: single_run}
@@ -177,6 +190,7 @@ def test_one_call_for_each_partition_of_a_run(instance: dg.DagsterInstance, monk
     range_of_run = {"start": "2024-01-01", "end": "2024-01-03"}
     tags = {f"dagster/asset_partition_range_{side}": key for side, key in range_of_run.items()}
     result = run(defs, instance, tags=tags)
+    assert result.success
     assert [each.partition for each in materializations(instance, result.run_id)] == [
         "2024-01-01",
         "2024-01-02",
