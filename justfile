@@ -16,7 +16,7 @@ run_example := uv + " run --locked --group demo"
 # what the deployed function needs: `gcf_pipes` itself lies beside it
 requirements_export := uv + " export --quiet --locked --package gcf-pipes --no-emit-project --no-default-groups --group deployed"
 
-example := "terraform -chdir=terraform/example"
+example := "terraform -chdir=terraform/examples/one"
 
 # each file's tests run in one process, with one set of servers; tracebacks of pytest's own can crash it (pytest-dev/pytest#10763)
 parallel := "--numprocesses 3 --dist loadfile --tb native"
@@ -143,11 +143,15 @@ search:
 # Validate the Terraform files and run their own tests, with a mock of the provider
 [group('check')]
 terraform:
-    terraform -chdir=terraform init -backend=false
-    terraform -chdir=terraform validate
-    terraform -chdir=terraform test
-    {{ example }} init -backend=false
-    {{ example }} validate
+    for module in shared function examples/two examples/one; do \
+        terraform -chdir=terraform/$module init -backend=false && terraform -chdir=terraform/$module validate || exit 1; \
+    done
+    for module in shared function examples/two; do terraform -chdir=terraform/$module test || exit 1; done
+
+# Make mistakes in the Terraform files, and show which tests catch each; arguments are parts of the mistakes' names
+[group('check')]
+terraform-mutate *arguments:
+    {{ run }} python -m tests.terraform.mutate {{ arguments }}
 
 # Check that the tests cover the code; those of faults, killed processes and whole stacks are left out
 [group('check')]
@@ -192,20 +196,21 @@ archive:
 [group('deploy')]
 [positional-arguments]
 plan project *arguments: archive
-    {{ example }} init
+    {{ example }} init -input=false
     {{ example }} plan -var "project=$1" "${@:2}"
 
 # Deploy the example to a project, after a question; further arguments are Terraform's
 [group('deploy')]
 [positional-arguments]
 deploy project *arguments: archive
-    {{ example }} init
+    {{ example }} init -input=false
     {{ example }} apply -var "project=$1" "${@:2}"
 
 # Delete what was deployed to a project, after a question; further arguments are Terraform's
 [group('deploy')]
 [positional-arguments]
 destroy project *arguments: archive
+    {{ example }} init -input=false
     {{ example }} destroy -var "project=$1" "${@:2}"
 
 # Export the function's requirements from the lock

@@ -39,7 +39,8 @@ def extract(wheel: Path) -> tuple[str, Arguments]:
 
 def used_resources() -> list[str]:
     """Return the types of the resources in `terraform/`, sorted."""
-    text = "".join(path.read_text() for path in (ROOT / "terraform").rglob("*.tf"))
+    paths = [path for path in (ROOT / "terraform").rglob("*.tf") if ".terraform" not in path.parts]
+    text = "".join(path.read_text() for path in paths)
     return sorted(set(re.findall(r'^resource "(\w+)"', text, re.MULTILINE)))
 
 

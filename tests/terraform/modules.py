@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import hcl2
 from hcl2.utils import SerializationOptions
 
 ROOT = Path(__file__).parent.parent.parent
-MODULE = ROOT / "terraform"
-FILES = sorted(MODULE.rglob("*.tf"))
+TERRAFORM = ROOT / "terraform"
+MODULES = (TERRAFORM / "shared", TERRAFORM / "function")
+EXAMPLES = (TERRAFORM / "examples/one", TERRAFORM / "examples/two")
+FILES = sorted(path for path in TERRAFORM.rglob("*.tf") if ".terraform" not in path.parts)
 SCHEMAS = sorted((Path(__file__).parent / "schemas").glob("*.json"))
 
 META_ARGUMENTS = {"count", "depends_on", "for_each", "lifecycle", "provider"}
@@ -18,21 +21,28 @@ META_ARGUMENTS = {"count", "depends_on", "for_each", "lifecycle", "provider"}
 Body = Mapping[str, Any]
 
 
+@cache
 def parse(text: str) -> dict[str, Any]:
     """Parse a Terraform file."""
     options = SerializationOptions(with_comments=False, explicit_blocks=False, strip_string_quotes=True)
     return dict(hcl2.loads(text, serialization_options=options))
 
 
-def blocks(block_type: str, folder: Path = MODULE) -> dict[str, Any]:
+def blocks(block_type: str, folder: Path) -> dict[str, Any]:
     """Return the blocks with one label, such as variables, of one folder's files by their label."""
     parsed = [parse(path.read_text()) for path in sorted(folder.glob("*.tf"))]
     return {label: body for file in parsed for block in file.get(block_type, []) for label, body in block.items()}
 
 
-def resources(text: str) -> Iterator[tuple[str, str, Body]]:
+def local_values(folder: Path) -> dict[str, Any]:
+    """Return the local values of one folder's files."""
+    parsed = [parse(path.read_text()) for path in sorted(folder.glob("*.tf"))]
+    return {name: value for file in parsed for block in file.get("locals", []) for name, value in block.items()}
+
+
+def resources(text: str, block_type: str = "resource") -> Iterator[tuple[str, str, Body]]:
     """Yield the type, the name and the body of each resource in a file."""
-    for block in parse(text).get("resource", []):
+    for block in parse(text).get(block_type, []):
         for resource_type, named in block.items():
             for name, body in named.items():
                 yield resource_type, name, body

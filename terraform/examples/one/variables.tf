@@ -18,17 +18,17 @@ variable "name" {
 variable "source_archive" {
   description = "Path of the zip that `just archive` builds."
   type        = string
-  default     = "../../build/function.zip"
+  default     = "../../../build/function.zip"
 }
 
 variable "build_service_account" {
-  description = "Email of the service account that builds the function. Default: the project's default account."
-  type        = string
+  description = "The service account that builds the function. Default: the project's default account."
+  type        = object({ email = string })
   default     = null
 }
 
 variable "dagster_impersonators" {
-  description = "Members that may act as Dagster's service account, such as \"user:jo@example.com\"."
-  type        = set(string)
-  default     = []
+  description = "Members that may act as Dagster's service account, such as { jo = \"user:jo@example.com\" }."
+  type        = map(string)
+  default     = {}
 }

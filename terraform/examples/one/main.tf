@@ -1,21 +1,31 @@
 # Deploys cloud_function/ of this repository, with a bucket for its tables.
 
 provider "google" {
-  project = var.project
-  region  = var.region
+  project               = var.project
+  region                = var.region
+  billing_project       = var.project
+  user_project_override = true # else a person's login needs a quota project
 }
 
-module "function" {
-  source = "../"
+module "shared" {
+  source = "../../shared"
 
   project               = var.project
   region                = var.region
   name                  = var.name
-  source_archive        = var.source_archive
-  memory                = "1Gi"
-  concurrency           = 4
+  functions             = [var.name]
   build_service_account = var.build_service_account
   dagster_impersonators = var.dagster_impersonators
+}
+
+module "function" {
+  source = "../../function"
+
+  shared         = module.shared
+  name           = var.name
+  source_archive = var.source_archive
+  memory         = "1Gi"
+  concurrency    = 4
 }
 
 resource "google_storage_bucket" "lake" {
@@ -26,17 +36,17 @@ resource "google_storage_bucket" "lake" {
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
 
-  depends_on = [module.function] # which enables the APIs
+  depends_on = [module.shared] # which enables the APIs
 }
 
 resource "google_storage_bucket_iam_member" "function_writes_tables" {
   bucket = google_storage_bucket.lake.name
   role   = "roles/storage.objectUser"
-  member = "serviceAccount:${module.function.function_service_account}"
+  member = "serviceAccount:${module.function.service_account}"
 }
 
 resource "google_storage_bucket_object" "weather" {
   bucket = google_storage_bucket.lake.name
   name   = "weather.csv"
-  source = "${path.module}/../../examples/data/weather.csv"
+  source = "${path.module}/../../../examples/data/weather.csv"
 }

@@ -1,0 +1,79 @@
+"""The contract of a Terraform module: what it makes, written a second time, with the reasons.
+
+`contract/MODULE.txt` has each resource, local value, output and default. An address starts a line. Its arguments
+follow, indented, as `path = expression`. A statement that is in only one of the two places is a violation. So this
+finds a second, wider binding as surely as a wrong binding, without Terraform. It leaves out descriptions and validations.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.terraform.modules import blocks, local_values, resources
+
+CONTRACTS = Path(__file__).parent / "contract"
+NOT_PART_OF_IT = {"description", "display_name"}
+
+
+def find_violations(module: Path, contract: Path) -> list[str]:
+    """Return what is in the module or in its contract, and not in both."""
+    actual, agreed = dict(_statements(module)), _read(contract)
+    return [
+        f"{key}: agreed {agreed.get(key, 'nothing')!r}, got {actual.get(key, 'nothing')!r}"
+        for key in sorted(actual.keys() | agreed.keys())
+        if actual.get(key) != agreed.get(key)
+    ]
+
+
+def _read(contract: Path) -> dict[str, str]:
+    statements: dict[str, str] = {}
+    address = ""
+    for line in contract.read_text().splitlines():
+        if line.startswith(" "):
+            path, expression = line.strip().split(" = ", maxsplit=1)
+            statements[f"{address} {path}"] = expression
+        elif line and not line.startswith("#"):
+            address = line
+    return statements
+
+
+def _statements(module: Path) -> Iterator[tuple[str, str]]:
+    for address, body in _bodies(module):
+        for path, expression in _flatten(body):
+            yield f"{address} {path}", expression
+
+
+def _bodies(module: Path) -> Iterator[tuple[str, Any]]:
+    for file in sorted(module.glob("*.tf")):
+        for block_type, prefix in (("resource", ""), ("data", "data.")):
+            for resource_type, name, body in resources(file.read_text(), block_type):
+                yield f"{prefix}{resource_type}.{name}", body
+    yield "local", local_values(module)
+    yield "output", {name: _output(body) for name, body in blocks("output", module).items()}
+    yield "default", {name: body["default"] for name, body in blocks("variable", module).items() if "default" in body}
+
+
+def _output(body: dict[str, Any]) -> Any:
+    return {"value": body["value"], "depends_on": body["depends_on"]} if "depends_on" in body else body["value"]
+
+
+def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            if name not in NOT_PART_OF_IT:
+                yield from _flatten(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for number, item in enumerate(value):
+            yield from _flatten(item, path if len(value) == 1 else f"{path}[{number}]")
+    else:
+        yield path, _expression(value)
+
+
+def _expression(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_expression, value))}]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    text = str(value)
+    inner = text.removeprefix("${").removesuffix("}")
+    return inner if text.startswith("${") and text.endswith("}") and "${" not in inner else text
