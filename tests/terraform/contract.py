@@ -2,7 +2,7 @@
 
 `contract/MODULE.txt` has each resource, local value, output and default. An address starts a line. Its arguments
 follow, indented, as `path = expression`. A statement that is in only one of the two places is a violation. So this
-finds a second, wider binding as surely as a wrong binding, without Terraform. It leaves out descriptions and validations.
+finds a second, wider binding as surely as a wrong binding, without Terraform. It ignores descriptions and validations.
 """
 
 from collections.abc import Iterator
