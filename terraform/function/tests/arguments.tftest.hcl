@@ -178,13 +178,13 @@ run "arguments" {
 run "secrets" {
   variables {
     secrets = {
-      shop = { secret = "shop-key", variable = "SHOP_API_KEY" }
+      shop = { secret = "shop-key", version = "2", variable = "SHOP_API_KEY" }
       tls  = { secret = "projects/acme-keys/secrets/tls", version = "3", file = "/secrets/tls/key.pem" }
     }
   }
   assert {
     condition = jsonencode([for secret in google_cloudfunctions2_function.this.service_config[0].secret_environment_variables : [secret.key, secret.project_id, secret.secret, secret.version]]) == jsonencode([
-      ["SHOP_API_KEY", "acme-data", "shop-key", "latest"],
+      ["SHOP_API_KEY", "acme-data", "shop-key", "2"],
     ])
     error_message = "got ${jsonencode(google_cloudfunctions2_function.this.service_config[0].secret_environment_variables)}"
   }
