@@ -1,6 +1,7 @@
 """Makes each mutation in a copy of `terraform/`, and prints which tests catch it: `just terraform-mutate`.
 
-Without Terraform on the PATH it runs what CI runs. Arguments are parts of names: only those mutations are made.
+Without Terraform on the PATH it runs what CI runs. With Terraform, run `just terraform` first. Arguments are parts of
+names: then only those mutations are made.
 """
 
 import shutil
@@ -11,13 +12,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.terraform.contract import CONTRACTS, find_violations
-from tests.terraform.modules import TERRAFORM
+from tests.terraform.modules import MODULES, TERRAFORM
 from tests.terraform.mutations import MUTATIONS, Mutation
 from tests.terraform.test_mutations import mutate
 
 
 def main() -> int:
     """Return 1 if a mutation is not caught."""
+    if shutil.which("terraform") and any(_native_tests_fail(TERRAFORM, module) for module in MODULES):
+        raise SystemExit("Expected the native tests to pass without a mutation.\nFix: Run `just terraform`.")
     chosen = [it for it in MUTATIONS if not sys.argv[1:] or any(part in it.name for part in sys.argv[1:])]
     counts: Counter[str] = Counter()
     for mutation in chosen:
