@@ -21,9 +21,9 @@ CreateStorage = Callable[[Path], dict[str, Any]]
 """Creates an empty storage for a new home folder of Dagster; returns its settings for `dagster.yaml`."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def environment(emulator: Emulator) -> Iterator[None]:
-    """The environment that leads the snippets to functions and a bucket on this machine."""
+    """The environment that leads the snippets to functions and a bucket on this machine. Other tests have their own."""
     served = ROOT / "tests" / "functions" / "features"
     bucket = f"features-{uuid.uuid4().hex}"
     names = [name for name in vars(functions) if hasattr(getattr(functions, name), "__gcf_pipes_entry_point__")]
@@ -74,14 +74,14 @@ def instance(environment: None, create_storage: CreateStorage, tmp_path: Path) -
         yield instance
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def workspace(environment: None) -> Iterator[Path]:
     """The workspace file of a code server with the snippets of `code_location.py`."""
     with run_code_server() as workspace:
         yield workspace
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def daemon(
     workspace: Path, create_storage: CreateStorage, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Daemon]:

@@ -57,7 +57,7 @@ def resolve(lookup: FunctionLookup, function: str | None = "orders", **arguments
 @pytest.mark.parametrize("function", ["orders", NAME])
 def test_a_name_gives_the_url_and_the_timeout(api: FunctionsApi, lookup: FunctionLookup, function: str) -> None:
     name = FunctionName("my-project", "europe-west1", "orders", "orders")
-    info = FunctionInfo(name, URL, "ACTIVE", (), "GEN_2", 540, "orders-00007-xyz")
+    info = FunctionInfo(name, URL, "ACTIVE", (), "GEN_2", 540, "orders-00007-xyz", memory="256M")
     assert resolve(lookup, function) == Target(URL, URL, 540, name, info)
 
 
