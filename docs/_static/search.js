@@ -1,6 +1,7 @@
 // Sphinx finds a page only if it has all words of the query. An error that you paste has words that no page has, such as the name
 // of your bucket. If no page has all words, this finds the pages that have most of them, and puts those with more words first.
-// Three words or more are probably a part of an error: the pages that quote errors come first then.
+// Three words or more are probably a part of an error. Then this finds the pages that have most words even if another page has all,
+// and the pages that quote errors come first.
 document.addEventListener("DOMContentLoaded", () => {
   if (typeof Search === "undefined") return;
   const SCORE = 4; // its place in a result
@@ -12,7 +13,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   Search.performTermsSearch = (terms, excluded) => {
     const complete = findAll(terms, excluded);
-    if (complete.length) return terms.size < 3 ? complete : complete.map(withErrorsFirst);
+    if (complete.length && terms.size < 3) return complete;
     const found = new Map();
     for (const term of terms)
       for (const result of findAll(new Set([term]), excluded)) {
