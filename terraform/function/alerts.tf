@@ -1,14 +1,9 @@
 locals {
   of_the_service = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"${local.service}\""
 
+  # They leave out requests that reach no instance, so 429 is among the logs.
+  # https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-run
   metrics = {
-    too_many_requests = {
-      name      = "429, all instances are busy"
-      filter    = "metric.type = \"run.googleapis.com/request_count\" AND metric.labels.response_code = \"429\""
-      aligner   = "ALIGN_DELTA"
-      reducer   = "REDUCE_SUM"
-      threshold = 0
-    }
     server_errors = {
       name      = "5xx"
       filter    = "metric.type = \"run.googleapis.com/request_count\" AND metric.labels.response_code_class = \"5xx\""
@@ -22,6 +17,17 @@ locals {
       aligner   = "ALIGN_PERCENTILE_99"
       reducer   = "REDUCE_MAX"
       threshold = var.timeout * 900 # milliseconds: nine tenths
+    }
+  }
+
+  logs = {
+    too_many_requests = {
+      name   = "429, all instances are busy"
+      filter = "httpRequest.status = 429"
+    }
+    deaths = {
+      name   = "an instance died"
+      filter = "log_id(\"run.googleapis.com/varlog/system\") AND textPayload =~ \"Memory limit of .+ exceeded with .+ used|Container (?:terminated on signal|called exit)\""
     }
   }
 }
@@ -53,20 +59,20 @@ resource "google_monitoring_alert_policy" "metrics" {
   }
 }
 
-resource "google_monitoring_alert_policy" "deaths" {
-  count = var.shared.alerts == null ? 0 : 1
+resource "google_monitoring_alert_policy" "logs" {
+  for_each = var.shared.alerts == null ? {} : local.logs
 
   project               = var.shared.project
-  display_name          = "${var.name}: an instance died"
+  display_name          = "${var.name}: ${each.value.name}"
   combiner              = "OR"
   notification_channels = var.shared.alerts.notification_channels
   user_labels           = var.shared.labels
 
   conditions {
-    display_name = "an instance died"
+    display_name = each.value.name
 
     condition_matched_log {
-      filter = "${local.of_the_service} AND log_id(\"run.googleapis.com/varlog/system\") AND textPayload =~ \"Memory limit of .+ exceeded with .+ used|Container (?:terminated on signal|called exit)\""
+      filter = "${local.of_the_service} AND ${each.value.filter}"
     }
   }
 

@@ -289,8 +289,10 @@ MUTATIONS = (
     Mutation(
         "nobody is notified of a death",
         f"{F}/alerts.tf",
-        '"${var.name}: an instance died"\n  combiner              = "OR"\n  notification_channels = var.shared.alerts.notification_channels',
-        '"${var.name}: an instance died"\n  combiner              = "OR"\n  notification_channels = []',
+        'local.logs\n\n  project               = var.shared.project\n  display_name          = "${var.name}: ${each.value.name}"\n'
+        '  combiner              = "OR"\n  notification_channels = var.shared.alerts.notification_channels',
+        'local.logs\n\n  project               = var.shared.project\n  display_name          = "${var.name}: ${each.value.name}"\n'
+        '  combiner              = "OR"\n  notification_channels = []',
     ),
     Mutation("the resource has no prefix", f"{S}/outputs.tf", "    key_prefix                  = var.key_prefix\n", ""),
     # validations

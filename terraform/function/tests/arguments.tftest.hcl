@@ -94,7 +94,7 @@ run "defaults_are_safe_and_cheap" {
     error_message = "there is a key that nobody gave"
   }
   assert {
-    condition     = length(google_monitoring_alert_policy.metrics) + length(google_monitoring_alert_policy.deaths) == 0
+    condition     = length(google_monitoring_alert_policy.metrics) + length(google_monitoring_alert_policy.logs) == 0
     error_message = "there are alerts"
   }
   assert {
@@ -227,18 +227,20 @@ run "alerts" {
   }
   assert {
     condition = { for key, alert in google_monitoring_alert_policy.metrics : key => "${alert.conditions[0].condition_threshold[0].filter} > ${alert.conditions[0].condition_threshold[0].threshold_value}" } == {
-      too_many_requests = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND metric.type = \"run.googleapis.com/request_count\" AND metric.labels.response_code = \"429\" > 0"
-      server_errors     = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND metric.type = \"run.googleapis.com/request_count\" AND metric.labels.response_code_class = \"5xx\" > 0"
-      near_timeout      = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND metric.type = \"run.googleapis.com/request_latencies\" > 900000"
+      server_errors = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND metric.type = \"run.googleapis.com/request_count\" AND metric.labels.response_code_class = \"5xx\" > 0"
+      near_timeout  = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND metric.type = \"run.googleapis.com/request_latencies\" > 900000"
     }
     error_message = "got ${jsonencode(google_monitoring_alert_policy.metrics)}"
   }
   assert {
-    condition     = alltrue([for alert in concat(values(google_monitoring_alert_policy.metrics), google_monitoring_alert_policy.deaths) : alert.notification_channels == tolist(["projects/acme-data/notificationChannels/1"]) && alert.user_labels == tomap({ team = "data" })])
+    condition     = alltrue([for alert in concat(values(google_monitoring_alert_policy.metrics), values(google_monitoring_alert_policy.logs)) : alert.notification_channels == tolist(["projects/acme-data/notificationChannels/1"]) && alert.user_labels == tomap({ team = "data" })])
     error_message = "somebody else is notified"
   }
   assert {
-    condition     = strcontains(google_monitoring_alert_policy.deaths[0].conditions[0].condition_matched_log[0].filter, "resource.labels.service_name = \"orders-beneath\" AND log_id(\"run.googleapis.com/varlog/system\")")
-    error_message = "got ${google_monitoring_alert_policy.deaths[0].conditions[0].condition_matched_log[0].filter}"
+    condition = { for key, alert in google_monitoring_alert_policy.logs : key => alert.conditions[0].condition_matched_log[0].filter } == {
+      too_many_requests = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND httpRequest.status = 429"
+      deaths            = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND log_id(\"run.googleapis.com/varlog/system\") AND textPayload =~ \"Memory limit of .+ exceeded with .+ used|Container (?:terminated on signal|called exit)\""
+    }
+    error_message = "got ${jsonencode(google_monitoring_alert_policy.logs)}"
   }
 }
