@@ -1,5 +1,8 @@
 locals {
-  own_variables      = ["GCF_PIPES_BUCKETS", "GCF_PIPES_KEY_PREFIX", "LOG_EXECUTION_ID", "THREADS"]
+  own_variables = ["GCF_PIPES_BUCKETS", "GCF_PIPES_KEY_PREFIX", "LOG_EXECUTION_ID", "THREADS"]
+
+  # https://cloud.google.com/run/docs/configuring/services/overview-environment-variables
+  # https://cloud.google.com/run/docs/container-contract#env-vars
   platform_variables = ["FUNCTION_SIGNATURE_TYPE", "FUNCTION_TARGET", "K_CONFIGURATION", "K_REVISION", "K_SERVICE", "PORT"]
 
   # https://cloud.google.com/run/docs/configuring/services/cpu
@@ -89,7 +92,7 @@ resource "google_cloudfunctions2_function" "this" {
     environment_variables = merge(var.environment, {
       GCF_PIPES_BUCKETS    = var.shared.bucket
       GCF_PIPES_KEY_PREFIX = var.shared.key_prefix
-      LOG_EXECUTION_ID     = "true" # gcloud and the console set it: without it, plans would differ
+      LOG_EXECUTION_ID     = "true" # Dagster's link to the logs of a call selects by this ID
       THREADS              = tostring(var.concurrency)
     })
 

@@ -43,7 +43,7 @@ resource "google_storage_bucket_iam_member" "dagster_reads" {
 
 resource "google_storage_bucket_iam_member" "dagster_writes" {
   bucket = google_storage_bucket.messages.name
-  role   = var.cleanup == "never" ? "roles/storage.objectCreator" : "roles/storage.objectUser" # no narrower one deletes
+  role   = var.cleanup == "never" ? "roles/storage.objectCreator" : "roles/storage.objectUser" # legacy roles aside, no narrower one deletes
   member = local.dagster_member
 
   condition {

@@ -86,6 +86,8 @@ resource "google_artifact_registry_repository" "images" {
   depends_on = [google_project_service.this, google_kms_crypto_key_iam_member.agents]
 }
 
+# A filter takes the source, the resource's type and the log, but not the resource's labels.
+# https://cloud.google.com/logging/docs/reference/v2/rest/v2/locations.buckets.views
 resource "google_logging_log_view" "dagster" {
   count = var.log_view == null ? 0 : 1
 
@@ -118,7 +120,7 @@ resource "google_monitoring_alert_policy" "objects" {
       duration        = "0s"
 
       aggregations {
-        alignment_period     = "86400s" # the platform counts once a day
+        alignment_period     = "86400s" # the platform counts once a day: https://cloud.google.com/monitoring/api/metrics_gcp_p_z#gcp-storage
         per_series_aligner   = "ALIGN_MAX"
         cross_series_reducer = "REDUCE_SUM"
       }
