@@ -8,7 +8,13 @@ from pydantic import BaseModel, Field, create_model
 
 from dagster_gcf_pipes._client import PipesCloudFunctionClient
 from dagster_gcf_pipes._config import PipesCloudFunctionSettings
-from dagster_gcf_pipes.components._resolving import YamlModel, located_errors, resolve_setting, resolve_templates
+from dagster_gcf_pipes.components._resolving import (
+    YamlModel,
+    located_errors,
+    resolve_setting,
+    resolve_templates,
+    type_spec,
+)
 from dagster_gcf_pipes.components._scaffolders import ClientScaffolder
 
 DEFAULT_RESOURCE_KEY: Final = "cloud_function"
@@ -51,7 +57,7 @@ class PipesCloudFunctionClientComponent(dg.Component, dg.Resolvable):
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """Say what the component produces."""
-        return dg.ComponentTypeSpec(produces=["resource"])
+        return type_spec("resource")
 
     @classmethod
     def model(cls) -> type[BaseModel]:

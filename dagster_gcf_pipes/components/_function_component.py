@@ -12,7 +12,7 @@ from typing_extensions import Self
 from dagster_gcf_pipes._client import PipesCloudFunctionClient
 from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError, PipesCloudFunctionRequestError
 from dagster_gcf_pipes.components._client_component import DEFAULT_RESOURCE_KEY
-from dagster_gcf_pipes.components._resolving import described, located_errors, yaml_model
+from dagster_gcf_pipes.components._resolving import described, located_errors, type_spec, yaml_model
 from dagster_gcf_pipes.components._scaffolders import FunctionScaffolder
 from dagster_gcf_pipes.components._spec import PipesCloudFunctionSpec
 
@@ -107,7 +107,7 @@ class PipesCloudFunctionComponent(dg.Component, dg.Resolvable, dg.Model):
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """Say what the component produces."""
-        return dg.ComponentTypeSpec(produces=["asset", "asset_check"])
+        return type_spec("asset", "asset_check")
 
     def get_asset_spec(self, spec: dg.AssetSpec) -> dg.AssetSpec:
         """Return an asset as Dagster shows it. Default: as it is in `assets`, with the attributes of `translation`.

@@ -37,6 +37,12 @@ def resolve_setting(context: dg.ResolutionContext, value: Any) -> Any:
     return dg.EnvVar(found["name"]) if found else resolve_templates(context, value)
 
 
+def type_spec(*produces: str) -> dg.ComponentTypeSpec:
+    """Say what a component produces. Dagster asks for it since 1.13.18."""
+    known = "produces" in dg.ComponentTypeSpec.__annotations__
+    return dg.ComponentTypeSpec(produces=produces) if known else dg.ComponentTypeSpec()
+
+
 def described(text: str) -> dg.Resolver:
     """Describe an attribute, which is resolved as Dagster resolves others."""
     resolver: dg.Resolver = dg.Resolver.default(description=text)

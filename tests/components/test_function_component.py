@@ -431,5 +431,6 @@ class TestExecution(TestOpCustomization):
         assert assertion(assets if "backfill_policy" in attributes else assets.op)
 
 
+@pytest.mark.skipif("produces" not in dg.ComponentTypeSpec.__annotations__, reason="Dagster asks since 1.13.18")
 def test_it_says_what_it_produces() -> None:
     assert PipesCloudFunctionComponent.get_spec().produces == ["asset", "asset_check"]
