@@ -41,7 +41,11 @@ def test_the_celery_executor(instance: DagsterInstance, tmp_path: Path) -> None:
     """The broker is a folder: with RabbitMQ or Redis only its URL differs."""
     for folder in ("queue", "results"):
         (tmp_path / folder).mkdir()
-    folders = {"data_folder_in": f"{tmp_path}/queue", "data_folder_out": f"{tmp_path}/queue"}
+    folders = {
+        "data_folder_in": f"{tmp_path}/queue",
+        "data_folder_out": f"{tmp_path}/queue",
+        "control_folder": f"{tmp_path}/control",
+    }
     config = {
         "broker": "filesystem://",
         "backend": f"file://{tmp_path}/results",
