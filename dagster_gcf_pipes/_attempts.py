@@ -231,6 +231,12 @@ class Caller:
             claim=claim,
         )
 
+    def follow(self) -> CallRecord:
+        """Wait for the end of a function that an earlier attempt of the step has called."""
+        self._attempts = (Attempt(AnsweredBy.NOBODY, error="the step that made the call has ended"),)
+        self._wait_until(lambda: self._closed_or_failed() or self._reader.give_up_if_silent())
+        return CallRecord(self._attempts, None, duration=self._elapsed)
+
     def _attempt_with_retries(self) -> NextStep:
         """Attempt the call until the policy allows no retry.
 

@@ -42,6 +42,7 @@ class Call:
         messages_stay_on_failure: Whether the messages of a failed call stay in the bucket.
         prices: What to estimate its cost with, or None for the list prices of its region.
         started: When the call started.
+        adopted_from: The run that made the call, if this step has adopted it.
     """
 
     target: Target
@@ -50,16 +51,22 @@ class Call:
     prices: PipesCloudFunctionPrices | None = None
     trace: CallTrace = field(default_factory=trace_of_call)
     started: datetime = field(default_factory=_now)
+    adopted_from: str | None = None
 
     @property
     def announcement(self) -> str:
         """The log line before the call."""
-        deadline = self.started + timedelta(seconds=self.target.timeout)
-        logs = logs_explorer_url(self.log_scope(OpenedExtras(), ended=deadline))
+        logs = self.logs_url
         return (
             f"[pipes] calling {redacted(self.target.url)} in trace {self.trace.trace_id}; its messages arrive through "
             f"{self.prefix.uri}{f', and its logs are at {logs}' if logs else ''}"
         )
+
+    @property
+    def logs_url(self) -> str | None:
+        """The link to the logs before the call, or None."""
+        deadline = self.started + timedelta(seconds=self.target.timeout)
+        return logs_explorer_url(self.log_scope(OpenedExtras(), ended=deadline))
 
     def log_scope(self, opened_extras: OpenedExtras, *, ended: datetime | None = None) -> LogScope:
         """Return what identifies the execution in the logs: from the lookup, and from `opened`.
@@ -93,13 +100,14 @@ class Call:
                 "logs": _link(logs_explorer_url(scope, crashed=session.opened and not session.closed)),
                 "revision": _text(scope.revision),
                 "execution_id": _text(scope.execution_id),
-                "duration_seconds": MetadataValue.float(round(record.duration, 3)),
+                "duration_seconds": None if self.adopted_from else MetadataValue.float(round(record.duration, 3)),
                 "start": _text(_START.get(session.opened_extras.get("cold_start"))),
                 "peak_memory_mib": _number(usage.get("peak_memory_bytes"), 1, divisor=MIB),
                 "cpu_seconds": _number(usage.get("cpu_seconds"), 3),
                 "billable_seconds": _number(billed, 1),
                 "estimated_cost_usd": _number(self._estimated_cost(session, billed), 9),
                 "instance": _text(self._instance(session)),
+                "adopted_from": MetadataValue.dagster_run(self.adopted_from) if self.adopted_from else None,
             }
         )
 

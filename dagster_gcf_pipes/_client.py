@@ -1,8 +1,9 @@
 """The Pipes client, a Dagster resource that calls cloud functions."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from logging import Logger
 from typing import TYPE_CHECKING, Any, Final
@@ -18,17 +19,19 @@ from dagster import (
     open_pipes_session,
 )
 from dagster_pipes import PipesExtras
-from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.halves import Half, capability_problem
 from gcf_pipes._shared.once import Once
 from gcf_pipes._shared.protocol import FORWARD_LOGS, STORAGE_HEADER, TIMEOUT_HEADER, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore, create_client, emulator_of, storage_of, uses_emulator
 from pydantic import PrivateAttr
 
+from dagster_gcf_pipes._adopters import find_adopter
+from dagster_gcf_pipes._adoption import Launch, LaunchPlan
 from dagster_gcf_pipes._arguments import checked_arguments
 from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
+from dagster_gcf_pipes._cleanup import Leftover, delete_leftovers, delete_messages
 from dagster_gcf_pipes._config import PipesCloudFunctionSettings
 from dagster_gcf_pipes._contexts import (
     CallingContext,
@@ -41,11 +44,12 @@ from dagster_gcf_pipes._contexts import (
 from dagster_gcf_pipes._crash_logs import CrashWatch
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
 from dagster_gcf_pipes._emulator import check_emulator, explain_missing_emulator
-from dagster_gcf_pipes._errors import Metadata
+from dagster_gcf_pipes._errors import Metadata, PipesCloudFunctionRequestError
 from dagster_gcf_pipes._functions_api import FunctionLookup, Target, find_revision, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
 from dagster_gcf_pipes._http import Attempt, create_http_session, post
 from dagster_gcf_pipes._last_peak import describe_last_peak
+from dagster_gcf_pipes._made_call import CallInput, MadeCall
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
 from dagster_gcf_pipes._messages.injector import InjectorSession
 from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
@@ -63,8 +67,6 @@ if TYPE_CHECKING:
 
 READ_TIMEOUT_MARGIN: Final = 30.0
 """Seconds that the platform may take beyond the function's own timeout, for a cold start and the response."""
-CLEANUP_DEADLINE: Final = 30.0
-"""Seconds to delete the objects of a session."""
 
 
 class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
@@ -86,6 +88,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     _identity_once: Once[Identity] = PrivateAttr(default_factory=Once)
     _storage_client_once: Once[Any] = PrivateAttr(default_factory=Once)
     _function_lookup_once: Once[FunctionLookup] = PrivateAttr(default_factory=Once)
+    _leftovers: list[Leftover] | None = PrivateAttr(default=None)
 
     def get_credentials(self) -> "Credentials":
         """Return the credentials; called once. Default: the environment's own, as google-auth finds them.
@@ -106,8 +109,14 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         """
         return create_http_session()
 
+    def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+        """Expect `teardown_after_execution`, which deletes the messages of calls that have succeeded."""
+        self._leftovers = []
+
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
-        """Close the connections."""
+        """Delete the messages of steps that have succeeded, and close the connections."""
+        if self._leftovers:
+            delete_leftovers(self._leftovers, self._store())
         connections = (self._storage_client_once.pop(), self._function_lookup_once.pop(), self._identity_once.pop())
         for connection in connections:
             if close := getattr(connection, "close", None):
@@ -123,6 +132,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         function_url: str | None = None,
         event: Mapping[str, Any] | None = None,
         extras: PipesExtras | None = None,
+        reattach: bool | None = None,
     ) -> PipesCloudFunctionCompletedInvocation:
         """Call a function, and wait until it has responded and all its messages are in Dagster.
 
@@ -133,6 +143,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             function_url: The function's URL. Nothing is looked up. Either this or `function`.
             event: The JSON object for the function's request body; Pipes adds two keys. Default: empty.
             extras: The JSON object that the function finds in `pipes.extras`. Default: empty.
+            reattach: Whether the step may adopt the call of an earlier attempt in place of making it again. Default: as
+                the resource says.
 
         Returns:
             What the function reported, and its HTTP response.
@@ -141,10 +153,10 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             PipesCloudFunctionError: The call failed; the subclasses say how.
         """
         context = calling_context(context)
-        event, extras = _checked_input(event, extras)
-        extras = {**range_extras(context), **extras}
+        given = self._checked_input(event, extras, reattach)
+        given = replace(given, extras={**range_extras(context), **given.extras})
         with self._reachable(function, function_url) as target:
-            return self._call(self._new_call(target, context), context, event, extras)
+            return self._call(self._new_call(target, context), context, given)
 
     @only_our_errors()
     @checked_arguments
@@ -156,6 +168,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         function_url: str | None = None,
         event: Mapping[str, Any] | None = None,
         extras: PipesExtras | None = None,
+        reattach: bool | None = None,
     ) -> PipesCloudFunctionCompletedPartitions:
         """Call a function once for each partition of the run, one after another, and wait for all calls.
 
@@ -181,6 +194,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             function_url: As in `run`.
             event: As in `run`. All calls get the same event.
             extras: As in `run`. All calls get the same extras.
+            reattach: As in `run`.
 
         Returns:
             The results of the step, and the calls by partition key.
@@ -194,16 +208,16 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
         context = calling_context(context)
         step = partitioned_step(context)
-        event, extras = _checked_input(event, extras)
+        given = self._checked_input(event, extras, reattach)
         with self._reachable(function, function_url) as target:
             if len(step.keys) == 1:
-                invocation = self._call(self._new_call(target, context), context, event, extras)
+                invocation = self._call(self._new_call(target, context), context, given)
                 return PipesCloudFunctionCompletedPartitions({step.keys[0]: invocation}, invocation.get_results())
 
             def call_partition(key: str) -> PipesCloudFunctionCompletedInvocation:
                 call = self._new_call(self._resolve(function, function_url), context)
                 report = partial(step.log_failed_call, key)
-                return self._call(call, context, event, extras, partitions=step.data(key), on_failure=report)
+                return self._call(call, context, replace(given, partitions=step.data(key)), report)
 
             return call_each(step, call_partition)
 
@@ -237,50 +251,55 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         self,
         call: Call,
         context: CallingContext,
-        event: Mapping[str, Any],
-        extras: PipesExtras,
-        *,
-        partitions: Mapping[str, Any] | None = None,
+        given: CallInput,
         on_failure: Callable[[PipesSession, Metadata], None] | None = None,
     ) -> PipesCloudFunctionCompletedInvocation:
-        """Make a call.
+        """Make a call, or adopt the call of an earlier attempt of the step.
 
         Args:
             call: The call.
             context: The context of the step.
-            event: The JSON object for the request body.
-            extras: The JSON object for `pipes.extras`.
-            partitions: The partitions in the Pipes context. Default: those of the run.
+            given: What the call gets.
             on_failure: Gets what a failed call has reported. Default: it becomes the events of a successful step.
         """
-        reader, injector = self._reader(call), self._injector(call, context, partitions)
+        location = f"{self.bucket}/{self.key_prefix}"
+        longest = self.retry_timeout + call.target.timeout + READ_TIMEOUT_MARGIN
+        plan = LaunchPlan(call, context, given.asked(context, location), longest=longest)
+        made = self._make(plan.adopted_or_new(self._store(), reattach=given.reattach), context, given)
+        if made.is_gone:
+            context.log.warning("[pipes] calling anew: the adopted function has shown no sign of life")
+            made = self._make(plan.new(), context, given)
+        self._clean_up(made, context.log)
+        if made.outcome.error:
+            report = on_failure or partial(report_partial_results, context)  # last: a failed step returns nothing
+            report(made.session, made.outcome.metadata)
+            raise made.outcome.error
+        return made.results()
+
+    def _make(self, launch: Launch, context: CallingContext, given: CallInput) -> MadeCall:
+        call = launch.call
+        reader, injector = self._reader(call), self._injector(call, context, given.partitions)
         marker = CancelMarker(self._store(), call.prefix, context.log)
+        adopter = partial(find_adopter, launch.step if given.reattach else None)
         with open_pipes_session(
-            context=context, extras=extras, context_injector=injector, message_reader=reader
+            context=context, extras=given.extras, context_injector=injector, message_reader=reader
         ) as session:
-            context.log.info(call.announcement)
-            body = encode_body(event, session.get_bootstrap_env_vars())
+            body = encode_body(given.event, session.get_bootstrap_env_vars())
             # The order keeps a call from a wrong verdict, and a function from running on unseen.
-            with marker.write_if_interrupted(reader):  # around all the time in which the function may run
-                caller = self._caller(call, body, reader, marker, context.log)
-                record = caller.call()
+            launch.record(context.log)  # before the call: whoever comes after this step finds its function
+            with marker.write_if_interrupted(reader, adopter):  # around all the time in which the function may run
+                caller = self._caller(launch, body, reader, marker, context.log)
+                record = caller.follow() if launch.adopts else caller.call()
                 self._drain(reader, record, caller.deadline)  # before the verdict: the messages decide
-                context.log.info(f"[pipes] the call {record.last.summary} after {record.duration:.2f} s")
+                how = "was adopted: its messages took" if launch.adopts else f"{record.last.summary} after"
+                context.log.info(f"[pipes] the call {how} {record.duration:.2f} s")
                 self._warn_of_missing_capabilities(reader.record, context.log)
                 outcome = self._outcome(call, record, reader, context)
                 if outcome.may_still_run:  # after the drain: until then `closed` could still arrive
-                    marker.write("nothing waits for the function any more")
-        if not outcome.may_still_run and self._cleans_up(outcome):  # a running function would need its prefix
-            self._clean_up([*injector.deletable_keys, *reader.deletable_keys], log=context.log)
-        if outcome.error:
-            report = on_failure or partial(report_partial_results, context)  # last: a failed step returns nothing
-            report(session, outcome.metadata)
-            raise outcome.error
-        return PipesCloudFunctionCompletedInvocation(
-            session,
-            response=record.own_response(reader.record),
-            metadata=outcome.metadata,
-            revision=reader.record.opened_extras.get("revision"),
+                    reason = "nothing waits for the function any more"
+                    marker.stop_unless_adopted(reader.record, reason, adopter if outcome.adoptable else str)
+        return MadeCall(
+            launch, session, record, reader.record, outcome, (*injector.deletable_keys, *reader.deletable_keys)
         )
 
     def _resolve(self, function: str | None, function_url: str | None) -> Target:
@@ -330,7 +349,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             )
         )
 
-    def _caller(self, call: Call, body: bytes, reader: ReaderSession, marker: CancelMarker, log: Logger) -> Caller:
+    def _caller(self, launch: Launch, body: bytes, reader: ReaderSession, marker: CancelMarker, log: Logger) -> Caller:
+        call = launch.call
         watch = CrashWatch(
             lambda: call.log_scope(reader.record.opened_extras), self._identity().credentials, log_view=self.log_view
         )
@@ -338,7 +358,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             self._post_once(call, body, log),
             reader,
             self.retry_policy,
-            call_timeout=call.target.timeout + READ_TIMEOUT_MARGIN,
+            call_timeout=launch.seconds_left if launch.adopts else call.target.timeout + READ_TIMEOUT_MARGIN,
             drain_timeout=self.drain_timeout,
             claim_session=marker.claim_session,
             has_crashed=watch.has_crashed,
@@ -383,23 +403,30 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         if problem and session.opened and not session.has_output:
             log.warning(f"[pipes] {problem}")
 
-    def _cleans_up(self, outcome: Outcome) -> bool:
-        return self.cleanup == "always" or (self.cleanup == "on_success" and outcome.error is None)
+    def _clean_up(self, made: MadeCall, log: Logger) -> None:
+        """Delete the messages of a call. Those of a success stay until its step has succeeded too.
 
-    def _clean_up(self, keys: Sequence[str], *, log: Logger) -> None:
-        try:
-            self._store().delete(keys, timeout=CLEANUP_DEADLINE)
-        except PipesStorageError as error:
-            log.warning(
-                "[pipes] the call is done, but its messages stay in the bucket. To leave them to a lifecycle rule, set "
-                f"`cleanup` of the resource to 'never'. {error}"
-            )
+        If the step fails or dies, its next attempt reads them again.
+        """
+        outcome, failed = made.outcome, made.outcome.error is not None
+        wanted = self.cleanup == "always" or (self.cleanup == "on_success" and not failed)
+        deletes = wanted and not outcome.may_still_run and not outcome.adoptable  # a running function needs its prefix
+        leftover = made.leftover(log)
+        if deletes and not failed and leftover and self._leftovers is not None:
+            self._leftovers.append(leftover)
+            return
+        if deletes or (failed and made.seems_usable and not outcome.adoptable):
+            made.launch.record_over()
+        if deletes:
+            delete_messages(self._store(), made.keys, log)
 
-
-def _checked_input(
-    event: Mapping[str, Any] | None, extras: PipesExtras | None
-) -> tuple[Mapping[str, Any], PipesExtras]:
-    """Return the event and the extras. It refuses bad ones before anything is opened."""
-    event = {} if event is None else event
-    encode_body(event, {})
-    return event, json_object({} if extras is None else extras, "extras")
+    def _checked_input(
+        self, event: Mapping[str, Any] | None, extras: PipesExtras | None, reattach: bool | None
+    ) -> CallInput:
+        """Return what a call gets. It refuses bad input before anything is opened."""
+        event = {} if event is None else event
+        encode_body(event, {})
+        extras = json_object({} if extras is None else extras, "extras")
+        if not isinstance(reattach, bool | None):
+            raise PipesCloudFunctionRequestError(f"Expected `reattach` to be True or False, got {reattach!r:.100}.")
+        return CallInput(event, extras, self.reattach if reattach is None else reattach)

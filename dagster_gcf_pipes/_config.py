@@ -250,6 +250,14 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
         ),
     )
 
+    reattach: Flag = Field(
+        default=True,
+        description=(
+            "Whether a step that starts again adopts the functions that its earlier attempt has called, in place of "
+            "calling them again. Default true."
+        ),
+    )
+
     prices: PipesCloudFunctionPrices | None = Field(
         default=None,
         description=(

@@ -110,11 +110,14 @@ class Outcome:
         error: The error with which it failed, or None if it succeeded.
         metadata: Shown with every materialization and check. The error has its own metadata.
         may_still_run: Whether the call failed while the function may still run, or may still start.
+        adoptable: Whether the call failed only because its messages could not be read at the time. A later attempt of
+            the step may read them.
     """
 
     error: PipesCloudFunctionError | None
     metadata: Metadata
     may_still_run: bool
+    adoptable: bool = False
 
 
 def determine_outcome(
@@ -144,7 +147,8 @@ def determine_outcome(
     error = judge(record, session, cause=cause, describe_last_peak=describe_last_peak)
     if error:
         call.describe(error, record, session, metadata)
-    return Outcome(error, call.result_metadata(record, session), may_still_run(record, session))
+    adoptable = isinstance(session.failure, PipesStorageError) and session.failure.transient
+    return Outcome(error, call.result_metadata(record, session), may_still_run(record, session), adoptable)
 
 
 def judge(

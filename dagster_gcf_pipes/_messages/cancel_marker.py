@@ -4,7 +4,7 @@ Closing the connection would not reach the function: the platform does not pass 
 a function that runs. A first chunk of ours, the claim, keeps a function from starting.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 from logging import Logger
@@ -15,7 +15,8 @@ from gcf_pipes._shared.protocol import HEARTBEAT, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
-from dagster_gcf_pipes._messages.session import ReaderSession
+from dagster_gcf_pipes._messages.inspection import SessionFacts
+from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
 
 REQUEST_TIMEOUT: Final = 5.0
 """Seconds that each request to the bucket may take, with its retries."""
@@ -47,34 +48,51 @@ class CancelMarker:
         self._log = log
 
     @contextmanager
-    def write_if_interrupted(self, reader: ReaderSession) -> Iterator[None]:
-        """Write the marker if Dagster interrupts the block, or if it fails with an error that is not ours.
+    def write_if_interrupted(self, reader: ReaderSession, find_adopter: Callable[[], str]) -> Iterator[None]:
+        """Stop the function if Dagster interrupts the block, or if it fails with an error that is not ours.
 
-        An interrupt is a BaseException, not an Exception. If the function has not opened its session yet, claim the
-        session first: a function that starts now would not see the marker for some seconds.
+        An interrupt is a BaseException, not an Exception. If something will start the step again, the function goes on.
 
         Args:
             reader: Knows whether the function has opened and closed its session.
+            find_adopter: Returns what will start the step again, or an empty text.
         """
         try:
             yield
         except PipesCloudFunctionError:
             raise  # the call was refused before it was sent
         except BaseException as error:
-            if not reader.record.opened:
-                self.claim_session()
-            if not reader.record.closed:
-                reason = "the call failed unexpectedly" if isinstance(error, Exception) else "the run is terminated"
-                self.write(reason)
+            reason = "the call failed unexpectedly" if isinstance(error, Exception) else "the run is terminated"
+            self.stop_unless_adopted(reader.record, reason, find_adopter)
             raise
+
+    def stop_unless_adopted(self, session: SessionRecord, reason: str, find_adopter: Callable[[], str]) -> None:
+        """Stop the function, unless something will start the step again."""
+        try:
+            adopter = find_adopter()
+        except Exception as error:  # noqa: BLE001 - each storage of Dagster's has errors of its own
+            adopter, reason = "", f"{reason}, or the status of the run cannot be read ({error})"
+        if adopter:
+            self._log.warning(f"[pipes] the step ends before its function, which goes on: {adopter} adopts it")
+        else:
+            self.stop(session, reason)
+
+    def stop(self, session: SessionRecord | SessionFacts, reason: str) -> None:
+        """Stop the function. If it has not opened its session, claim the session: it must not start any more.
+
+        A function that starts now would not see the marker for some seconds.
+        """
+        if not session.opened:
+            self.claim_session()
+        if not session.closed:
+            self.write(reason)
 
     def write(self, reason: str) -> None:
         """Write the marker."""
-        self._log.warning(f"[pipes] {reason}: telling the function to stop, if it runs, through {self._prefix.uri}")
         try:
-            self._store.create(self._prefix.cancel_key, b"{}", timeout=REQUEST_TIMEOUT)
-        except PipesStorageError as error:
-            self._log.warning(f"[pipes] could not tell the function to stop; it may run until its timeout: {error}")
+            self._log.warning(f"[pipes] {reason}: telling the function to stop, if it runs, through {self._prefix.uri}")
+        finally:  # also if Dagster's storage does not answer
+            self._create_marker()
 
     def claim_session(self) -> Claim:
         """Claim the session in place of the function, so that a late delivery runs nothing."""
@@ -89,6 +107,12 @@ class CancelMarker:
             self._log.warning(f"[pipes] could not close the session to late deliveries: {error}")
             return Claim.UNKNOWN
         return Claim.OURS
+
+    def _create_marker(self) -> None:
+        try:
+            self._store.create(self._prefix.cancel_key, b"{}", timeout=REQUEST_TIMEOUT)
+        except PipesStorageError as error:
+            self._log.warning(f"[pipes] could not tell the function to stop; it may run until its timeout: {error}")
 
     def _exists(self, key: str) -> bool:
         """Whether the object surely exists. This is for an emulator that ignores preconditions and would replace it."""

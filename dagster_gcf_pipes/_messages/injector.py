@@ -3,12 +3,13 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from dagster import PipesContextInjector
 from dagster_pipes import PipesContextData, PipesDefaultContextLoader, PipesParams, encode_param
+from gcf_pipes import PipesObjectExistsError
 from gcf_pipes._shared.json_validation import has_more_marks
 from gcf_pipes._shared.protocol import (
     BUCKET_PARAM,
@@ -136,7 +137,8 @@ class InjectorSession(PipesContextInjector):
     def _upload(self, data: bytes) -> PipesParams:
         key = self._prefix.context_key
         store = ObjectStore(self._prefix.bucket, self._get_client())
-        store.create(key, data, timeout=UPLOAD_TIMEOUT)
+        with suppress(PipesObjectExistsError):  # of an earlier attempt, which the function may be reading
+            store.create(key, data, timeout=UPLOAD_TIMEOUT)
         self.deletable_keys.append(key)
         return {BUCKET_PARAM: self._prefix.bucket, CONTEXT_KEY_PARAM: key}
 

@@ -39,7 +39,7 @@ def test_an_unknown_argument_gets_what_was_meant(client: PipesCloudFunctionClien
         client.run(**arguments)
     text = str(caught.value.description)
     assert text.startswith(
-        f"Expected some of the arguments context, function, function_url, event, extras, got '{name}'"
+        f"Expected some of the arguments context, function, function_url, event, extras, reattach, got '{name}'"
     )
     assert f"Fix: {fix}" in text
     assert "a secret" not in text

@@ -1,0 +1,63 @@
+"""Finds out whether a step that is interrupted will start again, and can then adopt its running function.
+
+A termination by a user sets the status of the run before the signal comes. A deployment, an eviction or a spot instance
+that is taken away sends the same signal, and leaves the status as it is.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from dagster import DagsterRun, DagsterRunStatus
+from dagster._core.execution.context.system import StepExecutionContext
+
+_CANCELLED: Final = frozenset({DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED})
+_MAX_RETRIES_TAG: Final = "dagster/max_retries"
+_STRATEGY_TAG: Final = "dagster/retry_strategy"
+"""Source: https://docs.dagster.io/deployment/execution/run-retries."""
+_ALL_STEPS: Final = "ALL_STEPS"
+
+
+def find_adopter(step: StepExecutionContext | None) -> str:
+    """Return what will start a step again, or an empty text if a user has cancelled the run, or if nothing will.
+
+    Args:
+        step: A step that is interrupted, or None if it does not start again, or adopts nothing.
+    """
+    if step is None or step.instance.is_ephemeral:
+        return ""
+    run = step.instance.get_run_by_id(step.run_id)
+    return next(_adopters(step, run), "") if run and run.status not in _CANCELLED else ""
+
+
+def restarts_although_cancelled(step: StepExecutionContext) -> bool:
+    """Whether a step is retried in a run that is cancelled.
+
+    Dagster's executors in one process do that: to them the interrupt of a step is an error like any other.
+    """
+    if step.previous_attempt_count == 0:
+        return False
+    run = step.instance.get_run_by_id(step.run_id)
+    return run is not None and run.status in _CANCELLED
+
+
+def _adopters(step: StepExecutionContext, run: DagsterRun) -> Iterator[str]:
+    if step.instance.run_will_resume(run.run_id):
+        yield "the resumed run"
+    policy = step.op_retry_policy
+    if policy and not step.retry_mode.disabled and step.previous_attempt_count < policy.max_retries:
+        yield "the step's retry"
+    if _will_be_retried(step, run):
+        yield "the run's retry"
+
+
+def _will_be_retried(step: StepExecutionContext, run: DagsterRun) -> bool:
+    """Whether Dagster's daemon retries the run from its failure.
+
+    Source: dagster/_core/execution/retries.py, `auto_reexecution_should_retry_run`, which counts the run's group.
+    """
+    if not step.instance.run_retries_enabled or run.tags.get(_STRATEGY_TAG) == _ALL_STEPS:
+        return False
+    tag = run.tags.get(_MAX_RETRIES_TAG, str(step.instance.run_retries_max_retries))
+    most = int(tag) if tag.isdecimal() else 0
+    group = step.instance.get_run_group(run.run_id) if most else None
+    return group is not None and len(list(group[1])) <= most

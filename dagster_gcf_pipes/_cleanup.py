@@ -1,0 +1,72 @@
+"""Deletes the messages of calls, as soon as nobody can need them.
+
+A step may fail after its call has succeeded, or its process may die. Its next attempt then reads the messages again. So
+they stay until the step has succeeded: the client deletes them when Dagster tears it down.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from logging import Logger
+from typing import Final
+
+from dagster import DagsterInstance
+from gcf_pipes import PipesStorageError
+from gcf_pipes._shared.storage import ObjectStore
+
+from dagster_gcf_pipes._launches import deletable_sessions
+
+DEADLINE: Final = 30.0
+"""Seconds to delete objects."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """The messages of a call that has succeeded.
+
+    Attributes:
+        instance: The Dagster instance.
+        run_id: The run.
+        step_key: The step.
+        attempt: The attempt of the step.
+        session: The URI of the session.
+        keys: The names of the objects to delete.
+        log: Gets a line if they cannot be deleted.
+    """
+
+    instance: DagsterInstance
+    run_id: str
+    step_key: str
+    attempt: str
+    session: str
+    keys: Sequence[str]
+    log: Logger
+
+
+def delete_leftovers(leftovers: Sequence[Leftover], store: ObjectStore) -> None:
+    """Delete the messages of the steps that have succeeded.
+
+    Args:
+        leftovers: The messages.
+        store: The bucket.
+    """
+    by_step: dict[tuple[str, str], list[Leftover]] = defaultdict(list)
+    for leftover in leftovers:
+        by_step[leftover.run_id, leftover.step_key].append(leftover)
+    for (run_id, step_key), of_step in by_step.items():
+        last = of_step[-1]
+        attempts = {leftover.session: leftover.attempt for leftover in of_step}
+        deletable = deletable_sessions(last.instance, run_id, step_key, attempts)
+        keys = [key for leftover in of_step if leftover.session in deletable for key in leftover.keys]
+        delete_messages(store, keys, last.log)
+
+
+def delete_messages(store: ObjectStore, keys: Sequence[str], log: Logger) -> None:
+    """Delete messages. If that fails, the log says so."""
+    try:
+        store.delete(keys, timeout=DEADLINE)
+    except PipesStorageError as error:
+        log.warning(
+            "[pipes] the call is done, but its messages stay in the bucket. To leave them to a lifecycle rule, set "
+            f"`cleanup` of the resource to 'never'. {error}"
+        )

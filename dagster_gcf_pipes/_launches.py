@@ -1,0 +1,212 @@
+"""The calls that the attempts of a step make, in Dagster's event log.
+
+Before it makes a call, an attempt records a launch handle as an engine event of its step. A later attempt finds the
+handles there: a retry of the step or of its run, a re-execution from failure, a run that Dagster resumes.
+"""
+
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from threading import Lock
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from dagster import (
+    DagsterError,
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    MetadataValue,
+    TextMetadataValue,
+)
+from dagster._core.events import EngineEventData
+from dagster._core.execution.context.system import StepExecutionContext
+
+from dagster_gcf_pipes._contexts import CallingContext
+from dagster_gcf_pipes._reattach import HANDLE_METADATA_KEY, CallIdentity, LaunchHandle
+
+URL_METADATA_KEY: Final = "external run url"
+"""Source: dagster/_core/pipes/reattach.py, `EXTERNAL_RUN_URL_METADATA_KEY`."""
+MAX_RUNS: Final = 64
+"""How many runs, each a retry of the one before, are searched."""
+PAGE: Final = 200
+"""Events that are fetched at once."""
+_FROM_FAILURE_TAGS: Final = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+"""Source: dagster/_core/storage/tags.py, `RESUME_RETRY_TAG` and `ASSET_RESUME_RETRY_TAG`."""
+_GAVE_UP: Final = frozenset({DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED})
+
+
+@dataclass(frozen=True)
+class EarlierLaunches:
+    """The handles of the earlier attempts of a step, the newest of each session, newest first.
+
+    Attributes:
+        continued: Those of the attempts with which this one goes on.
+        repeated: Those of a run that this run repeats from its start.
+    """
+
+    continued: Sequence[LaunchHandle] = ()
+    repeated: Sequence[LaunchHandle] = ()
+
+
+class StepLaunches:
+    """The calls that one attempt of a step makes. Thread-safe.
+
+    Attributes:
+        attempt: Identifies the attempt.
+    """
+
+    def __init__(self) -> None:
+        self.attempt = uuid.uuid4().hex
+        self._lock = Lock()
+        self._ordinals = count()
+        self._repetitions: Counter[tuple[str, str]] = Counter()
+        self._earlier: EarlierLaunches | None = None
+
+    def next_call(self, function: str, asked: Mapping[str, Any]) -> tuple[int, CallIdentity]:
+        """Return the ordinal and the identity of the attempt's next call.
+
+        Args:
+            function: The function's URL, without a query.
+            asked: What the call asks for, as JSON.
+        """
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        with self._lock:
+            repetition = self._repetitions[function, digest]
+            self._repetitions[function, digest] += 1
+            return next(self._ordinals), CallIdentity(function, digest, repetition)
+
+    def earlier(self, step: StepExecutionContext) -> EarlierLaunches:
+        """Return what earlier attempts have launched. It is looked up once, before this attempt records anything."""
+        with self._lock:
+            if self._earlier is None:
+                self._earlier = _find_earlier(step)
+            return self._earlier
+
+    def has_made(self, call: CallIdentity) -> bool:
+        """Whether the attempt has made that call already."""
+        with self._lock:
+            return call.repetition < self._repetitions[call.function, call.digest]
+
+
+_LAUNCHES: WeakKeyDictionary[StepExecutionContext, StepLaunches] = WeakKeyDictionary()
+_LAUNCHES_LOCK: Final = Lock()
+
+
+def step_of(context: CallingContext) -> StepExecutionContext | None:
+    """Return the step of a context, or None in a test that calls an asset or op itself: nothing starts it again."""
+    try:
+        return context.get_step_execution_context()
+    except DagsterError:
+        return None
+
+
+def launches_of(step: StepExecutionContext) -> StepLaunches:
+    """Return the calls of the attempt of a step. Dagster makes a context for each attempt."""
+    with _LAUNCHES_LOCK:
+        return _LAUNCHES.setdefault(step, StepLaunches())
+
+
+def record_launch(step: StepExecutionContext, handle: LaunchHandle, message: str) -> None:
+    """Record a handle as an engine event of the step, with a message for its log."""
+    metadata = {HANDLE_METADATA_KEY: MetadataValue.text(handle.to_json())}
+    url = {URL_METADATA_KEY: MetadataValue.url(handle.url)} if handle.url else {}
+    DagsterEvent.engine_event(step, message, EngineEventData(metadata={**metadata, **url}))
+
+
+def deletable_sessions(
+    instance: DagsterInstance, run_id: str, step_key: str, sessions: Mapping[str, str]
+) -> frozenset[str]:
+    """Return the sessions whose messages nobody will read again.
+
+    The step has succeeded, its run has not failed, so that no other run goes on with it, and no other attempt of the
+    step has adopted the session since.
+
+    Args:
+        instance: The Dagster instance.
+        run_id: The run.
+        step_key: The step.
+        sessions: The attempts that recorded the sessions, by the URI of the session.
+    """
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.status in _GAVE_UP:
+        return frozenset()
+    newest: dict[str, str] = {}
+    succeeded = False
+    for event in _events(instance, run_id, step_key):
+        succeeded |= event.is_step_success
+        if (handle := _handle_in(event)) and handle.session.uri in sessions:
+            newest.setdefault(handle.session.uri, handle.attempt)
+        if len(newest) == len(sessions):
+            break
+    return frozenset(uri for uri, attempt in newest.items() if succeeded and sessions[uri] == attempt)
+
+
+def _find_earlier(step: StepExecutionContext) -> EarlierLaunches:
+    if not _may_be_a_successor(step):
+        return EarlierLaunches()
+    continued, repeated = _runs_before(step.instance, step.dagster_run)
+    return EarlierLaunches(_handles_of(step, continued), _handles_of(step, repeated))
+
+
+def _may_be_a_successor(step: StepExecutionContext) -> bool:
+    """Whether an earlier attempt is possible. Most steps have none, and are spared the look-up.
+
+    Dagster counts no retry if it resumes a run, which only run monitoring does.
+    """
+    resumable = step.instance.run_monitoring_enabled and step.instance.run_monitoring_max_resume_run_attempts > 0
+    return step.previous_attempt_count > 0 or step.dagster_run.parent_run_id is not None or resumable
+
+
+def _runs_before(instance: DagsterInstance, run: DagsterRun) -> tuple[list[DagsterRun], list[DagsterRun]]:
+    """Return the runs with whose steps a run goes on, newest first, and one that it repeats from the start.
+
+    "Re-execute all" starts afresh, on purpose. If the run that it repeats is still in progress, it is left alone.
+    """
+    runs = [run]
+    while len(runs) < MAX_RUNS and (parent_id := runs[-1].parent_run_id):
+        parent = instance.get_run_by_id(parent_id)
+        if parent is None:
+            break
+        if not any(runs[-1].tags.get(tag) == "true" for tag in _FROM_FAILURE_TAGS):
+            return runs, [parent] if parent.is_finished else []
+        runs.append(parent)
+    return runs, []
+
+
+def _handles_of(step: StepExecutionContext, runs: Sequence[DagsterRun]) -> Sequence[LaunchHandle]:
+    """Return the newest handle of each session of a step, without runs in which the step has succeeded."""
+    newest: dict[str, LaunchHandle] = {}
+    for run in runs:
+        events = list(_events(step.instance, run.run_id, step.step.key))
+        if not any(event.is_step_success for event in events):
+            for handle in filter(None, map(_handle_in, events)):
+                newest.setdefault(handle.session.uri, handle)
+    return [*newest.values()]
+
+
+def _events(instance: DagsterInstance, run_id: str, step_key: str) -> Iterator[DagsterEvent]:
+    """Yield the engine events of a step and its success, newest first."""
+    cursor, types = None, {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_SUCCESS}
+    while True:
+        page = instance.get_records_for_run(run_id, cursor, types, PAGE, ascending=False)
+        for record in page.records:
+            event = record.event_log_entry.dagster_event
+            if event and record.event_log_entry.step_key == step_key:
+                yield event
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
+def _handle_in(event: DagsterEvent) -> LaunchHandle | None:
+    if event.event_type is not DagsterEventType.ENGINE_EVENT:
+        return None
+    value = event.engine_event_data.metadata.get(HANDLE_METADATA_KEY)
+    return LaunchHandle.from_json(value.value) if isinstance(value, TextMetadataValue) and value.value else None

@@ -1,0 +1,289 @@
+"""A step that starts again: it adopts the function that its earlier attempt has called, and does not run it twice."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    JobDefinition,
+    JobExecutionResult,
+    ReexecutionOptions,
+    execute_job,
+    instance_for_test,
+    reconstructable,
+)
+from google.cloud import storage
+
+from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
+from dagster_gcf_pipes.local._processes import python_command, run_process
+from tests.conftest import FUNCTIONS
+from tests.integration.adopting_job import BUCKET, SETTINGS, with_retries, without_retries
+from tests.waiting import in_background, wait_until
+
+EXECUTE = "import sys; from tests.integration.adopting_job import execute; execute(sys.argv[1])"
+
+
+@pytest.fixture(scope="module")
+def counted(emulator: Emulator) -> Iterator[FunctionServer]:
+    with run_function(FUNCTIONS / "counted", emulator_url=emulator.url) as server:
+        yield server
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
+    home = tmp_path / "home"
+    home.mkdir()
+    with instance_for_test(temp_dir=str(home)) as instance:
+        yield instance
+
+
+@dataclass
+class Adoption:
+    """A job, what its function has noted, and what its runs have logged."""
+
+    instance: DagsterInstance
+    folder: Path
+    bucket: str
+    settings: dict[str, Any]
+    environment: pytest.MonkeyPatch
+    storage: storage.Client
+    retried: bool = False
+
+    @property
+    def job(self) -> Callable[[], JobDefinition]:
+        return with_retries if self.retried else without_retries
+
+    def configure(self, **settings: Any) -> None:
+        self.settings |= settings
+        self.environment.setenv(SETTINGS, json.dumps(self.settings))
+
+    def run(self) -> JobExecutionResult:
+        with execute_job(reconstructable(self.job), self.instance) as result:
+            return result
+
+    def run_again(self, *, all_steps: bool = False) -> JobExecutionResult:
+        """Execute the last run again, from its failure or from the start."""
+        (run,) = self.instance.get_runs(limit=1)
+        options = (
+            ReexecutionOptions(run.run_id) if all_steps else ReexecutionOptions.from_failure(run.run_id, self.instance)
+        )
+        tags = {} if all_steps else {"dagster/is_resume_retry": "true"}  # as the UI and the daemon have it
+        with execute_job(reconstructable(self.job), self.instance, tags=tags, reexecution_options=options) as result:
+            return result
+
+    def run_and_kill(
+        self, how: signal.Signals = signal.SIGKILL, before_signal: Callable[[], None] = lambda: None
+    ) -> str:
+        """Start a run in a process of its own, and end the process while the function runs. Return the run's id."""
+        self.hold()
+        before = len(self.executions)
+        command = python_command("-c", EXECUTE, self.job.__name__)
+        with run_process(command, ready="(line 0)") as child:
+            wait_until(lambda: len(self.executions) > before)
+            before_signal()
+            child.process.send_signal(how)
+            child.process.wait(60)
+        (run,) = self.instance.get_runs(limit=1)
+        if run.status is DagsterRunStatus.STARTED:
+            self.instance.report_run_failed(run)  # as run monitoring does
+        return run.run_id
+
+    def hold(self) -> None:
+        (self.folder / "hold").touch()
+
+    def release(self) -> None:
+        (self.folder / "hold").unlink()
+
+    @property
+    def executions(self) -> list[str]:
+        path = self.folder / "executions"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def newest_run(self) -> str:
+        (run,) = self.instance.get_runs(limit=1)
+        return run.run_id
+
+    def session_has(self, run_id: str, name: str) -> bool:
+        """Whether a session of a run has an object with that name."""
+        names = [blob.name for blob in self.storage.list_blobs(self.bucket)]
+        return any(f"/{run_id}/" in each and each.endswith(f"/{name}") for each in names)
+
+    def lines(self, run_id: str) -> list[str]:
+        return [entry.user_message for entry in self.instance.all_logs(run_id)]
+
+
+@pytest.fixture
+def adoption(
+    counted: FunctionServer,
+    bucket: str,
+    storage_client: storage.Client,
+    instance: DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Adoption:
+    folder = tmp_path / "function"
+    folder.mkdir()
+    adoption = Adoption(instance, folder, bucket, {}, monkeypatch, storage_client)
+    monkeypatch.setenv(BUCKET, bucket)
+    adoption.configure(
+        url=counted.url,
+        folder=str(folder),
+        calls=["a"],
+        reattach=True,
+        managed=True,
+    )
+    return adoption
+
+
+def test_a_step_that_fails_after_its_call_adopts_the_success(adoption: Adoption) -> None:
+    adoption.retried = True
+    (adoption.folder / "step_fails").touch()
+    result = adoption.run()
+    assert result.success
+    assert adoption.executions == ["a"]
+    lines = adoption.lines(result.run_id)
+    assert lines.count("line 0") == lines.count("line 1") == 2
+    assert any("the function has succeeded, so it does not run again" in line for line in lines)
+    (materialization,) = result.asset_materializations_for_node("orders")
+    assert materialization.metadata["rows"].value == 2
+    assert materialization.metadata["cloud_function/adopted_from"].value == result.run_id
+    assert [blob.name.rpartition("/")[2] for blob in adoption.storage.list_blobs(adoption.bucket)] == ["1.json"]
+
+
+def test_a_run_adopts_the_function_that_a_killed_run_has_called(adoption: Adoption) -> None:
+    killed = adoption.run_and_kill()
+    adoption.release()
+    result = adoption.run_again()
+    assert result.success
+    assert adoption.executions == ["a"]
+    lines = adoption.lines(result.run_id)
+    assert [line for line in lines if line.startswith("line")] == ["line 0", "line 1"]
+    (materialization,) = result.asset_materializations_for_node("orders")
+    assert materialization.metadata["cloud_function/adopted_from"].value == killed
+
+
+def test_a_run_adopts_a_function_that_still_runs(adoption: Adoption) -> None:
+    adoption.run_and_kill()
+    run = in_background(adoption.run_again)
+    wait_until(lambda: any("the function may still run" in line for line in adoption.lines(adoption.newest_run)))
+    adoption.release()
+    result = run.result(60)
+    assert result.success
+    assert adoption.executions == ["a"]
+
+
+def test_an_evicted_step_leaves_its_function_to_the_next_attempt(adoption: Adoption) -> None:
+    adoption.retried = True  # so something may adopt the function
+    evicted = adoption.run_and_kill(signal.SIGTERM)
+    assert "[pipes] the step ends before its function, which goes on: the step's retry adopts it" in adoption.lines(
+        evicted
+    )
+    adoption.release()
+    assert adoption.run_again().success
+    assert adoption.executions == ["a"]
+
+
+def test_an_evicted_step_without_a_successor_stops_its_function(adoption: Adoption) -> None:
+    evicted = adoption.run_and_kill(signal.SIGTERM)
+    assert any(
+        "[pipes] the run is terminated: telling the function to stop" in line for line in adoption.lines(evicted)
+    )
+
+
+def test_a_cancelled_run_stops_its_function_although_the_step_has_a_retry_policy(adoption: Adoption) -> None:
+    adoption.retried = True
+
+    def cancel() -> None:
+        (run,) = adoption.instance.get_runs(limit=1)
+        adoption.instance.report_run_canceling(run)  # Dagster does so before it sends the signal
+
+    cancelled = adoption.run_and_kill(signal.SIGTERM, before_signal=cancel)
+    assert any("telling the function to stop" in line for line in adoption.lines(cancelled))
+    adoption.release()
+    assert adoption.run_again().success
+    assert adoption.executions == ["a", "a"]
+
+
+def test_a_function_that_failed_runs_again(adoption: Adoption) -> None:
+    (adoption.folder / "fails").touch()
+    assert not adoption.run().success
+    (adoption.folder / "fails").unlink()
+    result = adoption.run_again()
+    assert result.success
+    assert adoption.executions == ["a", "a"]
+    assert (
+        "[pipes] calling anew: the function that an earlier attempt of this step called has failed"
+        in adoption.lines(result.run_id)
+    )
+
+
+def test_two_equal_calls_of_a_step_adopt_two_sessions(adoption: Adoption) -> None:
+    adoption.retried = True
+    adoption.configure(calls=["a", "b", "a"])
+    (adoption.folder / "step_fails").touch()
+    result = adoption.run()
+    assert result.success
+    assert adoption.executions == ["a", "b", "a"]
+    adopted = [line for line in adoption.lines(result.run_id) if line.startswith("[pipes] adopting")]
+    assert len(adopted) == len(set(adopted)) == 3
+
+
+def test_calls_in_another_order_adopt_the_same_sessions(adoption: Adoption) -> None:
+    (adoption.folder / "step_fails").touch()
+    adoption.configure(calls=["a", "b"])
+    assert not adoption.run().success
+    adoption.configure(calls=["b", "a"])
+    assert adoption.run_again().success
+    assert adoption.executions == ["a", "b"]
+
+
+def test_a_changed_event_stops_the_function_that_it_replaces(adoption: Adoption) -> None:
+    killed = adoption.run_and_kill()
+    adoption.configure(calls=["b"])
+    run = in_background(adoption.run_again)
+    wait_until(lambda: adoption.session_has(killed, "cancel"))
+    adoption.release()
+    assert run.result(60).success
+    assert adoption.executions == ["a", "b"]
+
+
+@pytest.mark.parametrize("how", ["not reattached", "all steps"])
+def test_a_call_that_is_not_adopted_is_stopped(adoption: Adoption, how: str) -> None:
+    killed = adoption.run_and_kill()
+    adoption.configure(reattach=how != "not reattached")
+    run = in_background(lambda: adoption.run_again(all_steps=how == "all steps"))
+    wait_until(lambda: adoption.session_has(killed, "cancel"))
+    adoption.release()
+    assert run.result(60).success
+    assert adoption.executions == ["a", "a"]
+
+
+def test_dagster_reads_the_handle(adoption: Adoption) -> None:
+    reattach = pytest.importorskip("dagster._core.pipes.reattach")
+    result = adoption.run()
+    handle = reattach.find_latest_launch_handle_for_run(
+        instance=adoption.instance, run=result.dagster_run, step_key="orders", client_name="PipesCloudFunctionClient"
+    )
+    assert (handle.step_key, handle.retry_number) == ("orders", 0)
+    assert handle.external_run_id.startswith(f"gs://{adoption.bucket}/dagster-pipes/{result.run_id}/orders/")
+    assert handle.extras["function"] == adoption.settings["url"]
+
+
+def test_a_session_without_its_messages_is_not_adopted(adoption: Adoption) -> None:
+    """The client is no resource of Dagster's here, so it deletes the messages as soon as the call has ended."""
+    adoption.retried = True
+    adoption.configure(managed=False)
+    (adoption.folder / "step_fails").touch()
+    result = adoption.run()
+    assert result.success
+    assert adoption.executions == ["a", "a"]
+    assert any(
+        "is done, and its call has failed or its messages are deleted" in line for line in adoption.lines(result.run_id)
+    )
