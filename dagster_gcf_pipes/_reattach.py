@@ -164,14 +164,14 @@ def state_of(handle: LaunchHandle, facts: SessionFacts, now: float) -> SessionSt
     """
     if handle.over:
         return SessionState.OVER
-    if facts.cancelled or (facts.claimed and not facts.opened):  # a function that was told to stop may return early
+    if facts.cancelled:  # also if it has returned: it may have returned early
         return SessionState.CANCELLED
-    if facts.closed and facts.closes_with_request:
-        return SessionState.FAILED if facts.raised else SessionState.SUCCEEDED
-    if not facts.claimed:
-        return SessionState.NOT_STARTED
+    if not facts.opened:
+        return SessionState.CANCELLED if facts.chunk_count else SessionState.NOT_STARTED
     if not facts.closes_with_request:
         return SessionState.UNKNOWN
+    if facts.closed:
+        return SessionState.FAILED if facts.raised else SessionState.SUCCEEDED
     return SessionState.EXPIRED if now > handle.deadline else SessionState.RUNNING
 
 

@@ -19,16 +19,15 @@ class SessionFacts:
     """What the objects of a session say about it.
 
     Attributes:
-        claimed: Whether the first chunk exists: the function has started, or Dagster has closed the session to it.
         opened: Whether the function has opened the session.
         closes_with_request: Whether our runtime made the session, so that `closed` tells the outcome of the call.
         closed: Whether the function has closed the session.
         raised: Whether `closed` has an exception.
         cancelled: Whether the cancel marker exists.
-        chunk_count: The number of the last chunk, or 0.
+        chunk_count: The number of the last chunk. If there is one in a session that is not opened, Dagster has claimed
+            the session, so that a late delivery runs nothing.
     """
 
-    claimed: bool = False
     opened: bool = False
     closes_with_request: bool = False
     closed: bool = False
@@ -50,7 +49,6 @@ def inspect_session(store: ObjectStore, prefix: SessionPrefix) -> SessionFacts:
     opened = next((message["params"] or {} for message in first if message["method"] == "opened"), None)
     closed = next((message["params"] or {} for message in final if message["method"] == "closed"), None)
     return SessionFacts(
-        claimed=prefix.chunk_key(1) in keys,
         opened=opened is not None,
         closes_with_request=read_opened_extras((opened or {}).get("extras")).get("closes_with_request", False),
         closed=closed is not None,

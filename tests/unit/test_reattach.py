@@ -35,7 +35,7 @@ HANDLE = LaunchHandle(
     retry_number=0,
     url="https://console.cloud.google.com/logs",
 )
-OPENED = SessionFacts(claimed=True, opened=True, closes_with_request=True, chunk_count=2)
+OPENED = SessionFacts(opened=True, closes_with_request=True, chunk_count=2)
 CLOSED = replace(OPENED, closed=True)
 TABLE: list[tuple[str, LaunchHandle, SessionFacts, SessionState, NextStep]] = [
     ("empty", HANDLE, SessionFacts(), SessionState.NOT_STARTED, NextStep.POST_AGAIN),
@@ -48,7 +48,7 @@ TABLE: list[tuple[str, LaunchHandle, SessionFacts, SessionState, NextStep]] = [
     ("told to stop", HANDLE, replace(OPENED, cancelled=True), SessionState.CANCELLED, NextStep.CALL_ANEW),
     ("stopped early", HANDLE, replace(CLOSED, cancelled=True), SessionState.CANCELLED, NextStep.CALL_ANEW),
     ("never started", HANDLE, SessionFacts(cancelled=True), SessionState.CANCELLED, NextStep.CALL_ANEW),
-    ("claimed", HANDLE, SessionFacts(claimed=True, chunk_count=1), SessionState.CANCELLED, NextStep.CALL_ANEW),
+    ("claimed", HANDLE, SessionFacts(chunk_count=1), SessionState.CANCELLED, NextStep.CALL_ANEW),
     ("plain", HANDLE, replace(OPENED, closes_with_request=False), SessionState.UNKNOWN, NextStep.CALL_ANEW),
     ("plain, closed", HANDLE, replace(CLOSED, closes_with_request=False), SessionState.UNKNOWN, NextStep.CALL_ANEW),
     ("over", replace(HANDLE, over=True), CLOSED, SessionState.OVER, NextStep.CALL_ANEW),
@@ -65,14 +65,17 @@ def test_the_table(handle: LaunchHandle, facts: SessionFacts, state: SessionStat
 
 
 def test_only_what_certainly_succeeded_is_read_and_only_what_may_run_is_followed_or_called() -> None:
-    for values in product([False, True], repeat=6):
-        facts = SessionFacts(*values)
+    either = (False, True)
+    for opened, ours, closed, raised, cancelled, count in product(either, either, either, either, either, (0, 2)):
+        facts = SessionFacts(opened, ours, closed, raised, cancelled, count)
         step = NEXT_STEPS[state_of(HANDLE, facts, NOW)]
         if step is NextStep.CALL_ANEW:
             continue
         assert not facts.cancelled
-        assert facts.claimed == (step is not NextStep.POST_AGAIN)
-        if facts.claimed:
+        if step is NextStep.POST_AGAIN:
+            assert not facts.chunk_count
+        else:
+            assert facts.opened
             assert facts.closes_with_request
             assert facts.closed == (step is NextStep.READ)
             assert not (facts.closed and facts.raised)
