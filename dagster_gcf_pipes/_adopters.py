@@ -1,14 +1,16 @@
-"""Finds out whether a step that is interrupted will start again, and can then adopt its running function.
+"""Finds out whether a later attempt of a step adopts its running function, so that nobody should stop it.
 
 A termination by a user sets the status of the run before the signal comes. A deployment, an eviction or a spot instance
 that is taken away sends the same signal, and leaves the status as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.execution.context.system import StepExecutionContext
+
+from dagster_gcf_pipes._launches import is_adopted
 
 _CANCELLED: Final = frozenset({DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED})
 _MAX_RETRIES_TAG: Final = "dagster/max_retries"
@@ -17,16 +19,22 @@ _STRATEGY_TAG: Final = "dagster/retry_strategy"
 _ALL_STEPS: Final = "ALL_STEPS"
 
 
-def find_adopter(step: StepExecutionContext | None) -> str:
-    """Return what will start a step again, or an empty text if a user has cancelled the run, or if nothing will.
+def find_adopter(step: StepExecutionContext | None, session: str, *, interrupted: bool) -> str:
+    """Return what adopts the function of a step, or an empty text if a user has cancelled the run, or if nothing does.
 
     Args:
-        step: A step that is interrupted, or None if it does not start again, or adopts nothing.
+        step: The step, or None if nothing may adopt its functions.
+        session: The URI of the function's session.
+        interrupted: Whether the step ends before its call has, so that its next attempt can adopt the function.
     """
     if step is None or step.instance.is_ephemeral:
         return ""
     run = step.instance.get_run_by_id(step.run_id)
-    return next(_adopters(step, run), "") if run and run.status not in _CANCELLED else ""
+    if run is None or run.status in _CANCELLED:
+        return ""
+    if is_adopted(step, session) or _has_successor(step, run):
+        return "a later attempt of the step"
+    return next(_adopters(step, run), "") if interrupted else ""
 
 
 def restarts_although_cancelled(step: StepExecutionContext) -> bool:
@@ -38,6 +46,16 @@ def restarts_although_cancelled(step: StepExecutionContext) -> bool:
         return False
     run = step.instance.get_run_by_id(step.run_id)
     return run is not None and run.status in _CANCELLED
+
+
+def _has_successor(step: StepExecutionContext, run: DagsterRun) -> bool:
+    """Whether another run goes on with this run: Dagster took its process for dead."""
+    return any(other.parent_run_id == run.run_id for other in _run_group(step, run))
+
+
+def _run_group(step: StepExecutionContext, run: DagsterRun) -> Sequence[DagsterRun]:
+    group = step.instance.get_run_group(run.run_id)
+    return group[1] if group else ()
 
 
 def _adopters(step: StepExecutionContext, run: DagsterRun) -> Iterator[str]:
@@ -59,5 +77,4 @@ def _will_be_retried(step: StepExecutionContext, run: DagsterRun) -> bool:
         return False
     tag = run.tags.get(_MAX_RETRIES_TAG, str(step.instance.run_retries_max_retries))
     most = int(tag) if tag.isdecimal() else 0
-    group = step.instance.get_run_group(run.run_id) if most else None
-    return group is not None and len(list(group[1])) <= most
+    return 0 < len(_run_group(step, run)) <= most

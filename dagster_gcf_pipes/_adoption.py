@@ -16,7 +16,7 @@ from dagster_gcf_pipes._call import Call
 from dagster_gcf_pipes._contexts import CallingContext
 from dagster_gcf_pipes._errors import PipesCloudFunctionCallError
 from dagster_gcf_pipes._functions import redacted
-from dagster_gcf_pipes._launches import launches_of, record_launch, step_of
+from dagster_gcf_pipes._launches import is_adopted, launches_of, record_launch, step_of
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
 from dagster_gcf_pipes._messages.inspection import SessionFacts, inspect_session
 from dagster_gcf_pipes._reattach import (
@@ -68,8 +68,8 @@ class Launch:
             log.info(message)
 
     def record_over(self) -> None:
-        """Record that no later attempt of the step can use the session."""
-        if self.step and self.handle:
+        """Record that no later attempt of the step can use the session, unless one does already."""
+        if self.step and self.handle and not is_adopted(self.step, self.call.prefix.uri):
             message = f"[pipes] no later attempt of this step adopts the call in {self.call.prefix.uri}"
             record_launch(self.step, replace(self.handle, over=True), message)
 
@@ -168,8 +168,9 @@ class LaunchPlan:
 
     def _stop(self, replaced: LaunchHandle, store: ObjectStore) -> None:
         """Stop the function of an earlier attempt, if it may run: nobody will read what it reports."""
-        if self._launches.has_made(replaced.call) and replaced.call != self._identity:
-            return  # this attempt has adopted it in another place
+        adopted_elsewhere = self._launches.has_made(replaced.call) and replaced.call != self._identity
+        if adopted_elsewhere or replaced.session.bucket != store.bucket:
+            return
         try:
             facts = inspect_session(store, replaced.session)
             if state_of(replaced, facts, time.time()) in MAY_RUN:

@@ -16,8 +16,8 @@ from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._launches import deletable_sessions
 
-DEADLINE: Final = 30.0
-"""Seconds to delete objects."""
+CLEANUP_DEADLINE: Final = 30.0
+"""Seconds to delete the objects of a session."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def delete_leftovers(leftovers: Sequence[Leftover], store: ObjectStore) -> None:
 def delete_messages(store: ObjectStore, keys: Sequence[str], log: Logger) -> None:
     """Delete messages. If that fails, the log says so."""
     try:
-        store.delete(keys, timeout=DEADLINE)
+        store.delete(keys, timeout=CLEANUP_DEADLINE)
     except PipesStorageError as error:
         log.warning(
             "[pipes] the call is done, but its messages stay in the bucket. To leave them to a lifecycle rule, set "

@@ -280,14 +280,16 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         call = launch.call
         reader, injector = self._reader(call), self._injector(call, context, given.partitions)
         marker = CancelMarker(self._store(), call.prefix, context.log)
-        adopter = partial(find_adopter, launch.step if given.reattach else None)
+        adopter = partial(find_adopter, launch.step if given.reattach else None, call.prefix.uri)
         with open_pipes_session(
             context=context, extras=given.extras, context_injector=injector, message_reader=reader
         ) as session:
             body = encode_body(given.event, session.get_bootstrap_env_vars())
             # The order keeps a call from a wrong verdict, and a function from running on unseen.
             launch.record(context.log)  # before the call: whoever comes after this step finds its function
-            with marker.write_if_interrupted(reader, adopter):  # around all the time in which the function may run
+            with marker.write_if_interrupted(
+                reader, partial(adopter, interrupted=True)
+            ):  # around all the time in which the function may run
                 caller = self._caller(launch, body, reader, marker, context.log)
                 record = caller.follow() if launch.adopts else caller.call()
                 self._drain(reader, record, caller.deadline)  # before the verdict: the messages decide
@@ -297,7 +299,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
                 outcome = self._outcome(call, record, reader, context)
                 if outcome.may_still_run:  # after the drain: until then `closed` could still arrive
                     reason = "nothing waits for the function any more"
-                    marker.stop_unless_adopted(reader.record, reason, adopter if outcome.adoptable else str)
+                    find = partial(adopter, interrupted=outcome.adoptable)
+                    marker.stop_unless_adopted(reader.record, reason, find)
         return MadeCall(
             launch, session, record, reader.record, outcome, (*injector.deletable_keys, *reader.deletable_keys)
         )

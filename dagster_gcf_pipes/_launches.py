@@ -120,6 +120,13 @@ def record_launch(step: StepExecutionContext, handle: LaunchHandle, message: str
     DagsterEvent.engine_event(step, message, EngineEventData(metadata={**metadata, **url}))
 
 
+def is_adopted(step: StepExecutionContext, session: str) -> bool:
+    """Whether another attempt of the step has adopted a session of this attempt, in the same run."""
+    handles = (_handle_in(event) for event in _events(step.instance, step.run_id, step.step.key))
+    newest = next((handle for handle in handles if handle and handle.session.uri == session), None)
+    return newest is not None and newest.attempt != launches_of(step).attempt
+
+
 def deletable_sessions(
     instance: DagsterInstance, run_id: str, step_key: str, sessions: Mapping[str, str]
 ) -> frozenset[str]:
@@ -165,7 +172,7 @@ def _may_be_a_successor(step: StepExecutionContext) -> bool:
 
 
 def _runs_before(instance: DagsterInstance, run: DagsterRun) -> tuple[list[DagsterRun], list[DagsterRun]]:
-    """Return the runs with whose steps a run goes on, newest first, and one that it repeats from the start.
+    """Return the runs with whose steps a run goes on, newest first, and the run that it repeats from the start.
 
     "Re-execute all" starts afresh, on purpose. If the run that it repeats is still in progress, it is left alone.
     """

@@ -186,7 +186,7 @@ def find_same_call(earlier: Sequence[LaunchHandle], call: CallIdentity) -> Launc
 
 
 def find_replaced_call(earlier: Sequence[LaunchHandle], ordinal: int) -> LaunchHandle | None:
-    """Return the earlier call in whose place an attempt makes one that asks for something else.
+    """Return the earlier call in whose place an attempt makes another call.
 
     Args:
         earlier: The handles of earlier attempts, newest first.
