@@ -184,7 +184,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
         If calls fail, the other partitions are called all the same, and the step fails at the end. What a failed call
         reported is kept as observations of its partition. If the step is interrupted, the current call is stopped, and
-        no other is started. A retry of the step calls all partitions again.
+        no other is started. A retry of the step adopts the calls that have succeeded, and logs their partitions again.
 
         In a run of one partition, it does what `run` does.
 

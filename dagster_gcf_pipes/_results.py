@@ -76,7 +76,7 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
 
     Args:
         session: The Pipes session of the call.
-        response: The function's response, or None if the connection broke and only the messages tell of the success.
+        response: The function's response, or None if it did not arrive and only the messages tell of the success.
         metadata: Added to every materialization and check of the call.
         revision: The revision of the function that ran, or None if it is unknown. It is the code version of assets that
             define none.
@@ -132,11 +132,13 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
         its `request` has neither headers nor a body.
 
         Raises:
-            PipesCloudFunctionCallError: The function succeeded, but the connection broke before its response arrived.
+            PipesCloudFunctionCallError: The function succeeded, but the connection broke before its response arrived,
+                or this step has adopted the call.
         """
         if self._response is None:
             raise PipesCloudFunctionCallError(
-                "The function succeeded, but the connection broke before its response arrived.\n"
+                "The function succeeded, but the connection broke before its response arrived, or an earlier attempt of "
+                "the step made the call.\n"
                 "Fix: Send results that you need with `pipes.report_custom_message`."
             )
         return self._response
