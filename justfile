@@ -69,6 +69,11 @@ bench *arguments:
 faults:
     {{ run }} python -m benchmarks --only faults
 
+# Kill Dagster's processes at 200 points of a call, start again, and print one table; arguments: `just evict --help`
+[group('run')]
+evict *arguments:
+    {{ run }} python -m tests.evict {{ arguments }}
+
 # Run the tests, in several processes: they mostly wait
 [group('check')]
 test *arguments:
