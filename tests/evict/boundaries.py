@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import Enum
+from http.client import HTTPConnection
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Any, Final, Literal
@@ -142,6 +143,7 @@ def install() -> None:
     os.register_at_fork(after_in_child=functools.partial(_start_anew, plan))
     for storage in (SqliteEventLogStorage, PostgresEventLogStorage):
         storage.store_event = _crossing(storage.store_event, _event_label, _phase_after_event)  # type: ignore[method-assign]
+    HTTPConnection.getresponse = _crossing_once_sent(HTTPConnection.getresponse)  # type: ignore[method-assign]
     HTTPAdapter.send = _crossing(HTTPAdapter.send, _request_label, _phase_after_request, Phase.SENT)  # type: ignore[method-assign]
 
 
@@ -169,6 +171,18 @@ def _crossing(
             _boundaries.enter(phase)
         _boundaries.cross(f"after {label(subject)}")
         return result
+
+    return crossing
+
+
+def _crossing_once_sent(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what waits for a response: when it starts, the request is sent."""
+
+    @functools.wraps(original)
+    def crossing(connection: HTTPConnection) -> Any:
+        if f"//{connection.host}:{connection.port}" in os.environ["EVICT_FUNCTION_URL"]:
+            cross("the POST is sent")
+        return original(connection)
 
     return crossing
 
