@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from dagster_gcf_pipes.local._dev import exit_on_signals
-from tests.evict.cases import STRIKES, Case, boundary_cases, spread, timed_cases
+from tests.evict.cases import STRIKES, Case, boundary_cases, daemon_cases, spread, timed_cases
+from tests.evict.daemon import run_daemon
 from tests.evict.stack import Implementation, Stack, run_stack
 from tests.evict.summary import NOTES, format_table
-from tests.evict.trials import Outcome, crossed, run_case
+from tests.evict.trials import Outcome, crossed, run_case, run_daemon_case
 
 
 def main() -> int:
@@ -22,7 +23,7 @@ def main() -> int:
     started = time.monotonic()
     implementations: tuple[Implementation, ...] = ("ours", "stock") if options.stock else ("ours",)
     with run_stack(implementations=implementations, postgres=options.postgres) as stack:
-        outcomes = list(_run_all(stack, implementations, options))
+        outcomes = [*_run_all(stack, implementations, options), *_run_with_daemon(stack, options)]
     print(format_table(outcomes))
     unreached = [outcome for outcome in outcomes if not outcome.phase]
     print(f"\n{NOTES}\nNot killed, because the process did not come to that boundary: {len(unreached)}.")
@@ -37,13 +38,26 @@ def _run_all(stack: Stack, implementations: Sequence[Implementation], options: a
             for implementation in implementations:
                 cases = _choose(stack, pool, implementation, options)
                 for number, outcome in enumerate(pool.map(partial(run_case, stack), cases), start=1):
-                    verdict = "good" if outcome.good or not outcome.phase else "BAD "
-                    print(f"{number}/{len(cases)} {verdict} {outcome}", file=sys.stderr, flush=True)
-                    yield outcome
+                    yield _shown(outcome, f"{number}/{len(cases)}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             stack.close()
             raise
+
+
+def _run_with_daemon(stack: Stack, options: argparse.Namespace) -> Iterator[Outcome]:
+    """Let a real daemon retry some runs."""
+    cases = [case for case in daemon_cases() if options.only in str(case)]
+    if cases and options.daemon:
+        with run_daemon(stack) as daemon:
+            for number, case in enumerate(cases, start=1):
+                yield _shown(run_daemon_case(stack, daemon, case), f"{number}/{len(cases)}")
+
+
+def _shown(outcome: Outcome, progress: str) -> Outcome:
+    verdict = "good" if outcome.good or not outcome.phase else "BAD "
+    print(f"{progress} {verdict} {outcome}", file=sys.stderr, flush=True)
+    return outcome
 
 
 def _choose(
@@ -70,6 +84,7 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="chooses victims and times (default: %(default)s)")
     parser.add_argument("--stock", action="store_true", help="also kill the processes of Dagster's own parts")
     parser.add_argument("--postgres", action="store_true", help="with PostgreSQL in place of SQLite")
+    parser.add_argument("--daemon", action="store_true", help="also let a real daemon retry three runs")
     parser.add_argument("--workers", type=int, default=3, help="runs at the same time (default: %(default)s)")
     return parser.parse_args()
 

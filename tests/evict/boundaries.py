@@ -118,7 +118,7 @@ class Boundaries:
             os.kill(self._pid_of_victim(), self._plan.signum)
 
     def _pid_of_victim(self) -> int:
-        return os.getpgrp() if self._plan.victim == "run worker" else os.getpid()
+        return os.getppid() if (self._role, self._plan.victim) == ("step process", "run worker") else os.getpid()
 
 
 _boundaries: Boundaries | None = None

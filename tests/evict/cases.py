@@ -18,18 +18,19 @@ Strike = tuple[Victim, signal.Signals]
 class Setup(Enum):
     """A job, and what the processes of its runs are killed with.
 
-    Each run that then has failed, or has no worker, is re-executed from failure, or resumed.
+    Each run that then has failed, or has no worker, is re-executed from failure, or resumed. The daemon does it itself.
     """
 
     MULTIPROCESS = "multiprocess"
     OP_RETRIES = "op_retries"
     IN_PROCESS = "in_process"
     RESUMED = "resumed"
+    DAEMON = "daemon"
 
     @property
     def job(self) -> str:
         """The name of its job."""
-        return Setup.MULTIPROCESS.value if self is Setup.RESUMED else self.value
+        return Setup.MULTIPROCESS.value if self in {Setup.RESUMED, Setup.DAEMON} else self.value
 
 
 ALL_STRIKES: Final[Sequence[Strike]] = (
@@ -116,6 +117,19 @@ def timed_cases(implementation: Implementation, count: int, seed: int) -> Iterab
         victim, signum = random.choice(STRIKES[setup])
         delay = random.uniform(0, 4)
         yield Case(implementation, setup, delay=delay, victim=victim, signum=signum, pause=2.5)
+
+
+def daemon_cases() -> list[Case]:
+    """Return cases after which the daemon retries the run.
+
+    It does not notice a run worker that is killed with SIGKILL: `DefaultRunLauncher` does not look at run workers.
+    """
+    strikes: Sequence[Strike] = (("step process", KILL), ("step process", TERM), ("run worker", TERM))
+    boundaries = ("the POST is sent #1", "before a log line #8", "`run` returned #1")
+    return [
+        Case("ours", Setup.DAEMON, boundary=boundary, victim=victim, signum=signum)
+        for boundary, (victim, signum) in zip(boundaries, strikes, strict=True)
+    ]
 
 
 def spread(cases: Sequence[Case], count: int, shift: int) -> list[Case]:

@@ -13,6 +13,7 @@ from dagster._core.errors import DagsterInvalidSubsetError
 
 from tests.evict.boundaries import Phase, Plan, Role
 from tests.evict.cases import Case, Setup
+from tests.evict.daemon import Daemon
 from tests.evict.jobs import CUSTOM_MESSAGES
 from tests.evict.stack import Dagster, Stack, running_groups
 from tests.waiting import wait_until
@@ -71,6 +72,11 @@ def run_case(stack: Stack, case: Case) -> Outcome:
     return _run_case(stack, case, _new_plan(stack, case))
 
 
+def run_daemon_case(stack: Stack, daemon: Daemon, case: Case) -> Outcome:
+    """Do the same, but leave it to the daemon to start again."""
+    return _run_case(stack, case, _new_plan(stack, case), daemon)
+
+
 def crossed(stack: Stack, case: Case) -> dict[Role, list[str]]:
     """Make a run without a kill, and return the boundaries that each of its processes has crossed."""
     plan = _new_plan(stack, case)
@@ -88,12 +94,16 @@ def _new_plan(stack: Stack, case: Case) -> Plan:
     return Plan(str(folder), case.role, case.boundary, case.delay, case.victim, case.signum)
 
 
-def _run_case(stack: Stack, case: Case, plan: Plan) -> Outcome:
+def _run_case(stack: Stack, case: Case, plan: Plan, daemon: Daemon | None = None) -> Outcome:
     started, key = monotonic(), uuid.uuid4().hex
-    dagster = stack.resuming if case.setup is Setup.RESUMED else stack.retrying
+    dagster = stack.resuming if case.setup is Setup.RESUMED else daemon.dagster if daemon else stack.retrying
     event = {"key": key, "lines": LINES, "interval": INTERVAL, "pause": case.pause}
     run = dagster.create_run(f"{case.implementation}_{case.setup.job}", event)
-    runs, history = _run_until_success(stack, dagster, case, run, plan)
+    if daemon:
+        runs = daemon.run_until_success(run, plan)
+        history = [each.status.value for each in runs]
+    else:
+        runs, history = _run_until_success(stack, dagster, case, run, plan)
     wait_until(lambda: not stack.executions(key)[1], timeout=60)
     struck = Path(plan.folder, "struck")
     phase = Phase(struck.read_text()) if struck.exists() else None
