@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from http.client import HTTPConnection
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Lock, Timer, get_ident
 from typing import Any, Final, Literal
 
 from dagster import DagsterEventType, EventLogEntry
@@ -98,7 +98,9 @@ class Boundaries:
 
     def enter(self, phase: Phase) -> None:
         """Note that the call has reached a phase; with the POST, the time of the plan starts to run."""
-        (self._folder / "phase").write_text(phase)
+        written = self._folder / f"phase-{get_ident()}"
+        written.write_text(phase)
+        written.replace(self._folder / "phase")  # a strike in another thread or process reads all of it or nothing
         if phase is Phase.SENT and self._plan.delay is not None:
             timer = Timer(self._plan.delay, self._strike, [f"{self._plan.delay:.2f} s after the POST"])
             timer.daemon = True
