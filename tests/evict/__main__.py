@@ -1,4 +1,4 @@
-"""`python -m tests.evict`: kill Dagster's processes at many points in the life of a call, and print what came of it."""
+"""`python -m tests.evict`: kill Dagster's processes at many points in the life of a call, and print the counts."""
 
 import argparse
 import os
