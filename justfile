@@ -22,7 +22,7 @@ example := "terraform -chdir=terraform/examples/one"
 parallel := "--numprocesses 3 --dist loadfile --tb native"
 
 # what says nothing of versions, `test` runs alone: faults, earlier commits, killed processes, whole stacks, the second emulator
-versions := "tests --ignore=tests/test_reference.py --ignore=tests/faults --ignore=tests/skew --ignore=tests/features/test_daemon.py --ignore=tests/soak --ignore=tests/terraform --ignore=tests/repository --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/local -k 'not fake-gcs-server'"
+versions := "tests --ignore=tests/test_reference.py --ignore=tests/faults --ignore=tests/skew --ignore=tests/features/test_daemon.py --ignore=tests/soak --ignore=tests/evict --ignore=tests/terraform --ignore=tests/repository --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/local -k 'not fake-gcs-server'"
 
 # what says something of packaging: that all is in the wheels, and works together
 packaging := "tests/unit tests/local/test_init.py tests/testing_kit tests/test_example.py tests/test_readme.py tests/integration/test_runs.py -k 'not fake-gcs-server'"
@@ -68,6 +68,11 @@ bench *arguments:
 [group('run')]
 faults:
     {{ run }} python -m benchmarks --only faults
+
+# Kill Dagster's processes at 200 points of a call, start again, and print one table; arguments: `just evict --help`
+[group('run')]
+evict *arguments:
+    {{ run }} python -m tests.evict {{ arguments }}
 
 # Run the tests, in several processes: they mostly wait
 [group('check')]
