@@ -10,6 +10,7 @@ from typing import Final
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.execution.context.system import StepExecutionContext
 
+from dagster_gcf_pipes._errors import PipesCloudFunctionCallError
 from dagster_gcf_pipes._launches import is_adopted
 
 _CANCELLED: Final = frozenset({DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED})
@@ -37,15 +38,21 @@ def find_adopter(step: StepExecutionContext | None, session: str, *, interrupted
     return next(_adopters(step, run), "") if interrupted else ""
 
 
-def restarts_although_cancelled(step: StepExecutionContext) -> bool:
-    """Whether a step is retried in a run that is cancelled.
+def refuse_ended_run(step: StepExecutionContext | None) -> None:
+    """Refuse to call a function in a run that is cancelled, or that has ended.
 
-    Dagster's executors in one process do that: to them the interrupt of a step is an error like any other.
+    Dagster retries a cancelled step that runs in the process of its run: there, an interrupt is an error like any other.
+    It may also have taken the process of the run for dead, and retried the run, while this step goes on. This step asks
+    after it has recorded its launch. So either the retry finds the launch, or this step finds that the run has ended.
+
+    Raises:
+        PipesCloudFunctionCallError: The run is cancelled, or has ended.
     """
-    if step.previous_attempt_count == 0:
-        return False
-    run = step.instance.get_run_by_id(step.run_id)
-    return run is not None and run.status in _CANCELLED
+    run = step.instance.get_run_by_id(step.run_id) if step else None
+    if run and (run.is_finished or run.status in _CANCELLED):
+        raise PipesCloudFunctionCallError(
+            f"The run has the status {run.status.value}: the step does not call the function.", allow_retries=False
+        )
 
 
 def _has_successor(step: StepExecutionContext, run: DagsterRun) -> bool:

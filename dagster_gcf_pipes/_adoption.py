@@ -11,10 +11,8 @@ from dagster._core.execution.context.system import StepExecutionContext
 from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.storage import ObjectStore
 
-from dagster_gcf_pipes._adopters import restarts_although_cancelled
 from dagster_gcf_pipes._call import Call
 from dagster_gcf_pipes._contexts import CallingContext
-from dagster_gcf_pipes._errors import PipesCloudFunctionCallError
 from dagster_gcf_pipes._functions import redacted
 from dagster_gcf_pipes._launches import is_adopted, launches_of, record_launch, step_of
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
@@ -132,12 +130,9 @@ class LaunchPlan:
 
         Raises:
             PipesStorageError: The session of an earlier attempt could not be read.
-            PipesCloudFunctionCallError: The run is cancelled.
         """
         if self._step is None:
             return self.new()
-        if restarts_although_cancelled(self._step):
-            raise PipesCloudFunctionCallError("The run is cancelled: the step's retry does not call the function.")
         earlier = self._launches.earlier(self._step)
         same = find_same_call(earlier.continued, self._identity)
         if same and reattach:

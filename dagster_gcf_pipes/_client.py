@@ -25,7 +25,7 @@ from gcf_pipes._shared.protocol import FORWARD_LOGS, STORAGE_HEADER, TIMEOUT_HEA
 from gcf_pipes._shared.storage import ObjectStore, create_client, emulator_of, storage_of, uses_emulator
 from pydantic import PrivateAttr
 
-from dagster_gcf_pipes._adopters import find_adopter
+from dagster_gcf_pipes._adopters import find_adopter, refuse_ended_run
 from dagster_gcf_pipes._adoption import Launch, LaunchPlan
 from dagster_gcf_pipes._arguments import checked_arguments
 from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
@@ -287,6 +287,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             body = encode_body(given.event, session.get_bootstrap_env_vars())
             # The order keeps a call from a wrong verdict, and a function from running on unseen.
             launch.record(context.log)  # before the call: whoever comes after this step finds its function
+            refuse_ended_run(launch.step)
             with marker.write_if_interrupted(
                 reader, partial(adopter, interrupted=True)
             ):  # around all the time in which the function may run

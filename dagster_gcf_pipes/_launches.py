@@ -10,7 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -39,6 +39,7 @@ PAGE: Final = 200
 """Events that are fetched at once."""
 _FROM_FAILURE_TAGS: Final = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """Source: dagster/_core/storage/tags.py, `RESUME_RETRY_TAG` and `ASSET_RESUME_RETRY_TAG`."""
+_ENDS: Final = frozenset({DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED})
 _GAVE_UP: Final = frozenset({DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED})
 
 
@@ -132,8 +133,8 @@ def deletable_sessions(
 ) -> frozenset[str]:
     """Return the sessions whose messages nobody will read again.
 
-    The step has succeeded, its run has not failed, so that no other run goes on with it, and no other attempt of the
-    step has adopted the session since.
+    The step has succeeded, its run neither has failed nor will be resumed, and no other attempt of the step has adopted
+    the session since. A run that is resumed may execute all its steps again.
 
     Args:
         instance: The Dagster instance.
@@ -142,7 +143,7 @@ def deletable_sessions(
         sessions: The attempts that recorded the sessions, by the URI of the session.
     """
     run = instance.get_run_by_id(run_id)
-    if run is None or run.status in _GAVE_UP:
+    if run is None or run.status in _GAVE_UP or instance.run_will_resume(run_id):
         return frozenset()
     newest: dict[str, str] = {}
     succeeded = False
@@ -188,24 +189,36 @@ def _runs_before(instance: DagsterInstance, run: DagsterRun) -> tuple[list[Dagst
 
 
 def _handles_of(step: StepExecutionContext, runs: Sequence[DagsterRun]) -> Sequence[LaunchHandle]:
-    """Return the newest handle of each session of a step, without runs in which the step has succeeded."""
+    """Return the newest handle of each session of a step, without earlier runs in which the step has succeeded."""
     newest: dict[str, LaunchHandle] = {}
     for run in runs:
         events = list(_events(step.instance, run.run_id, step.step.key))
-        if not any(event.is_step_success for event in events):
+        if run.run_id == step.run_id or not _succeeded_in_time(events):
             for handle in filter(None, map(_handle_in, events)):
                 newest.setdefault(handle.session.uri, handle)
     return [*newest.values()]
 
 
+def _succeeded_in_time(events: Sequence[DagsterEvent]) -> bool:
+    """Whether a step has succeeded before its run ended, so that another run repeats it on purpose.
+
+    A step may succeed after that, if Dagster took the process of the run for dead. The step of the next run adopts it.
+
+    Args:
+        events: The events of the step and the end of its run, newest first.
+    """
+    since_the_end = takewhile(lambda event: event.event_type not in _ENDS, events)
+    return any(event.is_step_success for event in events) and not any(event.is_step_success for event in since_the_end)
+
+
 def _events(instance: DagsterInstance, run_id: str, step_key: str) -> Iterator[DagsterEvent]:
-    """Yield the engine events of a step and its success, newest first."""
-    cursor, types = None, {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_SUCCESS}
+    """Yield the engine events of a step, its success, and the failure of its run, newest first."""
+    cursor, types = None, {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_SUCCESS, *_ENDS}
     while True:
         page = instance.get_records_for_run(run_id, cursor, types, PAGE, ascending=False)
         for record in page.records:
             event = record.event_log_entry.dagster_event
-            if event and record.event_log_entry.step_key == step_key:
+            if event and (record.event_log_entry.step_key == step_key or event.event_type in _ENDS):
                 yield event
         if not page.has_more:
             return

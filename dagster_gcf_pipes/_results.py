@@ -137,8 +137,8 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
         """
         if self._response is None:
             raise PipesCloudFunctionCallError(
-                "The function succeeded, but the connection broke before its response arrived, or an earlier attempt of "
-                "the step made the call.\n"
+                "The function succeeded, but the connection broke before its response arrived, or an earlier attempt "
+                "of the step made the call.\n"
                 "Fix: Send results that you need with `pipes.report_custom_message`."
             )
         return self._response
