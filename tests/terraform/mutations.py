@@ -325,6 +325,12 @@ MUTATIONS = (
     Mutation("a secret is never renewed", f"{F}/variables.tf", 'optional(string, "latest")', 'optional(string, "1")'),
     Mutation("the key's owner must grant it", f"{S}/variables.tf", "optional(bool, true)", "optional(bool, false)"),
     Mutation(
+        "null is an error",
+        f"{F}/variables.tf",
+        "  default     = 540\n  nullable    = false\n",
+        "  default     = 540\n",
+    ),
+    Mutation(
         "the resource is hidden",
         f"{S}/outputs.tf",
         "  value       = local.resource\n",
@@ -382,6 +388,27 @@ MUTATIONS = (
         f"{F}/variables.tf",
         "concat(local.own_variables, keys(var.environment))",
         "keys(var.environment)",
+        native=True,
+    ),
+    Mutation(
+        "the key may be anywhere",
+        f"{S}/variables.tf",
+        "try(split(",
+        "true || try(split(",
+        native=True,
+    ),
+    Mutation(
+        "an address may be a channel",
+        f"{S}/variables.tf",
+        "for channel in try(var.alerts.notification_channels, []) : can(regex",
+        "for channel in try(var.alerts.notification_channels, []) : true || can(regex",
+        native=True,
+    ),
+    Mutation(
+        "a secret's file may leave its folder",
+        f"{F}/variables.tf",
+        'length(setintersection(split("/", file), [".", ".."])) == 0',
+        "true",
         native=True,
     ),
     # the template
