@@ -22,8 +22,8 @@ locals {
 
   logs = {
     too_many_requests = {
-      name   = "429, all instances are busy"
-      filter = "httpRequest.status = 429"
+      name   = "429, all instances are busy" # or 500: https://cloud.google.com/run/docs/troubleshooting#abort-request
+      filter = "(httpRequest.status = 429 OR textPayload:\"no available instance\")"
     }
     deaths = {
       name   = "an instance died"

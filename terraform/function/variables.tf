@@ -14,11 +14,13 @@ variable "shared" {
     labels                  = map(string)
     alerts                  = object({ notification_channels = list(string) })
   })
+  nullable = false
 }
 
 variable "name" {
   description = "Name of the function. Its account, NAME-function, and its source bucket, PROJECT-NAME-source, are named after it."
   type        = string
+  nullable    = false
 
   validation {
     condition     = can(regex("^[a-z]([a-z0-9-]{0,19}[a-z0-9])?$", var.name))
@@ -34,6 +36,7 @@ variable "name" {
 variable "source_archive" {
   description = "Path of the zip with the function's source; main.py and requirements.txt are at its root. Build it so that the same source gives the same bytes: its hash decides whether the function is deployed again."
   type        = string
+  nullable    = false
 
   validation {
     condition     = fileexists(var.source_archive)
@@ -45,12 +48,14 @@ variable "entry_point" {
   description = "Name of the function in main.py."
   type        = string
   default     = "main"
+  nullable    = false
 }
 
 variable "runtime" {
   description = "Runtime of the function."
   type        = string
   default     = "python313"
+  nullable    = false
 
   validation {
     condition     = can(regex("^python3[1-9][0-9]$", var.runtime))
@@ -62,6 +67,7 @@ variable "memory" {
   description = "Memory of an instance, shared by all its requests."
   type        = string
   default     = "512Mi"
+  nullable    = false
 
   validation {
     condition     = can(regex("^[1-9][0-9]*(M|Mi|G|Gi)$", var.memory))
@@ -78,6 +84,7 @@ variable "cpu" {
   description = "CPUs of an instance: a part of one, or 1, 2, 4, 6 or 8."
   type        = number
   default     = 1
+  nullable    = false
 
   validation {
     condition     = var.cpu >= 0.08 && (var.cpu <= 1 || contains([2, 4, 6, 8], var.cpu))
@@ -99,6 +106,7 @@ variable "concurrency" {
   description = "How many requests an instance serves at once. It is also the number of its threads."
   type        = number
   default     = 1
+  nullable    = false
 
   validation {
     condition     = var.concurrency >= 1 && var.concurrency <= 1000 && floor(var.concurrency) == var.concurrency
@@ -115,6 +123,7 @@ variable "timeout" {
   description = "How long a call may take, in seconds."
   type        = number
   default     = 540
+  nullable    = false
 
   validation {
     condition     = var.timeout >= 1 && var.timeout <= 3600 && floor(var.timeout) == var.timeout
@@ -126,6 +135,7 @@ variable "min_instances" {
   description = "How many instances are kept while there are no calls. Each above 0 costs money around the clock."
   type        = number
   default     = 0
+  nullable    = false
 
   validation {
     condition     = var.min_instances >= 0 && floor(var.min_instances) == var.min_instances
@@ -137,6 +147,7 @@ variable "max_instances" {
   description = "How many instances there may be: with the concurrency, how many calls run at once. Further calls get 429, and Dagster tries them again."
   type        = number
   default     = 10
+  nullable    = false
 
   validation {
     condition     = var.max_instances >= 1 && floor(var.max_instances) == var.max_instances
@@ -153,6 +164,7 @@ variable "ingress" {
   description = "From which networks the function can be reached. Whoever reaches it needs an ID token of an account that may invoke it."
   type        = string
   default     = "ALLOW_ALL"
+  nullable    = false
 
   validation {
     condition     = contains(["ALLOW_ALL", "ALLOW_INTERNAL_ONLY", "ALLOW_INTERNAL_AND_GCLB"], var.ingress)
@@ -181,6 +193,7 @@ variable "environment" {
   description = "Environment variables of the function, beside those that the module sets."
   type        = map(string)
   default     = {}
+  nullable    = false
 
   validation {
     condition     = length(setintersection(keys(var.environment), local.own_variables)) == 0
@@ -197,6 +210,7 @@ variable "build_environment" {
   description = "Environment variables of the build, such as { GOOGLE_PYTHON_PACKAGE_MANAGER = \"uv\" }."
   type        = map(string)
   default     = {}
+  nullable    = false
 }
 
 variable "secrets" {
@@ -207,7 +221,8 @@ variable "secrets" {
     variable = optional(string)
     file     = optional(string)
   }))
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition     = alltrue([for secret in values(var.secrets) : can(regex("^(projects/[^/]+/secrets/)?[A-Za-z0-9_-]+$", secret.secret))])
@@ -225,7 +240,7 @@ variable "secrets" {
   }
 
   validation {
-    condition     = alltrue([for secret in values(var.secrets) : secret.variable != null || secret.file != null])
+    condition     = alltrue([for secret in values(var.secrets) : (secret.variable != null || secret.file != null) && secret.variable != "" && secret.file != ""])
     error_message = "Expected each of secrets to have a variable or a file."
   }
 
@@ -245,8 +260,8 @@ variable "secrets" {
   }
 
   validation {
-    condition     = alltrue([for secret in values(var.secrets) : secret.file == null || can(regex("^(/[A-Za-z0-9._-]+){2,}$", secret.file))])
-    error_message = "Expected each file of secrets to be a path with a folder, such as /secrets/tls/key.pem."
+    condition     = alltrue([for file in compact(values(var.secrets)[*].file) : can(regex("^(/[A-Za-z0-9._-]+){2,}$", file)) && length(setintersection(split("/", file), [".", ".."])) == 0])
+    error_message = "Expected each file of secrets to be a path with a folder, such as /secrets/tls/key.pem, without the parts \".\" and \"..\"."
   }
 
   validation {
@@ -259,6 +274,7 @@ variable "invokers" {
   description = "Members that may call the function besides Dagster, each with a key of your choice, such as { monitor = \"serviceAccount:monitor@acme-data.iam.gserviceaccount.com\" }."
   type        = map(string)
   default     = {}
+  nullable    = false
 
   validation {
     condition     = alltrue([for member in values(var.invokers) : can(regex("^(user|group|serviceAccount|principal|principalSet):.+$", member))])
@@ -275,4 +291,5 @@ variable "serve_latest_revision" {
   description = "Whether a deployment moves all calls to its own revision. With false they stay at the revision that `gcloud run services update-traffic` named, for a rollback without a build."
   type        = bool
   default     = true
+  nullable    = false
 }

@@ -1,6 +1,7 @@
 variable "project" {
   description = "ID of the Google Cloud project."
   type        = string
+  nullable    = false
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
@@ -11,6 +12,7 @@ variable "project" {
 variable "region" {
   description = "Region of the functions and their buckets."
   type        = string
+  nullable    = false
 
   validation {
     condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
@@ -22,6 +24,7 @@ variable "name" {
   description = "Name of what the functions share: the bucket PROJECT-NAME, the repository NAME, the account and the log view NAME-dagster. Two environments in one project need two names."
   type        = string
   default     = "pipes"
+  nullable    = false
 
   validation {
     condition     = can(regex("^[a-z]([a-z0-9-]{0,20}[a-z0-9])?$", var.name))
@@ -38,6 +41,7 @@ variable "functions" {
   description = "Names of the functions, for the snippet."
   type        = set(string)
   default     = []
+  nullable    = false
 
   validation {
     condition     = alltrue([for name in var.functions : can(regex("^[a-z]([a-z0-9-]{0,19}[a-z0-9])?$", name))])
@@ -63,6 +67,7 @@ variable "key_prefix" {
   description = "Base prefix of the messages in the bucket, as the Dagster resource has it."
   type        = string
   default     = "dagster-pipes"
+  nullable    = false
 
   validation {
     condition     = can(regex("^[A-Za-z0-9._=-]+(/[A-Za-z0-9._=-]+)*$", var.key_prefix))
@@ -84,6 +89,7 @@ variable "message_age" {
   description = "After how many days messages that no cleanup has deleted are deleted."
   type        = number
   default     = 7
+  nullable    = false
 
   validation {
     condition     = var.message_age >= 1 && floor(var.message_age) == var.message_age
@@ -95,6 +101,7 @@ variable "cleanup" {
   description = "When Dagster deletes a call's messages: \"always\", \"on_success\" or \"never\". Unless it is \"never\", its account may delete below the prefix."
   type        = string
   default     = "on_success"
+  nullable    = false
 
   validation {
     condition     = contains(["always", "on_success", "never"], var.cleanup)
@@ -117,6 +124,7 @@ variable "dagster_impersonators" {
   description = "Members that may act as Dagster's service account, each with a key of your choice, such as { jo = \"user:jo@example.com\" }. With any, the Dagster resource impersonates the account."
   type        = map(string)
   default     = {}
+  nullable    = false
 
   validation {
     condition     = alltrue([for member in values(var.dagster_impersonators) : can(regex("^(user|group|serviceAccount|principal|principalSet):.+$", member))])
@@ -142,6 +150,7 @@ variable "deployers" {
   description = "Members that deploy functions, each with a key of your choice: they may attach the functions' accounts and the builder's, and no other. Default: you grant that yourself."
   type        = map(string)
   default     = {}
+  nullable    = false
 
   validation {
     condition     = alltrue([for member in values(var.deployers) : can(regex("^(user|group|serviceAccount|principal|principalSet):.+$", member))])
@@ -180,6 +189,7 @@ variable "kept_images" {
   description = "How many images of each function the repository keeps. Older ones are deleted after a day."
   type        = number
   default     = 5
+  nullable    = false
 
   validation {
     condition     = var.kept_images >= 1 && floor(var.kept_images) == var.kept_images
@@ -199,12 +209,18 @@ variable "kms_key" {
     condition     = var.kms_key == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key.id))
     error_message = "Expected kms_key.id to be projects/P/locations/L/keyRings/R/cryptoKeys/K."
   }
+
+  validation {
+    condition     = var.kms_key == null || try(split("/", var.kms_key.id)[3] == var.region, true)
+    error_message = "Expected kms_key to be in the region of the functions: the platform refuses the keys of other locations."
+  }
 }
 
 variable "labels" {
   description = "Labels of everything that can have labels."
   type        = map(string)
   default     = {}
+  nullable    = false
 
   validation {
     condition     = alltrue([for key, value in var.labels : can(regex("^[a-z][a-z0-9_-]{0,62}$", key)) && can(regex("^[a-z0-9_-]{0,63}$", value))])
@@ -224,10 +240,21 @@ variable "alerts" {
     condition     = try(length(var.alerts.notification_channels) > 0, true)
     error_message = "Expected alerts to have at least one of notification_channels."
   }
+
+  validation {
+    condition     = alltrue([for channel in try(var.alerts.notification_channels, []) : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
+    error_message = "Expected each of notification_channels to be projects/P/notificationChannels/C, not an address."
+  }
+
+  validation {
+    condition     = try(var.alerts.max_objects >= 1 && floor(var.alerts.max_objects) == var.alerts.max_objects, true)
+    error_message = "Expected max_objects of alerts to be a whole number, 1 or more."
+  }
 }
 
 variable "enable_apis" {
   description = "Whether to enable the project's APIs that are needed."
   type        = bool
   default     = true
+  nullable    = false
 }

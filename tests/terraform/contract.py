@@ -1,18 +1,21 @@
-"""The contract of a Terraform module: what it makes, written a second time, with the reasons.
+"""The contract of a Terraform module or an example: what it makes, written a second time, with the reasons.
 
-`contract/MODULE.txt` has each resource, local value, output and default. An address starts a line. Its arguments
-follow, indented, as `path = expression`. A statement that is in only one of the two places is a violation. So this
-finds a second, wider binding as surely as a wrong binding, without Terraform. It ignores descriptions and validations.
+`contract/FOLDER.txt` has every block. An address starts a line. Its arguments follow, indented, as `path = expression`.
+A statement that is in only one of the two places is a violation. So this finds a second, wider binding as surely as a
+wrong binding, without Terraform. It ignores descriptions and validations.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.terraform.modules import blocks, local_values, resources
+import hcl2
+from hcl2.utils import SerializationOptions
 
 CONTRACTS = Path(__file__).parent / "contract"
-NOT_PART_OF_IT = {"description", "display_name"}
+NOT_PART_OF_IT = {"description", "display_name", "validation"}
+WITH_QUOTES = SerializationOptions(with_comments=False, explicit_blocks=False, strip_string_quotes=False)
+"""They tell the text "var.name" from the variable."""
 
 
 def find_violations(module: Path, contract: Path) -> list[str]:
@@ -45,21 +48,25 @@ def _statements(module: Path) -> Iterator[tuple[str, str]]:
 
 def _bodies(module: Path) -> Iterator[tuple[str, Any]]:
     for file in sorted(module.glob("*.tf")):
-        for block_type, prefix in (("resource", ""), ("data", "data.")):
-            for resource_type, name, body in resources(file.read_text(), block_type):
-                yield f"{prefix}{resource_type}.{name}", body
-    yield "local", local_values(module)
-    yield "output", {name: _output(body) for name, body in blocks("output", module).items()}
-    yield "default", {name: body["default"] for name, body in blocks("variable", module).items() if "default" in body}
+        for block_type, of_this_type in hcl2.loads(file.read_text(), serialization_options=WITH_QUOTES).items():
+            for block in of_this_type:
+                yield from _body(block_type, block)
 
 
-def _output(body: dict[str, Any]) -> Any:
-    return {"value": body["value"], "depends_on": body["depends_on"]} if "depends_on" in body else body["value"]
+def _body(block_type: str, block: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    if block_type not in {"resource", "data"}:
+        yield block_type, block
+        return
+    prefix = "data." if block_type == "data" else ""
+    for resource_type, named in block.items():
+        for name, body in named.items():
+            yield f"{prefix}{resource_type}.{name}".replace('"', ""), body
 
 
 def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict) and value:
-        for name, inner in value.items():
+        for label, inner in value.items():
+            name = label.strip('"')
             if name not in NOT_PART_OF_IT:
                 yield from _flatten(inner, f"{path}.{name}" if path else name)
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
@@ -75,5 +82,4 @@ def _expression(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     text = str(value)
-    inner = text.removeprefix("${").removesuffix("}")
-    return inner if text.startswith("${") and text.endswith("}") and "${" not in inner else text
+    return text.removeprefix("${").removesuffix("}") if text.startswith("${") else text

@@ -13,7 +13,7 @@ class Mutation:
         file: The file, below `terraform/`.
         old: The text, which is there exactly once. An empty text is the end of the file.
         new: The text in its place.
-        native: Whether only Terraform's own tests can catch it: it is a validation, which CI cannot evaluate.
+        native: Whether only Terraform's own tests can catch it: CI cannot evaluate a validation or a template.
     """
 
     name: str
@@ -30,7 +30,7 @@ def _binding(kind: str, role: str, member: str, rest: str) -> str:
 BUCKET = "google_storage_bucket_iam_member"
 DAGSTER = "local.dagster_member"
 FUNCTION = "google_service_account.function.member"
-S, F = "shared", "function"
+S, F, ONE, TWO = "shared", "function", "examples/one", "examples/two"
 
 MUTATIONS = (
     # a second, wider binding beside the right one
@@ -295,6 +295,57 @@ MUTATIONS = (
         '  combiner              = "OR"\n  notification_channels = []',
     ),
     Mutation("the resource has no prefix", f"{S}/outputs.tf", "    key_prefix                  = var.key_prefix\n", ""),
+    Mutation(
+        "a text in place of a variable",
+        f"{S}/iam.tf",
+        '"roles/storage.objectViewer"\n  member = local.dagster_member',
+        '"roles/storage.objectViewer"\n  member = "local.dagster_member"',
+    ),
+    Mutation(
+        "later archives are ignored",
+        f"{F}/main.tf",
+        "    create_before_destroy = true\n",
+        "    create_before_destroy = true\n    ignore_changes        = [source]\n",
+    ),
+    # what is not a resource
+    Mutation(
+        "another module makes more",
+        f"{F}/main.tf",
+        "",
+        '\nmodule "more" {\n  source  = "../shared"\n  project = var.shared.project\n  region  = var.shared.region\n}\n',
+    ),
+    Mutation(
+        "an address moves",
+        f"{F}/main.tf",
+        "",
+        "\nmoved {\n  from = google_storage_bucket.archive\n  to   = google_storage_bucket.source\n}\n",
+    ),
+    Mutation("an older provider may be taken", f"{F}/versions.tf", ">= 7.21, < 9.0", ">= 7.0, < 9.0"),
+    Mutation("all traffic leaves by default", f"{F}/variables.tf", "optional(bool, false)", "optional(bool, true)"),
+    Mutation("a secret is never renewed", f"{F}/variables.tf", 'optional(string, "latest")', 'optional(string, "1")'),
+    Mutation("the key's owner must grant it", f"{S}/variables.tf", "optional(bool, true)", "optional(bool, false)"),
+    Mutation(
+        "null is an error",
+        f"{F}/variables.tf",
+        "  default     = 540\n  nullable    = false\n",
+        "  default     = 540\n",
+    ),
+    Mutation(
+        "the resource is hidden",
+        f"{S}/outputs.tf",
+        "  value       = local.resource\n",
+        "  value       = local.resource\n  sensitive   = true\n",
+    ),
+    # the examples
+    Mutation("the tables may be public", f"{ONE}/main.tf", '"enforced"', '"inherited"'),
+    Mutation(
+        "the function administers the tables", f"{ONE}/main.tf", '"roles/storage.objectUser"', '"roles/storage.admin"'
+    ),
+    Mutation(
+        "nobody may act as Dagster", f"{ONE}/main.tf", "  dagster_impersonators = var.dagster_impersonators\n", ""
+    ),
+    Mutation("both functions have one source", f"{TWO}/main.tf", "/${each.key}.zip", "/orders.zip"),
+    Mutation("the example's timeouts are lost", f"{TWO}/main.tf", "  timeout        = each.value.timeout\n", ""),
     # validations
     Mutation(
         "everybody may be an invoker",
@@ -339,4 +390,27 @@ MUTATIONS = (
         "keys(var.environment)",
         native=True,
     ),
+    Mutation(
+        "the key may be anywhere",
+        f"{S}/variables.tf",
+        "try(split(",
+        "true || try(split(",
+        native=True,
+    ),
+    Mutation(
+        "an address may be a channel",
+        f"{S}/variables.tf",
+        "for channel in try(var.alerts.notification_channels, []) : can(regex",
+        "for channel in try(var.alerts.notification_channels, []) : true || can(regex",
+        native=True,
+    ),
+    Mutation(
+        "a secret's file may leave its folder",
+        f"{F}/variables.tf",
+        'length(setintersection(split("/", file), [".", ".."])) == 0',
+        "true",
+        native=True,
+    ),
+    # the template
+    Mutation("the snippet defines nothing", f"{S}/snippet.tftpl", "defs = Def", "definitions = Def", native=True),
 )

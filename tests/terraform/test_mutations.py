@@ -1,4 +1,4 @@
-"""The contract, which CI checks without Terraform, catches each mutation but those of validations."""
+"""The contract, which CI checks without Terraform, catches each mutation but those of validations and the template."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.terraform.contract import CONTRACTS, find_violations
-from tests.terraform.modules import MODULES, TERRAFORM
+from tests.terraform.modules import EXAMPLES, MODULES, TERRAFORM
 from tests.terraform.mutations import MUTATIONS, Mutation
 
 
@@ -21,8 +21,8 @@ def mutate(mutation: Mutation, terraform: Path) -> None:
         path.write_text(text + mutation.new)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
-def test_each_module_keeps_its_contract(module: Path) -> None:
+@pytest.mark.parametrize("module", [*MODULES, *EXAMPLES], ids=lambda path: path.name)
+def test_each_folder_keeps_its_contract(module: Path) -> None:
     assert find_violations(module, CONTRACTS / f"{module.name}.txt") == []
 
 

@@ -238,7 +238,7 @@ run "alerts" {
   }
   assert {
     condition = { for key, alert in google_monitoring_alert_policy.logs : key => alert.conditions[0].condition_matched_log[0].filter } == {
-      too_many_requests = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND httpRequest.status = 429"
+      too_many_requests = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND (httpRequest.status = 429 OR textPayload:\"no available instance\")"
       deaths            = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"orders-beneath\" AND log_id(\"run.googleapis.com/varlog/system\") AND textPayload =~ \"Memory limit of .+ exceeded with .+ used|Container (?:terminated on signal|called exit)\""
     }
     error_message = "got ${jsonencode(google_monitoring_alert_policy.logs)}"

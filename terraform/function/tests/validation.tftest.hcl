@@ -368,6 +368,22 @@ run "secrets_two_in_one_folder" {
   expect_failures = [var.secrets]
 }
 
+run "secrets_variable_empty" {
+  command = plan
+  variables {
+    secrets = { shop = { secret = "shop", variable = "" } }
+  }
+  expect_failures = [var.secrets]
+}
+
+run "secrets_file_that_leaves_its_folder" {
+  command = plan
+  variables {
+    secrets = { shop = { secret = "shop", file = "/secrets/../key.pem" } }
+  }
+  expect_failures = [var.secrets]
+}
+
 run "invokers_everybody" {
   command = plan
   variables {
@@ -390,4 +406,29 @@ run "invokers_dagster" {
     invokers = { dagster = "serviceAccount:pipes-dagster@acme-data.iam.gserviceaccount.com" }
   }
   expect_failures = [var.invokers]
+}
+
+# A module called with for_each passes null for what an entry leaves out.
+run "null_is_the_default" {
+  command = plan
+  variables {
+    entry_point           = null
+    runtime               = null
+    memory                = null
+    cpu                   = null
+    concurrency           = null
+    timeout               = null
+    min_instances         = null
+    max_instances         = null
+    ingress               = null
+    environment           = null
+    build_environment     = null
+    secrets               = null
+    invokers              = null
+    serve_latest_revision = null
+  }
+  assert {
+    condition     = [var.entry_point, var.runtime, var.memory, var.cpu, var.timeout, var.ingress, var.serve_latest_revision] == ["main", "python313", "512Mi", 1, 540, "ALLOW_ALL", true]
+    error_message = "null is not the default"
+  }
 }

@@ -184,6 +184,14 @@ run "kms_key" {
   expect_failures = [var.kms_key]
 }
 
+run "kms_key_of_another_location" {
+  command = plan
+  variables {
+    kms_key = { id = "projects/acme-keys/locations/us/keyRings/data/cryptoKeys/pipes" }
+  }
+  expect_failures = [var.kms_key]
+}
+
 run "labels" {
   command = plan
   variables {
@@ -198,4 +206,41 @@ run "alerts" {
     alerts = { notification_channels = [] }
   }
   expect_failures = [var.alerts]
+}
+
+run "alerts_an_address" {
+  command = plan
+  variables {
+    alerts = { notification_channels = ["jo@example.com"] }
+  }
+  expect_failures = [var.alerts]
+}
+
+run "alerts_of_no_objects" {
+  command = plan
+  variables {
+    alerts = { notification_channels = ["projects/acme-data/notificationChannels/1"], max_objects = 0 }
+  }
+  expect_failures = [var.alerts]
+}
+
+# A caller that passes on its own variables passes null for what it does not set.
+run "null_is_the_default" {
+  command = plan
+  variables {
+    name                  = null
+    functions             = null
+    key_prefix            = null
+    message_age           = null
+    cleanup               = null
+    dagster_impersonators = null
+    deployers             = null
+    kept_images           = null
+    labels                = null
+    enable_apis           = null
+  }
+  assert {
+    condition     = [var.name, var.key_prefix, var.message_age, var.cleanup, var.kept_images, var.enable_apis] == ["pipes", "dagster-pipes", 7, "on_success", 5, true]
+    error_message = "null is not the default"
+  }
 }
