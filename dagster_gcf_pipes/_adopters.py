@@ -35,15 +35,32 @@ def find_adopter(step: StepExecutionContext | None, session: str, *, interrupted
         return ""
     if is_adopted(step, session) or _has_successor(step, run):
         return "a later attempt of the step"
-    return next(_adopters(step, run), "") if interrupted else ""
+    if not interrupted:
+        return ""
+    return next(restarts_in_run(step), "") or ("the run's retry" if _will_be_retried(step, run) else "")
+
+
+def restarts_in_run(step: StepExecutionContext) -> Iterator[str]:
+    """Yield what may start a step again in its run, even a step that has succeeded.
+
+    A run that is resumed may execute all its steps again. And a step that is killed after its success is a crash to the
+    multiprocess executor, which applies the retry policy.
+    """
+    if step.instance.is_ephemeral:
+        return
+    if step.instance.run_will_resume(step.run_id):
+        yield "the resumed run"
+    policy = step.op_retry_policy
+    if policy and not step.retry_mode.disabled and step.previous_attempt_count < policy.max_retries:
+        yield "the step's retry"
 
 
 def refuse_ended_run(step: StepExecutionContext | None) -> None:
     """Refuse to call a function in a run that is cancelled, or that has ended.
 
-    Dagster retries a cancelled step that runs in the process of its run: there, an interrupt is an error like any other.
-    It may also have taken the process of the run for dead, and retried the run, while this step goes on. This step asks
-    after it has recorded its launch. So either the retry finds the launch, or this step finds that the run has ended.
+    Dagster retries a cancelled step that runs in the process of its run: an interrupt is an error there, like any other.
+    It may also have taken the process of the run for dead, and retried the run, while the step goes on. A step asks
+    after it has recorded its launch. So the retry finds the launch, or the step finds that the run has ended.
 
     Raises:
         PipesCloudFunctionCallError: The run is cancelled, or has ended.
@@ -63,16 +80,6 @@ def _has_successor(step: StepExecutionContext, run: DagsterRun) -> bool:
 def _run_group(step: StepExecutionContext, run: DagsterRun) -> Sequence[DagsterRun]:
     group = step.instance.get_run_group(run.run_id)
     return group[1] if group else ()
-
-
-def _adopters(step: StepExecutionContext, run: DagsterRun) -> Iterator[str]:
-    if step.instance.run_will_resume(run.run_id):
-        yield "the resumed run"
-    policy = step.op_retry_policy
-    if policy and not step.retry_mode.disabled and step.previous_attempt_count < policy.max_retries:
-        yield "the step's retry"
-    if _will_be_retried(step, run):
-        yield "the run's retry"
 
 
 def _will_be_retried(step: StepExecutionContext, run: DagsterRun) -> bool:

@@ -415,9 +415,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         outcome, failed = made.outcome, made.outcome.error is not None
         wanted = self.cleanup == "always" or (self.cleanup == "on_success" and not failed)
         deletes = wanted and not outcome.may_still_run and not outcome.adoptable  # a running function needs its prefix
-        leftover = made.leftover(log)
-        if deletes and not failed and leftover and self._leftovers is not None:
-            self._leftovers.append(leftover)
+        if deletes and not failed and made.launch.step and self._leftovers is not None:
+            self._leftovers += made.leftovers(log)
             return
         if deletes or (failed and made.seems_usable and not outcome.adoptable):
             made.launch.record_over()

@@ -133,8 +133,8 @@ def deletable_sessions(
 ) -> frozenset[str]:
     """Return the sessions whose messages nobody will read again.
 
-    The step has succeeded, its run neither has failed nor will be resumed, and no other attempt of the step has adopted
-    the session since. A run that is resumed may execute all its steps again.
+    The step has succeeded, its run has not failed, so that no other run goes on with it, and no other attempt of the
+    step has adopted the session since.
 
     Args:
         instance: The Dagster instance.
@@ -143,7 +143,7 @@ def deletable_sessions(
         sessions: The attempts that recorded the sessions, by the URI of the session.
     """
     run = instance.get_run_by_id(run_id)
-    if run is None or run.status in _GAVE_UP or instance.run_will_resume(run_id):
+    if run is None or run.status in _GAVE_UP:
         return frozenset()
     newest: dict[str, str] = {}
     succeeded = False
