@@ -11,7 +11,9 @@ from tests.evict.cases import KILL, TERM, Case, Setup
 from tests.evict.stack import run_stack, running_groups
 from tests.evict.trials import Outcome, run_case
 
-ADOPTED = pytest.mark.xfail(reason="a step that starts again does not adopt the session of its predecessor yet")
+OUTLIVED = pytest.mark.xfail(
+    reason="a step that outlives its run worker may delete its messages before its successor reads them", strict=False
+)
 CASES = {
     Case("ours", Setup.MULTIPROCESS, boundary="before STEP_START #1", victim="executor"): Phase.BEFORE_RECORD,
     Case("ours", Setup.OP_RETRIES, boundary="before the POST #1", signum=KILL): Phase.RECORDED,
@@ -40,15 +42,10 @@ def outcomes() -> Iterator[dict[Case, Outcome]]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_killed_phase_is_the_expected_one(outcomes: dict[Case, Outcome], case: Case) -> None:
-    """Before the launch handle exists, there is no phase between record and POST."""
-    assert outcomes[case].phase in {CASES[case], *([Phase.BEFORE_RECORD] if CASES[case] is Phase.RECORDED else [])}
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_code_runs_once_and_everything_is_there_once(
     outcomes: dict[Case, Outcome], case: Case, request: pytest.FixtureRequest
 ) -> None:
-    if CASES[case] not in {Phase.BEFORE_RECORD, Phase.RECORDED, Phase.SUCCEEDED}:
-        request.applymarker(ADOPTED)
+    if (case.victim, case.signum) == ("run worker", KILL) and case.setup is Setup.MULTIPROCESS:
+        request.applymarker(OUTLIVED)
+    assert outcomes[case].phase is CASES[case]
     assert outcomes[case].good, outcomes[case]
