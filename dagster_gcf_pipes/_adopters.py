@@ -58,7 +58,7 @@ def restarts_in_run(step: StepExecutionContext) -> Iterator[str]:
 def refuse_ended_run(step: StepExecutionContext | None) -> None:
     """Refuse to call a function in a run that is cancelled, or that has ended.
 
-    Dagster retries a cancelled step that runs in the process of its run: an interrupt is an error there, like any other.
+    Dagster retries a cancelled step that runs in the process of its run: an interrupt is an error like any other there.
     It may also have taken the process of the run for dead, and retried the run, while the step goes on. A step asks
     after it has recorded its launch. So the retry finds the launch, or the step finds that the run has ended.
 

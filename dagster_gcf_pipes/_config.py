@@ -245,7 +245,7 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
         default="on_success",
         description=(
             "When to delete a session's objects from the bucket: 'always', 'on_success' (the default) or 'never'. "
-            "Those of a successful call are deleted when its step has succeeded, unless Dagster may still start the step "
+            "Those of a successful call are deleted when its step has succeeded, unless Dagster may still start it "
             "again. The first chunk always stays, so that a late delivery of the call runs nothing. All objects stay "
             "while the function may still run. Add a lifecycle rule to the bucket: it deletes the others."
         ),

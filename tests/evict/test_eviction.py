@@ -11,9 +11,6 @@ from tests.evict.cases import KILL, TERM, Case, Setup
 from tests.evict.stack import run_stack, running_groups
 from tests.evict.trials import Outcome, run_case
 
-OUTLIVED = pytest.mark.xfail(
-    reason="a step that outlives its run worker may delete its messages before its successor reads them", strict=False
-)
 CASES = {
     Case("ours", Setup.MULTIPROCESS, boundary="before STEP_START #1", victim="executor"): Phase.BEFORE_RECORD,
     Case("ours", Setup.OP_RETRIES, boundary="before the POST #1", signum=KILL): Phase.RECORDED,
@@ -42,10 +39,6 @@ def outcomes() -> Iterator[dict[Case, Outcome]]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_code_runs_once_and_everything_is_there_once(
-    outcomes: dict[Case, Outcome], case: Case, request: pytest.FixtureRequest
-) -> None:
-    if (case.victim, case.signum) == ("run worker", KILL) and case.setup is Setup.MULTIPROCESS:
-        request.applymarker(OUTLIVED)
+def test_the_code_runs_once_and_everything_is_there_once(outcomes: dict[Case, Outcome], case: Case) -> None:
     assert outcomes[case].phase is CASES[case]
     assert outcomes[case].good, outcomes[case]
