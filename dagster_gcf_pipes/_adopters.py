@@ -35,24 +35,17 @@ def find_adopter(step: StepExecutionContext | None, session: str, *, interrupted
         return ""
     if is_adopted(step, session) or _has_successor(step, run):
         return "a later attempt of the step"
-    if not interrupted:
-        return ""
-    return next(restarts_in_run(step), "") or ("the run's retry" if _will_be_retried(step, run) else "")
+    return next(_adopters(step, run), "") if interrupted else ""
 
 
-def restarts_in_run(step: StepExecutionContext) -> Iterator[str]:
-    """Yield what may start a step again in its run, even a step that has succeeded.
-
-    A run that is resumed may execute all its steps again. And a step that is killed after its success is a crash to the
-    multiprocess executor, which applies the retry policy.
-    """
-    if step.instance.is_ephemeral:
-        return
+def _adopters(step: StepExecutionContext, run: DagsterRun) -> Iterator[str]:
     if step.instance.run_will_resume(step.run_id):
         yield "the resumed run"
     policy = step.op_retry_policy
     if policy and not step.retry_mode.disabled and step.previous_attempt_count < policy.max_retries:
         yield "the step's retry"
+    if _will_be_retried(step, run):
+        yield "the run's retry"
 
 
 def refuse_ended_run(step: StepExecutionContext | None) -> None:

@@ -1,13 +1,15 @@
 """Deletes the messages of calls, as soon as nobody can need them.
 
 A step may fail after its call has succeeded, or its process may die. Its next attempt then reads the messages again. So
-they stay until the step has succeeded: the client deletes them when Dagster tears it down.
+they stay until the step has succeeded. Then Dagster tears the client down.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from logging import Logger
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from typing import Final
 
 from dagster import DagsterInstance
@@ -31,7 +33,6 @@ class Leftover:
         attempt: The attempt of the step.
         session: The URI of the session.
         keys: The names of the objects to delete.
-        log: Gets a line if they cannot be deleted.
     """
 
     instance: DagsterInstance
@@ -40,25 +41,32 @@ class Leftover:
     attempt: str
     session: str
     keys: Sequence[str]
-    log: Logger
 
 
-def delete_leftovers(leftovers: Sequence[Leftover], store: ObjectStore) -> None:
-    """Delete the messages of the steps that have succeeded.
+def after_step(action: Callable[[], None]) -> None:
+    """Do something as soon as nothing can make a step that has succeeded fail any more.
 
-    Args:
-        leftovers: The messages.
-        store: The bucket.
+    If the process of a step dies before the multiprocess executor has its last message, the step has failed, whatever
+    it has logged. So a process that `multiprocessing` has started waits for its end, when that message is sent.
+    Source: cpython's Lib/multiprocessing/queues.py (`exitpriority=-5` for what sends the messages).
     """
+    if parent_process() is None:
+        action()
+    else:
+        Finalize(None, action, exitpriority=-10)
+
+
+def deletable_keys(leftovers: Sequence[Leftover]) -> Sequence[str]:
+    """Return the names of the objects of the steps that have succeeded."""
+    keys: list[str] = []
     by_step: dict[tuple[str, str], list[Leftover]] = defaultdict(list)
     for leftover in leftovers:
         by_step[leftover.run_id, leftover.step_key].append(leftover)
     for (run_id, step_key), of_step in by_step.items():
-        last = of_step[-1]
         attempts = {leftover.session: leftover.attempt for leftover in of_step}
-        deletable = deletable_sessions(last.instance, run_id, step_key, attempts)
-        keys = [key for leftover in of_step if leftover.session in deletable for key in leftover.keys]
-        delete_messages(store, keys, last.log)
+        deletable = deletable_sessions(of_step[0].instance, run_id, step_key, attempts)
+        keys += (key for leftover in of_step if leftover.session in deletable for key in leftover.keys)
+    return keys
 
 
 def delete_messages(store: ObjectStore, keys: Sequence[str], log: Logger) -> None:

@@ -1,11 +1,11 @@
 """The Pipes client, a Dagster resource that calls cloud functions."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from logging import Logger
+from logging import Logger, getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -31,7 +31,7 @@ from dagster_gcf_pipes._arguments import checked_arguments
 from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
-from dagster_gcf_pipes._cleanup import Leftover, delete_leftovers, delete_messages
+from dagster_gcf_pipes._cleanup import Leftover, after_step, deletable_keys, delete_messages
 from dagster_gcf_pipes._config import PipesCloudFunctionSettings
 from dagster_gcf_pipes._contexts import (
     CallingContext,
@@ -113,10 +113,18 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         """Expect `teardown_after_execution`, which deletes the messages of calls that have succeeded."""
         self._leftovers = []
 
-    def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+    def teardown_after_execution(self, context: InitResourceContext) -> None:
         """Delete the messages of steps that have succeeded, and close the connections."""
-        if self._leftovers:
-            delete_leftovers(self._leftovers, self._store())
+        if keys := deletable_keys(self._leftovers or ()):
+            after_step(partial(self._delete_and_close, keys, context.log or getLogger(__name__)))
+        else:
+            self._close()
+
+    def _delete_and_close(self, keys: Sequence[str], log: Logger) -> None:
+        delete_messages(self._store(), keys, log)
+        self._close()
+
+    def _close(self) -> None:
         connections = (self._storage_client_once.pop(), self._function_lookup_once.pop(), self._identity_once.pop())
         for connection in connections:
             if close := getattr(connection, "close", None):
@@ -416,7 +424,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         wanted = self.cleanup == "always" or (self.cleanup == "on_success" and not failed)
         deletes = wanted and not outcome.may_still_run and not outcome.adoptable  # a running function needs its prefix
         if deletes and not failed and made.launch.step and self._leftovers is not None:
-            self._leftovers += made.leftovers(log)
+            self._leftovers += made.leftovers
             return
         if deletes or (failed and made.seems_usable and not outcome.adoptable):
             made.launch.record_over()

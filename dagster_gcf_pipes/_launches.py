@@ -10,7 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, takewhile
+from itertools import count, dropwhile
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -40,6 +40,7 @@ PAGE: Final = 200
 _FROM_FAILURE_TAGS: Final = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """Source: dagster/_core/storage/tags.py, `RESUME_RETRY_TAG` and `ASSET_RESUME_RETRY_TAG`."""
 _ENDS: Final = frozenset({DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED})
+_OUTCOMES: Final = frozenset({DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE})
 _GAVE_UP: Final = frozenset({DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED})
 
 
@@ -133,8 +134,8 @@ def deletable_sessions(
 ) -> frozenset[str]:
     """Return the sessions whose messages nobody will read again.
 
-    The step has succeeded, its run has not failed, so that no other run goes on with it, and no other attempt of the
-    step has adopted the session since.
+    The step has succeeded, its run neither has failed nor will be resumed, and no other attempt of the step has adopted
+    the session since. A run that is resumed may execute all its steps again.
 
     Args:
         instance: The Dagster instance.
@@ -143,7 +144,7 @@ def deletable_sessions(
         sessions: The attempts that recorded the sessions, by the URI of the session.
     """
     run = instance.get_run_by_id(run_id)
-    if run is None or run.status in _GAVE_UP:
+    if run is None or run.status in _GAVE_UP or instance.run_will_resume(run_id):
         return frozenset()
     newest: dict[str, str] = {}
     succeeded = False
@@ -202,18 +203,20 @@ def _handles_of(step: StepExecutionContext, runs: Sequence[DagsterRun]) -> Seque
 def _succeeded_in_time(events: Sequence[DagsterEvent]) -> bool:
     """Whether a step has succeeded before its run ended, so that another run repeats it on purpose.
 
-    A step may succeed after that, if Dagster took the process of the run for dead. The step of the next run adopts it.
+    A step may succeed after that, if Dagster took the process of the run for dead. And a step whose process is killed
+    after its success has failed after all. The next run executes such a step again, and adopts its calls.
 
     Args:
         events: The events of the step and the end of its run, newest first.
     """
-    since_the_end = takewhile(lambda event: event.event_type not in _ENDS, events)
-    return any(event.is_step_success for event in events) and not any(event.is_step_success for event in since_the_end)
+    outcomes = dropwhile(lambda event: event.event_type not in _ENDS, events)
+    last = next((event for event in outcomes if event.is_step_success or event.is_step_failure), None)
+    return last is not None and last.is_step_success
 
 
 def _events(instance: DagsterInstance, run_id: str, step_key: str) -> Iterator[DagsterEvent]:
-    """Yield the engine events of a step, its success, and the failure of its run, newest first."""
-    cursor, types = None, {DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_SUCCESS, *_ENDS}
+    """Yield the engine events of a step, its outcomes, and the failure of its run, newest first."""
+    cursor, types = None, {DagsterEventType.ENGINE_EVENT, *_OUTCOMES, *_ENDS}
     while True:
         page = instance.get_records_for_run(run_id, cursor, types, PAGE, ascending=False)
         for record in page.records:

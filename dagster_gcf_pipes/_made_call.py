@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from logging import Logger
 from typing import Any
 
 from dagster import PipesSession
 from dagster_pipes import PipesExtras
 
-from dagster_gcf_pipes._adopters import restarts_in_run
 from dagster_gcf_pipes._adoption import Launch
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._cleanup import Leftover
@@ -84,13 +82,13 @@ class MadeCall:
         """Whether the bucket alone does not tell a later attempt of the step that the call has failed."""
         return self.messages.opened and self.messages.exception is None
 
-    def leftovers(self, log: Logger) -> Sequence[Leftover]:
-        """Return what to delete when the step has succeeded: nothing if it may start again even then."""
+    @property
+    def leftovers(self) -> Sequence[Leftover]:
+        """What to delete when the step has succeeded."""
         step, handle = self.launch.step, self.launch.handle
-        if step is None or handle is None or any(restarts_in_run(step)):
+        if step is None or handle is None:
             return ()
-        session = handle.session.uri
-        return (Leftover(step.instance, step.run_id, step.step.key, handle.attempt, session, self.keys, log),)
+        return (Leftover(step.instance, step.run_id, step.step.key, handle.attempt, handle.session.uri, self.keys),)
 
     def results(self) -> PipesCloudFunctionCompletedInvocation:
         """Return what the caller of a successful call gets."""

@@ -27,7 +27,7 @@ from dagster_gcf_pipes import PipesCloudFunctionClient
 SETTINGS, BUCKET = "TEST_ADOPTION", "TEST_ADOPTION_BUCKET"
 
 
-def _define(retry_policy: RetryPolicy | None) -> JobDefinition:
+def _define(retry_policy: RetryPolicy | None = None, tags: dict[str, str] | None = None) -> JobDefinition:
     @asset(retry_policy=retry_policy)
     def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
         settings = json.loads(os.environ[SETTINGS])
@@ -49,17 +49,21 @@ def _define(retry_policy: RetryPolicy | None) -> JobDefinition:
     definitions = Definitions(
         assets=[orders],
         resources={"cloud_function": PipesCloudFunctionClient(bucket=EnvVar(BUCKET))},
-        jobs=[define_asset_job("adopting", executor_def=in_process_executor)],
+        jobs=[define_asset_job("adopting", executor_def=in_process_executor, tags=tags)],
     )
     return definitions.resolve_job_def("adopting")
 
 
 def without_retries() -> JobDefinition:
-    return _define(None)
+    return _define()
 
 
-def with_retries() -> JobDefinition:
+def with_step_retries() -> JobDefinition:
     return _define(RetryPolicy(max_retries=1))
+
+
+def with_run_retries() -> JobDefinition:
+    return _define(tags={"dagster/max_retries": "2"})
 
 
 def execute(name: str) -> None:

@@ -23,7 +23,7 @@ from google.cloud import storage
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from dagster_gcf_pipes.local._processes import python_command, run_process
 from tests.conftest import FUNCTIONS
-from tests.integration.adopting_job import BUCKET, SETTINGS, with_retries, without_retries
+from tests.integration.adopting_job import BUCKET, SETTINGS, with_run_retries, with_step_retries, without_retries
 from tests.waiting import in_background, wait_until
 
 EXECUTE = "import sys; from tests.integration.adopting_job import execute; execute(sys.argv[1])"
@@ -39,7 +39,8 @@ def counted(emulator: Emulator) -> Iterator[FunctionServer]:
 def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
     home = tmp_path / "home"
     home.mkdir()
-    with instance_for_test(temp_dir=str(home)) as instance:
+    retries = {"run_retries": {"enabled": True}}  # of runs with the tag `dagster/max_retries`
+    with instance_for_test(retries, temp_dir=str(home)) as instance:
         yield instance
 
 
@@ -53,11 +54,7 @@ class Adoption:
     settings: dict[str, Any]
     environment: pytest.MonkeyPatch
     storage: storage.Client
-    retried: bool = False
-
-    @property
-    def job(self) -> Callable[[], JobDefinition]:
-        return with_retries if self.retried else without_retries
+    job: Callable[[], JobDefinition] = without_retries
 
     def configure(self, **settings: Any) -> None:
         self.settings |= settings
@@ -143,7 +140,7 @@ def adoption(
 
 
 def test_a_step_that_fails_after_its_call_adopts_the_success(adoption: Adoption) -> None:
-    adoption.retried = True
+    adoption.job = with_step_retries
     (adoption.folder / "step_fails").touch()
     result = adoption.run()
     assert result.success
@@ -180,9 +177,9 @@ def test_a_run_adopts_a_function_that_still_runs(adoption: Adoption) -> None:
 
 
 def test_an_evicted_step_leaves_its_function_to_the_next_attempt(adoption: Adoption) -> None:
-    adoption.retried = True  # so something may adopt the function
+    adoption.job = with_run_retries
     evicted = adoption.run_and_kill(signal.SIGTERM)
-    assert "[pipes] the step ends before its function, which goes on: the step's retry adopts it" in adoption.lines(
+    assert "[pipes] the step ends before its function, which goes on: the run's retry adopts it" in adoption.lines(
         evicted
     )
     adoption.release()
@@ -198,7 +195,7 @@ def test_an_evicted_step_without_a_successor_stops_its_function(adoption: Adopti
 
 
 def test_a_cancelled_run_stops_its_function_although_the_step_has_a_retry_policy(adoption: Adoption) -> None:
-    adoption.retried = True
+    adoption.job = with_step_retries
 
     def cancel() -> None:
         (run,) = adoption.instance.get_runs(limit=1)
@@ -225,7 +222,7 @@ def test_a_function_that_failed_runs_again(adoption: Adoption) -> None:
 
 
 def test_two_equal_calls_of_a_step_adopt_two_sessions(adoption: Adoption) -> None:
-    adoption.retried = True
+    adoption.job = with_step_retries
     adoption.configure(calls=["a", "b", "a"])
     (adoption.folder / "step_fails").touch()
     result = adoption.run()
@@ -278,7 +275,7 @@ def test_dagster_reads_the_handle(adoption: Adoption) -> None:
 
 def test_a_session_without_its_messages_is_not_adopted(adoption: Adoption) -> None:
     """The client is no resource of Dagster's here, so it deletes the messages as soon as the call has ended."""
-    adoption.retried = True
+    adoption.job = with_step_retries
     adoption.configure(managed=False)
     (adoption.folder / "step_fails").touch()
     result = adoption.run()
