@@ -1,29 +1,48 @@
 """A step that starts again: it adopts the function that its earlier attempt has called, and does not run it twice."""
 
 import json
+import logging
+import os
 import signal
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+import requests
 from dagster import (
+    AssetExecutionContext,
     DagsterInstance,
     DagsterRunStatus,
     JobDefinition,
     JobExecutionResult,
+    MaterializeResult,
     ReexecutionOptions,
+    RetryPolicy,
+    asset,
     execute_job,
     instance_for_test,
+    materialize,
     reconstructable,
 )
+from gcf_pipes._shared.protocol import SessionPrefix
+from gcf_pipes._shared.storage import ObjectStore
 from google.cloud import storage
+from pydantic import PrivateAttr
 
+from dagster_gcf_pipes import PipesCloudFunctionCallError, PipesCloudFunctionClient
+from dagster_gcf_pipes._launches import record_launch
+from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
+from dagster_gcf_pipes._messages.session import ReaderSession
+from dagster_gcf_pipes._reattach import HANDLE_METADATA_KEY, LaunchHandle
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from dagster_gcf_pipes.local._processes import python_command, run_process
 from tests.conftest import FUNCTIONS
 from tests.integration.adopting_job import BUCKET, SETTINGS, with_run_retries, with_step_retries, without_retries
+from tests.sessions import bootstrap
 from tests.waiting import in_background, wait_until
 
 EXECUTE = "import sys; from tests.integration.adopting_job import execute; execute(sys.argv[1])"
@@ -42,6 +61,11 @@ def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
     retries = {"run_retries": {"enabled": True}}  # of runs with the tag `dagster/max_retries`
     with instance_for_test(retries, temp_dir=str(home)) as instance:
         yield instance
+
+
+@pytest.fixture
+def other_bucket(storage_client: storage.Client) -> str:
+    return str(storage_client.create_bucket(f"other-{uuid.uuid4().hex}").name)
 
 
 @dataclass
@@ -111,6 +135,12 @@ class Adoption:
         """Whether a session of a run has an object with that name."""
         names = [blob.name for blob in self.storage.list_blobs(self.bucket)]
         return any(f"/{run_id}/" in each and each.endswith(f"/{name}") for each in names)
+
+    def session_is_alive(self) -> bool:
+        """Whether the only session gets another chunk within three heartbeats."""
+        count = len(list(self.storage.list_blobs(self.bucket)))
+        Event().wait(0.6)
+        return len(list(self.storage.list_blobs(self.bucket))) > count
 
     def lines(self, run_id: str) -> list[str]:
         return [entry.user_message for entry in self.instance.all_logs(run_id)]
@@ -284,3 +314,122 @@ def test_a_session_without_its_messages_is_not_adopted(adoption: Adoption) -> No
     assert any(
         "is done, and its call has failed or its messages are deleted" in line for line in adoption.lines(result.run_id)
     )
+
+
+def test_a_function_that_died_with_its_step_is_called_anew(adoption: Adoption) -> None:
+    adoption.run_and_kill()
+    (adoption.folder / "dies").touch()
+    adoption.release()
+    wait_until(lambda: not adoption.session_is_alive())
+    (adoption.folder / "dies").unlink()
+    result = adoption.run_again()
+    assert result.success
+    assert adoption.executions == ["a", "a"]
+    assert "[pipes] calling anew: the adopted function has shown no sign of life" in adoption.lines(result.run_id)
+    (materialization,) = result.asset_materializations_for_node("orders")
+    assert "cloud_function/adopted_from" not in materialization.metadata
+
+
+def test_another_bucket_is_another_call(adoption: Adoption, other_bucket: str) -> None:
+    adoption.run_and_kill()
+    adoption.release()
+    adoption.environment.setenv(BUCKET, other_bucket)
+    assert adoption.run_again().success
+    assert adoption.executions == ["a", "a"]
+    assert [blob.name.rpartition("/")[2] for blob in adoption.storage.list_blobs(other_bucket)] == ["1.json"]
+
+
+class DeliveredLate(PipesCloudFunctionClient):
+    """A client whose first POST is not sent, and arrives just before that of the next attempt."""
+
+    _posts: list[str] = PrivateAttr(default_factory=list)
+
+    def get_http_session(self) -> requests.Session:
+        self._posts.append("")
+        if len(self._posts) == 1:
+            raise ConnectionError("the process stops before it sends the request")
+        (session,) = {blob.name.rpartition("/")[0] for blob in self.get_storage_client().list_blobs(self.bucket)}
+        event = json.loads(os.environ[SETTINGS])
+        body = {**bootstrap(self.bucket, session), "folder": event["folder"]}
+        in_background(lambda: requests.post(event["url"], json=body, timeout=60))
+        first = self.get_storage_client().bucket(self.bucket).blob(f"{session}/1.json")
+        wait_until(first.exists)
+        return super().get_http_session()
+
+
+def test_a_late_delivery_of_the_first_attempt_is_followed(adoption: Adoption) -> None:
+    """The context is in the bucket, where the first attempt has put it."""
+
+    @asset(retry_policy=RetryPolicy(max_retries=1))
+    def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+        event = {"folder": str(adoption.folder)}
+        url = adoption.settings["url"]
+        return cloud_function.run(context=context, function_url=url, event=event).get_materialize_result()
+
+    client = DeliveredLate(bucket=adoption.bucket, inline_context_limit=0)
+    result = materialize([orders], resources={"cloud_function": client}, instance=adoption.instance)
+    assert result.success
+    assert len(adoption.executions) == 1
+    lines = adoption.lines(result.run_id)
+    assert "[pipes] the function that an earlier attempt of this step called has not started" in lines
+    assert any("the call got HTTP 409" in line for line in lines)
+    assert [line for line in lines if line.startswith("line")] == ["line 0", "line 1"]
+
+
+def test_a_step_deletes_nothing_that_another_attempt_has_adopted(adoption: Adoption) -> None:
+    @asset
+    def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+        event = {"folder": str(adoption.folder)}
+        url = adoption.settings["url"]
+        invocation = cloud_function.run(context=context, function_url=url, event=event)
+        step = context.get_step_execution_context()
+        (own,) = launched(adoption.instance, context.run_id)
+        record_launch(step, replace(own, attempt="another"), "[pipes] adopting the call")
+        return invocation.get_materialize_result()
+
+    client = PipesCloudFunctionClient(bucket=adoption.bucket)
+    assert materialize([orders], resources={"cloud_function": client}, instance=adoption.instance).success
+    assert len(list(adoption.storage.list_blobs(adoption.bucket))) > 1
+
+
+def launched(instance: DagsterInstance, run_id: str) -> list[LaunchHandle]:
+    """Return the launch handles of a run."""
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
+    metadata = [event.engine_event_data.metadata for event in events if event.is_engine_event]
+    texts = [str(each[HANDLE_METADATA_KEY].value) for each in metadata if HANDLE_METADATA_KEY in each]
+    return [handle for text in texts if (handle := LaunchHandle.from_json(text))]
+
+
+def test_a_step_of_a_run_that_has_ended_calls_nothing(adoption: Adoption) -> None:
+    """Dagster took the process of the run for dead, and may have retried the run."""
+
+    @asset
+    def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+        context.instance.report_run_failed(context.run)
+        url = adoption.settings["url"]
+        return cloud_function.run(context=context, function_url=url).get_materialize_result()
+
+    client = PipesCloudFunctionClient(bucket=adoption.bucket)
+    with pytest.raises(PipesCloudFunctionCallError, match="The run has the status FAILURE: the step does not call"):
+        materialize([orders], resources={"cloud_function": client}, instance=adoption.instance)
+    assert adoption.executions == []
+
+
+def test_the_function_is_stopped_if_nobody_knows_whether_the_run_is_cancelled(
+    adoption: Adoption, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ObjectStore(adoption.bucket, adoption.storage)
+    prefix = SessionPrefix(adoption.bucket, "dagster-pipes/session")
+    marker = CancelMarker(store, prefix, logging.getLogger("test"))
+    reader = ReaderSession(store, prefix, poll_interval=1, include_stdio_in_messages=False)
+
+    def find_adopter() -> str:
+        raise OSError("the database does not answer")
+
+    with pytest.raises(KeyboardInterrupt), marker.write_if_interrupted(reader, find_adopter):
+        raise KeyboardInterrupt
+    assert sorted(blob.name for blob in adoption.storage.list_blobs(adoption.bucket)) == [
+        "dagster-pipes/session/1.json",
+        "dagster-pipes/session/cancel",
+    ]
+    assert "or the status of the run cannot be read (the database does not answer)" in caplog.text

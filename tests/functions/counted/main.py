@@ -1,5 +1,6 @@
 """A function that notes each of its executions in a folder, and waits there for the test."""
 
+import os
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,7 +16,7 @@ never = Event()
 
 @pipes_function(message_writer=WRITER)
 def main(request: flask.Request, pipes: PipesContext) -> Any:
-    """Note the execution; run while `hold` exists; then raise if `fails` does."""
+    """Note the execution; run while `hold` exists; then end the process if `dies` exists, or raise if `fails` does."""
     event = request.get_json()
     folder = Path(event["folder"])
     with (folder / "executions").open("a") as executions:
@@ -23,6 +24,8 @@ def main(request: flask.Request, pipes: PipesContext) -> Any:
     pipes.log.info("line 0")
     while (folder / "hold").exists() and not pipes_cancelled():
         never.wait(0.05)
+    if (folder / "dies").exists():
+        os._exit(1)
     if (folder / "fails").exists():
         raise ValueError("no orders")
     pipes.log.info("line 1")
