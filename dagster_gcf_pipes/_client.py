@@ -289,6 +289,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         reader, injector = self._reader(call), self._injector(call, context, given.partitions)
         marker = CancelMarker(self._store(), call.prefix, context.log)
         adopter = partial(find_adopter, launch.step if given.reattach else None, call.prefix.uri)
+        next_attempt = partial(adopter, interrupted=True)
         with open_pipes_session(
             context=context, extras=given.extras, context_injector=injector, message_reader=reader
         ) as session:
@@ -296,9 +297,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             # The order keeps a call from a wrong verdict, and a function from running on unseen.
             launch.record(context.log)  # before the call: whoever comes after this step finds its function
             refuse_ended_run(launch.step)
-            with marker.write_if_interrupted(
-                reader, partial(adopter, interrupted=True)
-            ):  # around all the time in which the function may run
+            with marker.write_if_interrupted(reader, next_attempt):  # around all the time in which the function may run
                 caller = self._caller(launch, body, reader, marker, context.log)
                 record = caller.follow() if launch.adopts else caller.call()
                 self._drain(reader, record, caller.deadline)  # before the verdict: the messages decide
