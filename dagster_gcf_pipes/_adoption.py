@@ -22,7 +22,6 @@ from dagster_gcf_pipes._reattach import (
     NEXT_STEPS,
     LaunchHandle,
     NextStep,
-    SessionState,
     find_replaced_call,
     find_same_call,
     state_of,
@@ -73,11 +72,12 @@ class Launch:
 
     @property
     def _adoption(self) -> str:
-        state = SessionState.SUCCEEDED if self.next_step is NextStep.READ else SessionState.RUNNING
-        again = ", so it does not run again" if self.next_step is NextStep.READ else ""
+        state = "may still run."
+        if self.next_step is NextStep.READ:
+            state = "has succeeded, so it does not run again. To call it again, launch a new run."
         return (
             f"[pipes] adopting the call that an earlier attempt of this step made in run {self.call.adopted_from} at "
-            f"{self.call.started:%H:%M:%S} UTC: the function {state.value}{again}. Its messages follow from the first, "
+            f"{self.call.started:%H:%M:%S} UTC: the function {state} Its messages follow from the first, "
             f"through {self.call.prefix.uri}"
         )
 
@@ -104,22 +104,22 @@ class LaunchPlan:
     def new(self) -> Launch:
         """Return the launch of the call in a session of its own."""
         call = replace(self._call, started=datetime.now(timezone.utc))
-        if self._step is None:
-            return Launch(call)
+        return Launch(call, step=self._step, handle=self._handle(self._step, call)) if self._step else Launch(call)
+
+    def _handle(self, step: StepExecutionContext, call: Call) -> LaunchHandle:
         started = call.started.timestamp()
-        handle = LaunchHandle(
+        return LaunchHandle(
             call=self._identity,
             ordinal=self._ordinal,
             session=call.prefix,
             deadline=started + self._longest,
             launched_at=started,
-            run_id=self._step.run_id,
+            run_id=step.run_id,
             attempt=self._launches.attempt,
-            step_key=self._step.step.key,
-            retry_number=self._step.previous_attempt_count,
+            step_key=step.step.key,
+            retry_number=step.previous_attempt_count,
             url=call.logs_url,
         )
-        return Launch(call, step=self._step, handle=handle)
 
     def adopted_or_new(self, store: ObjectStore, *, reattach: bool) -> Launch:
         """Return the launch that adopts the same call of an earlier attempt of the step, or else a new one.
@@ -139,7 +139,7 @@ class LaunchPlan:
             facts = inspect_session(store, same.session)
             state = state_of(same, facts, time.time())
             if NEXT_STEPS[state] is not NextStep.CALL_ANEW:
-                return self._adopted(same, NEXT_STEPS[state], facts)
+                return self._adopted(self._step, same, NEXT_STEPS[state], facts)
             self._log.info(
                 f"[pipes] calling anew: the function that an earlier attempt of this step called {state.value}"
             )
@@ -147,19 +147,18 @@ class LaunchPlan:
             self._stop(replaced, store)
         return self.new()
 
-    def _adopted(self, earlier: LaunchHandle, next_step: NextStep, facts: SessionFacts) -> Launch:
-        new = self.new()
-        assert new.handle  # noqa: S101 - for mypy: there is a step
+    def _adopted(
+        self, step: StepExecutionContext, earlier: LaunchHandle, next_step: NextStep, facts: SessionFacts
+    ) -> Launch:
+        call = replace(self._call, prefix=earlier.session)
+        handle = self._handle(step, call)
         if next_step is NextStep.POST_AGAIN:
             self._log.info("[pipes] the function that an earlier attempt of this step called has not started")
-            call = replace(new.call, prefix=earlier.session)
-            return replace(new, call=call, next_step=next_step, handle=replace(new.handle, session=earlier.session))
+            return Launch(call, next_step, step, handle)
         started = datetime.fromtimestamp(earlier.launched_at, timezone.utc)
-        call = replace(new.call, prefix=earlier.session, started=started, adopted_from=earlier.run_id)
-        handle = replace(
-            earlier, ordinal=self._ordinal, attempt=new.handle.attempt, retry_number=new.handle.retry_number
-        )
-        return Launch(call, next_step, self._step, handle, facts.chunk_count)
+        call = replace(call, started=started, adopted_from=earlier.run_id)
+        handle = replace(earlier, ordinal=handle.ordinal, attempt=handle.attempt, retry_number=handle.retry_number)
+        return Launch(call, next_step, step, handle, facts.chunk_count)
 
     def _stop(self, replaced: LaunchHandle, store: ObjectStore) -> None:
         """Stop the function of an earlier attempt, if it may run: nobody will read what it reports."""

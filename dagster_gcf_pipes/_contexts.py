@@ -1,11 +1,12 @@
 """The Dagster contexts from which you can call a function."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from dagster import (
     AssetCheckExecutionContext,
+    AssetCheckKey,
     AssetExecutionContext,
     DagsterError,
     MultiPartitionsDefinition,
@@ -43,17 +44,30 @@ def calling_context(context: object) -> CallingContext:
 
 
 def checked_assets(context: CallingContext) -> Sequence[str]:
-    """Return the keys of the assets that a step checks, in the format of Pipes.
+    """Return the keys of the assets that a step checks, in the format of Pipes. It raises like `selection`."""
+    return sorted({check.asset_key.to_escaped_user_string() for check in _selected_checks(context)})
+
+
+def selection(context: CallingContext) -> Mapping[str, Sequence[str]]:
+    """Return the assets and checks that a step materializes and evaluates. A retry may select others.
 
     Raises:
         PipesCloudFunctionRequestError: The context comes from `build_op_context` and has no step yet.
     """
+    checks = _selected_checks(context)
+    assets = context.selected_asset_keys if context.has_assets_def else ()
+    return {
+        "assets": sorted(key.to_user_string() for key in assets),
+        "checks": sorted(key.to_user_string() for key in checks),
+    }
+
+
+def _selected_checks(context: CallingContext) -> Collection[AssetCheckKey]:
     try:
-        checks = context.selected_asset_check_keys
+        return context.selected_asset_check_keys
     except DagsterError as error:
         fix = "In a test, call the asset or the op itself with `build_asset_context()` or `build_op_context()`."
         raise _context_error(context, fix) from error
-    return sorted({check.asset_key.to_escaped_user_string() for check in checks})
 
 
 def _context_error(context: object, fix: str) -> PipesCloudFunctionRequestError:

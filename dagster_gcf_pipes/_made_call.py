@@ -10,7 +10,7 @@ from dagster_pipes import PipesExtras
 from dagster_gcf_pipes._adoption import Launch
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._cleanup import Leftover
-from dagster_gcf_pipes._contexts import CallingContext
+from dagster_gcf_pipes._contexts import CallingContext, selection
 from dagster_gcf_pipes._messages.session import SessionRecord
 from dagster_gcf_pipes._outcome import Outcome
 from dagster_gcf_pipes._reattach import NextStep
@@ -40,13 +40,11 @@ class CallInput:
             context: The context of the step, which may have selected other assets and checks than an earlier attempt.
             location: Where the messages go.
         """
-        assets = context.selected_asset_keys if context.has_assets_def else ()
         return {
             "event": self.event,
             "extras": self.extras,
             "partitions": self.partitions,
-            "assets": sorted(key.to_user_string() for key in assets),
-            "checks": sorted(key.to_user_string() for key in context.selected_asset_check_keys),
+            "selection": selection(context),
             "location": location,
         }
 

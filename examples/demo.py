@@ -44,6 +44,8 @@ class EventPrinter(logging.Handler):
 
     def _describe(self, event: DagsterEvent | None, message: str, record: logging.LogRecord) -> str:
         """Return a line about a message of the function or an event of Dagster, or an empty text."""
+        if message.startswith("[pipes] calling http"):
+            return "Dagster calls the function"
         if event:
             return _describe_event(event)
         if record.levelno < logging.INFO:
@@ -51,8 +53,6 @@ class EventPrinter(logging.Handler):
         if not message.startswith("[pipes]"):
             self.lines += 1
             return f"the function says: {message}"
-        if message.startswith("[pipes] calling"):
-            return "Dagster calls the function"
         if message.startswith("[pipes] the call got"):
             self.live_lines = self.lines
             return "the function has responded"
