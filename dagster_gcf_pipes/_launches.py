@@ -21,7 +21,6 @@ from dagster import (
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
-    DagsterRunStatus,
     MetadataValue,
     TextMetadataValue,
 )
@@ -41,7 +40,6 @@ _FROM_FAILURE_TAGS: Final = ("dagster/is_resume_retry", "dagster/is_asset_resume
 """Source: dagster/_core/storage/tags.py, `RESUME_RETRY_TAG` and `ASSET_RESUME_RETRY_TAG`."""
 _ENDS: Final = frozenset({DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED})
 _OUTCOMES: Final = frozenset({DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE})
-_GAVE_UP: Final = frozenset({DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED})
 
 
 @dataclass(frozen=True)
@@ -143,12 +141,13 @@ def deletable_sessions(
         step_key: The step.
         sessions: The attempts that recorded the sessions, by the URI of the session.
     """
-    run = instance.get_run_by_id(run_id)
-    if run is None or run.status in _GAVE_UP or instance.run_will_resume(run_id):
+    if instance.run_will_resume(run_id):
         return frozenset()
     newest: dict[str, str] = {}
     succeeded = False
     for event in _events(instance, run_id, step_key):
+        if event.event_type in _ENDS:
+            return frozenset()
         succeeded |= event.is_step_success
         if (handle := _handle_in(event)) and handle.session.uri in sessions:
             newest.setdefault(handle.session.uri, handle.attempt)
