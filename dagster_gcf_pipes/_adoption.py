@@ -143,8 +143,9 @@ class LaunchPlan:
             self._log.info(
                 f"[pipes] calling anew: the function that an earlier attempt of this step called {state.value}"
             )
-        if replaced := same or find_replaced_call([*earlier.continued, *earlier.repeated], self._ordinal):
-            self._stop(replaced, store)
+        replaced = same or find_replaced_call(earlier.continued, self._identity, self._ordinal)
+        for handle in [replaced] if replaced else earlier.repeated if self._ordinal == 0 else ():
+            self._stop(handle, store)
         return self.new()
 
     def _adopted(
@@ -162,8 +163,7 @@ class LaunchPlan:
 
     def _stop(self, replaced: LaunchHandle, store: ObjectStore) -> None:
         """Stop the function of an earlier attempt, if it may run: nobody will read what it reports."""
-        adopted_elsewhere = self._launches.has_made(replaced.call) and replaced.call != self._identity
-        if adopted_elsewhere or replaced.session.bucket != store.bucket:
+        if replaced.session.bucket != store.bucket:
             return
         try:
             facts = inspect_session(store, replaced.session)

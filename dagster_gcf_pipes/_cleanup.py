@@ -33,6 +33,7 @@ class Leftover:
         attempt: The attempt of the step.
         session: The URI of the session.
         keys: The names of the objects to delete.
+        has_own_process: Whether the executor may give each step a process of its own.
     """
 
     instance: DagsterInstance
@@ -41,19 +42,24 @@ class Leftover:
     attempt: str
     session: str
     keys: Sequence[str]
+    has_own_process: bool
 
 
-def after_step(action: Callable[[], None]) -> None:
+def after_step(action: Callable[[], None], *, has_own_process: bool) -> None:
     """Do something as soon as nothing can make a step that has succeeded fail any more.
 
     If the process of a step dies before the multiprocess executor has its last message, the step has failed, whatever
-    it has logged. So a process that `multiprocessing` has started waits for its end, when that message is sent.
+    it has logged. So such a process waits for its end, when that message is sent.
     Source: cpython's Lib/multiprocessing/queues.py (`exitpriority=-5` for what sends the messages).
+
+    Args:
+        action: What to do.
+        has_own_process: Whether the step may have a process of its own.
     """
-    if parent_process() is None:
-        action()
-    else:
+    if has_own_process and parent_process():
         Finalize(None, action, exitpriority=-10)
+    else:
+        action()
 
 
 def deletable_keys(leftovers: Sequence[Leftover]) -> Sequence[str]:

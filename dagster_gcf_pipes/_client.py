@@ -58,6 +58,7 @@ from dagster_gcf_pipes._request_body import encode_body, json_object
 from dagster_gcf_pipes._results import (
     PipesCloudFunctionCompletedInvocation,
     PipesCloudFunctionCompletedPartitions,
+    fails_a_blocking_check,
     report_partial_results,
 )
 
@@ -116,7 +117,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     def teardown_after_execution(self, context: InitResourceContext) -> None:
         """Delete the messages of steps that have succeeded, and close the connections."""
         if keys := deletable_keys(self._leftovers or ()):
-            after_step(partial(self._delete_and_close, keys, context.log or getLogger(__name__)))
+            delete = partial(self._delete_and_close, keys, context.log or getLogger(__name__))
+            after_step(delete, has_own_process=any(leftover.has_own_process for leftover in self._leftovers or ()))
         else:
             self._close()
 
@@ -272,12 +274,14 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         """
         location = f"{self.bucket}/{self.key_prefix}"
         longest = self.retry_timeout + call.target.timeout + READ_TIMEOUT_MARGIN
-        plan = LaunchPlan(call, context, given.asked(context, location), longest=longest)
+        plan = LaunchPlan(call, context, given.asked(context, url=call.target.url, location=location), longest=longest)
         made = self._make(plan.adopted_or_new(self._store(), reattach=given.reattach), context, given)
         if made.is_gone:
             context.log.warning("[pipes] calling anew: the adopted function has shown no sign of life")
             made = self._make(plan.new(), context, given)
         self._clean_up(made, context.log)
+        if made.outcome.error is None and fails_a_blocking_check(context, made.session):
+            made.launch.record_over()  # the next attempt evaluates the check again
         if made.outcome.error:
             report = on_failure or partial(report_partial_results, context)  # last: a failed step returns nothing
             report(made.session, made.outcome.metadata)
@@ -435,6 +439,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     ) -> CallInput:
         """Return what a call gets. It refuses bad input before anything is opened."""
         event = {} if event is None else event
+        event = json_object(event, "event")
         encode_body(event, {})
         extras = json_object({} if extras is None else extras, "extras")
         if not isinstance(reattach, bool | None):

@@ -49,15 +49,16 @@ def checked_assets(context: CallingContext) -> Sequence[str]:
 
 
 def selection(context: CallingContext) -> Mapping[str, Sequence[str]]:
-    """Return the assets and checks that a step materializes and evaluates. A retry may select others.
+    """Return the assets, with their code versions, and the checks of a step. Its retry may have others.
 
     Raises:
         PipesCloudFunctionRequestError: The context comes from `build_op_context` and has no step yet.
     """
     checks = _selected_checks(context)
+    versions = context.assets_def.code_versions_by_key if context.has_assets_def else {}
     assets = context.selected_asset_keys if context.has_assets_def else ()
     return {
-        "assets": sorted(key.to_user_string() for key in assets),
+        "assets": sorted(f"{key.to_user_string()} {versions.get(key)}" for key in assets),
         "checks": sorted(key.to_user_string() for key in checks),
     }
 

@@ -89,11 +89,6 @@ class StepLaunches:
                 self._earlier = _find_earlier(step)
             return self._earlier
 
-    def has_made(self, call: CallIdentity) -> bool:
-        """Whether the attempt has made that call already."""
-        with self._lock:
-            return call.repetition < self._repetitions[call.function, call.digest]
-
 
 _LAUNCHES: WeakKeyDictionary[StepExecutionContext, StepLaunches] = WeakKeyDictionary()
 _LAUNCHES_LOCK: Final = Lock()

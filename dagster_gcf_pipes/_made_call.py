@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dagster import PipesSession
+from dagster import PipesSession, in_process_executor
 from dagster_pipes import PipesExtras
 
 from dagster_gcf_pipes._adoption import Launch
@@ -33,11 +33,12 @@ class CallInput:
     reattach: bool
     partitions: Mapping[str, Any] | None = None
 
-    def asked(self, context: CallingContext, location: str) -> Mapping[str, Any]:
-        """Return what tells two calls of a function apart, as JSON.
+    def asked(self, context: CallingContext, *, url: str, location: str) -> Mapping[str, Any]:
+        """Return what tells two calls of a step apart, as JSON.
 
         Args:
             context: The context of the step, which may have selected other assets and checks than an earlier attempt.
+            url: The function's URL, with its query.
             location: Where the messages go.
         """
         return {
@@ -45,6 +46,7 @@ class CallInput:
             "extras": self.extras,
             "partitions": self.partitions,
             "selection": selection(context),
+            "url": url,
             "location": location,
         }
 
@@ -84,9 +86,13 @@ class MadeCall:
     def leftovers(self) -> Sequence[Leftover]:
         """What to delete when the step has succeeded."""
         step, handle = self.launch.step, self.launch.handle
-        if step is None or handle is None:
-            return ()
-        return (Leftover(step.instance, step.run_id, step.step.key, handle.attempt, handle.session.uri, self.keys),)
+        if step is None or handle is None or f"/{step.run_id}/" not in handle.session.uri:
+            return ()  # several runs may have adopted the session of another
+        has_own_process = step.job_def.executor_def.name != in_process_executor.name
+        session = handle.session.uri
+        return (
+            Leftover(step.instance, step.run_id, step.step.key, handle.attempt, session, self.keys, has_own_process),
+        )
 
     def results(self) -> PipesCloudFunctionCompletedInvocation:
         """Return what the caller of a successful call gets."""

@@ -107,9 +107,9 @@ class LaunchHandle:
                 session=SessionPrefix(*_typed(extras, bucket=str, prefix=str)),
                 **_named(extras, ordinal=int, deadline=float, run_id=str, attempt=str, over=bool),
                 **_named(handle, launched_at=float, step_key=str, retry_number=int),
-                url=handle["external_run_url"],
+                url=str(url) if (url := handle["external_run_url"]) else None,
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
 
@@ -185,14 +185,18 @@ def find_same_call(earlier: Sequence[LaunchHandle], call: CallIdentity) -> Launc
     return next((handle for handle in earlier if handle.call == call), None)
 
 
-def find_replaced_call(earlier: Sequence[LaunchHandle], ordinal: int) -> LaunchHandle | None:
-    """Return the earlier call in whose place an attempt makes another call.
+def find_replaced_call(earlier: Sequence[LaunchHandle], call: CallIdentity, ordinal: int) -> LaunchHandle | None:
+    """Return the earlier call of the same function in whose place an attempt asks for something else.
+
+    If there were several calls, nobody knows yet which of them the attempt will still make, and adopt.
 
     Args:
         earlier: The handles of earlier attempts, newest first.
+        call: The call that the attempt is about to make.
         ordinal: How many calls the attempt made before.
     """
-    return next((handle for handle in earlier if handle.ordinal == ordinal), None)
+    only_one = len({handle.call for handle in earlier}) == 1 and ordinal == 0
+    return earlier[0] if only_one and earlier[0].call.function == call.function else None
 
 
 def _typed(values: Mapping[str, Any], **types: type) -> list[Any]:

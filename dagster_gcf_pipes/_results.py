@@ -235,6 +235,14 @@ def _same_service(revision: str, other: str) -> bool:
     return all(matches) and len({match["service"] for match in matches if match}) == 1
 
 
+def fails_a_blocking_check(context: CallingContext, session: PipesSession) -> bool:
+    """Whether a function has reported the failure of a check for which Dagster fails the step."""
+    specs = context.assets_def.check_specs if context.has_assets_def else ()
+    blocking = {(spec.asset_key, spec.name) for spec in specs if spec.blocking}
+    checks = (result for result in session.get_reported_results() if isinstance(result, AssetCheckResult))
+    return any(not check.passed and (check.asset_key, check.check_name) in blocking for check in checks)
+
+
 def report_partial_results(context: CallingContext, session: PipesSession, metadata: Metadata) -> None:
     """Log the reported results as the events that Dagster logs for a step that succeeds.
 

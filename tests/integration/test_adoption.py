@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import requests
 from dagster import (
+    AssetCheckSpec,
     AssetExecutionContext,
     DagsterInstance,
     DagsterRunStatus,
@@ -23,6 +25,7 @@ from dagster import (
     ReexecutionOptions,
     RetryPolicy,
     asset,
+    build_asset_context,
     execute_job,
     instance_for_test,
     materialize,
@@ -34,6 +37,7 @@ from google.cloud import storage
 from pydantic import PrivateAttr
 
 from dagster_gcf_pipes import PipesCloudFunctionCallError, PipesCloudFunctionClient
+from dagster_gcf_pipes._contexts import selection
 from dagster_gcf_pipes._launches import record_launch
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
 from dagster_gcf_pipes._messages.session import ReaderSession
@@ -390,6 +394,46 @@ def test_a_step_deletes_nothing_that_another_attempt_has_adopted(adoption: Adopt
     client = PipesCloudFunctionClient(bucket=adoption.bucket)
     assert materialize([orders], resources={"cloud_function": client}, instance=adoption.instance).success
     assert len(list(adoption.storage.list_blobs(adoption.bucket))) > 1
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_no_attempt_adopts_a_blocking_check_that_failed(adoption: Adoption, *, blocking: bool) -> None:
+    (adoption.folder / "check_fails").touch()
+
+    @asset(check_specs=[AssetCheckSpec("has_rows", asset="orders", blocking=blocking)])
+    def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+        event = MappingProxyType({"folder": str(adoption.folder), "check": "has_rows"})
+        url = adoption.settings["url"]
+        return cloud_function.run(context=context, function_url=url, event=event).get_materialize_result()
+
+    client = PipesCloudFunctionClient(bucket=adoption.bucket)
+    resources = {"cloud_function": client}
+    result = materialize([orders], resources=resources, instance=adoption.instance, raise_on_error=False)
+    assert result.success != blocking
+    assert [handle.over for handle in launched(adoption.instance, result.run_id)] == [False, True][: 1 + blocking]
+
+
+def test_another_query_is_another_call(adoption: Adoption) -> None:
+    (adoption.folder / "step_fails").touch()
+    adoption.configure(url=f"{adoption.settings['url']}?day=1")
+    assert not adoption.run().success
+    adoption.configure(url=adoption.settings["url"].replace("day=1", "day=2"))
+    assert adoption.run_again().success
+    assert adoption.executions == ["a", "a"]
+
+
+def test_another_code_version_is_another_call() -> None:
+    def version(code_version: str | None) -> object:
+        @asset(code_version=code_version)
+        def orders(context: AssetExecutionContext) -> None:
+            versions.append(selection(context))
+
+        orders(build_asset_context())
+        return versions.pop()
+
+    versions: list[object] = []
+    assert version("1") == version("1")
+    assert len({str(version(code_version)) for code_version in ("1", "2", None)}) == 3
 
 
 def launched(instance: DagsterInstance, run_id: str) -> list[LaunchHandle]:

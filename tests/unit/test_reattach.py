@@ -105,6 +105,7 @@ def changed(**values: Any) -> str:
         "null",
         "{",
         "{}",
+        "[" * 200_000,
         changed(client_name="PipesDatabricksClient"),
         changed(__class__="OtherHandle"),
         changed(extras={}),
@@ -135,6 +136,10 @@ def test_a_call_is_the_same_if_it_asks_the_same_function_for_the_same_the_same_t
 
 
 def test_a_call_replaces_the_one_in_its_place() -> None:
-    handles = [replace(HANDLE, ordinal=1), HANDLE]
-    assert find_replaced_call(handles, 0) is HANDLE
-    assert find_replaced_call(handles, 2) is None
+    other = replace(CALL, digest="other")
+    assert find_replaced_call([HANDLE], other, 0) is HANDLE
+    assert find_replaced_call([HANDLE, replace(HANDLE, over=True)], other, 0) is HANDLE
+    assert find_replaced_call([HANDLE], other, 1) is None
+    assert find_replaced_call([HANDLE], replace(other, function="https://other"), 0) is None
+    assert find_replaced_call([HANDLE, replace(HANDLE, call=replace(CALL, digest="second"))], other, 0) is None
+    assert find_replaced_call([], other, 0) is None

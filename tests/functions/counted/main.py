@@ -32,4 +32,8 @@ def main(request: flask.Request, pipes: PipesContext) -> Any:
     pipes.report_custom_message({"rows": 2})
     if pipes.is_asset_step:
         pipes.report_asset_materialization(metadata={"rows": 2}, data_version="v1")
+    if event.get("check"):
+        failing = folder / "check_fails"
+        pipes.report_asset_check(event["check"], passed=not failing.exists(), severity="ERROR")
+        failing.unlink(missing_ok=True)
     return {"rows": 2}
