@@ -7,8 +7,7 @@ that is taken away sends the same signal, and leaves the status as it is.
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from dagster import DagsterRun, DagsterRunStatus
-from dagster._core.execution.context.system import StepExecutionContext
+from dagster import DagsterRun, DagsterRunStatus, StepExecutionContext
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionCallError
 from dagster_gcf_pipes._launches import is_adopted

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from logging import Logger
 from typing import Any
 
-from dagster._core.execution.context.system import StepExecutionContext
+from dagster import StepExecutionContext
 from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.storage import ObjectStore
 

@@ -22,10 +22,10 @@ from dagster import (
     DagsterInstance,
     DagsterRun,
     MetadataValue,
+    StepExecutionContext,
     TextMetadataValue,
 )
 from dagster._core.events import EngineEventData
-from dagster._core.execution.context.system import StepExecutionContext
 
 from dagster_gcf_pipes._contexts import CallingContext
 from dagster_gcf_pipes._reattach import HANDLE_METADATA_KEY, CallIdentity, LaunchHandle
