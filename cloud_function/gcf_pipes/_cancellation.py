@@ -29,11 +29,12 @@ class Cancellation:
     Args:
         store: The bucket.
         prefix: The session's prefix in the bucket.
+        shared: A prefix above it, whose marker is for the sessions of many calls, or None.
     """
 
-    def __init__(self, store: ObjectStore, prefix: SessionPrefix) -> None:
+    def __init__(self, store: ObjectStore, prefix: SessionPrefix, shared: SessionPrefix | None = None) -> None:
         self._store = store
-        self._key = prefix.cancel_key
+        self._keys = [each.cancel_key for each in (prefix, shared) if each]
         self._cancelled = False
         self._warned = False
         self._stopped = Event()
@@ -67,14 +68,15 @@ class Cancellation:
 
     def _poll(self) -> None:
         try:
-            marker = self._store.read(self._key, max_bytes=MAX_MARKER_BYTES, timeout=POLL_TIMEOUT)
+            self._cancelled = any(map(self._exists, self._keys))
         except Exception as error:  # noqa: BLE001 - the next poll may find the marker
             if not self._warned:
                 self._warned = True
                 text = "[pipes] cannot tell whether Dagster has terminated the run, will try again: %s"
                 log(logging.WARNING, text, error)
-        else:
-            self._cancelled = marker is not None
+
+    def _exists(self, key: str) -> bool:
+        return self._store.read(key, max_bytes=MAX_MARKER_BYTES, timeout=POLL_TIMEOUT) is not None
 
 
 class CallDeadline:

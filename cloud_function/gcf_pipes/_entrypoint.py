@@ -52,11 +52,14 @@ from gcf_pipes._shared.protocol import (
     CHUNK_COUNT_HEADER,
     ERROR_HEADER,
     KEY_PREFIX_VARIABLE,
+    MAX_CLOSED_RESPONSE_BYTES,
     PROTOCOL_HEADER,
+    RESPONSE_PARAM,
     STORAGE_HEADER,
     TIMEOUT_HEADER,
     USAGE_PARAM,
     VERSION_HEADER,
+    ClosedResponse,
     OpenedExtras,
     Usage,
 )
@@ -202,7 +205,7 @@ def _serve(
                 test.error = error
             writer.close(describe_exception(error))
             raise
-        writer.close(_status_exception(response))
+        writer.close(_status_exception(response), _short_response(response))
     except PipesMessagesNotStoredError as error:
         log(logging.ERROR, "[pipes] messages of run %s could not be stored", pipes.run_id, cause=error)
         return _error_body(error), error.status
@@ -247,14 +250,22 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
         labels = label_run_logs(pipes, self._execution)
         return ForwardedOutput(pipes.log_external_stream, labels) if self._forwards_output else nullcontext()
 
-    def close(self, exception: PipesException | None) -> None:
+    def close(self, exception: PipesException | None, response: ClosedResponse | None = None) -> None:
         """Report the outcome to Dagster with what the request used, and store the last messages.
+
+        Args:
+            exception: The exception with which the function failed.
+            response: The response of a function that succeeded, if it is short.
 
         Raises:
             PipesMessagesNotStoredError: Messages could not be stored.
         """
         exception = exception or self._user_channel.exception
-        outcome = {"exception": exception} if exception else {}
+        outcome: dict[str, object] = {}
+        if exception:
+            outcome = {"exception": exception}
+        elif response:
+            outcome = {RESPONSE_PARAM: response}
         try:
             self.channel.write_message(make_message("closed", {**outcome, USAGE_PARAM: self._get_usage()}))
         finally:
@@ -265,11 +276,13 @@ class _UserChannel(PipesMessageWriterChannel):
     """The channel of the function's context, which may be closed before the outcome is known.
 
     Attributes:
+        reported_partitions: As in the channel.
         exception: The exception with which the function's code closed its context.
     """
 
-    def __init__(self, channel: PipesMessageWriterChannel) -> None:
+    def __init__(self, channel: PipesCloudStorageMessageWriterChannel) -> None:
         self._channel = channel
+        self.reported_partitions = channel.reported_partitions
         self.exception: PipesException | None = None
 
     def write_message(self, message: PipesMessage) -> None:
@@ -439,6 +452,18 @@ def _complete_response(result: "ResponseReturnValue | None") -> "flask.Response"
     response = flask.make_response(("", 204) if result is None else result)
     response.make_sequence()
     return response
+
+
+def _short_response(response: "flask.Response") -> ClosedResponse | None:
+    """Return a response that is short enough for `closed`, or None."""
+    body = response.get_data()
+    if len(body) > MAX_CLOSED_RESPONSE_BYTES:
+        return None
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return ClosedResponse(status=response.status_code, content_type=response.content_type or "", body=text)
 
 
 def _status_exception(response: "flask.Response") -> PipesException | None:

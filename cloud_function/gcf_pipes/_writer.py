@@ -42,6 +42,8 @@ from gcf_pipes._shared.protocol import (
     HEARTBEAT_INTERVAL,
     KEY_PREFIX_PARAM,
     MAX_CHUNK_BYTES,
+    PARTITIONS_PARAM,
+    SHARED_PREFIX_PARAM,
     OpenedExtras,
     SessionPrefix,
 )
@@ -93,7 +95,9 @@ class _MessagesParams(TypedDict, total=False):
 
     bucket: str
     key_prefix: str | None
+    shared_prefix: str | None
     include_stdio_in_messages: bool | None
+    partition_materializations: bool | None
 
 
 class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
@@ -116,6 +120,12 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         deadline: When the call must end.
         upload_timeout: Seconds that the claim may take with its retries, and the last flush of a call without deadline.
         heartbeat_interval: Seconds without a chunk after which a heartbeat is uploaded.
+        shared_prefix: The prefix that the sessions of many calls share, or None.
+        takes_partitions: Whether the message reader takes materializations of single partitions.
+
+    Attributes:
+        reported_partitions: What the function has reported partition by partition: the partitions of each asset. None
+            if the message reader takes no such reports.
     """
 
     def __init__(
@@ -127,7 +137,10 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         *,
         upload_timeout: float,
         heartbeat_interval: float,
+        shared_prefix: SessionPrefix | None = None,
+        takes_partitions: bool = False,
     ) -> None:
+        self.reported_partitions: dict[str, set[str]] | None = {} if takes_partitions else None
         self._store = store
         self._prefix = prefix
         self._buffer = buffer
@@ -135,7 +148,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         self._give_up_at = -math.inf  # uploads are retried until then
         self._upload_timeout = upload_timeout
         self._heartbeat_interval = heartbeat_interval
-        self._cancellation = Cancellation(store, prefix)
+        self._cancellation = Cancellation(store, prefix, shared_prefix)
         self._uploader = Thread(target=self._upload_chunks, name=f"pipes {prefix.uri}", daemon=True)
         self._process_id = os.getpid()
         self._failure: Exception | None = None
@@ -404,6 +417,8 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             deadline,
             upload_timeout=self._upload_timeout,
             heartbeat_interval=self._heartbeat_interval,
+            shared_prefix=self._shared_prefix(params),
+            takes_partitions=bool(params.get(PARTITIONS_PARAM)),
         )
 
     def check_storage(self, of_dagster: str | None) -> None:
@@ -426,6 +441,14 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
         prefix = _prefix(params)
         self._allowed_locations.check(prefix.bucket, prefix.path, "messages")
         return prefix
+
+    def _shared_prefix(self, params: PipesParams) -> SessionPrefix | None:
+        path = params.get(SHARED_PREFIX_PARAM)
+        if path is None:
+            return None
+        shared = SessionPrefix(_prefix(params).bucket, path)
+        self._allowed_locations.check(shared.bucket, shared.path, "messages")
+        return shared
 
     def get_opened_extras(self) -> PipesExtras:
         """Return facts for `opened`. The id makes the first chunk of each delivery unique."""

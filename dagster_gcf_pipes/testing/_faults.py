@@ -11,8 +11,8 @@ import urllib3.exceptions
 from dagster_pipes import PipesMessage, PipesParams
 from gcf_pipes import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
 
+from dagster_gcf_pipes._responses import make_response
 from dagster_gcf_pipes.testing._functions import InstanceDeath
-from dagster_gcf_pipes.testing._responses import make_response
 
 HEARTBEAT_INTERVAL: Final = 0.2
 """Seconds between two heartbeats of an instance that will die. The caller gives it up when three are missing."""

@@ -19,6 +19,7 @@ from gcf_pipes._shared.protocol import (
     ERROR_HEADER,
     KEY_PREFIX_PARAM,
     MAX_CHUNK_BYTES,
+    PARTITIONS_PARAM,
     SessionPrefix,
 )
 from gcf_pipes._shared.storage import ObjectStore
@@ -161,6 +162,7 @@ class _Session:
             BUCKET_PARAM: self._prefix.bucket,
             KEY_PREFIX_PARAM: self._prefix.path,
             PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: True,
+            PARTITIONS_PARAM: True,
         }
         injector = InjectorSession(self._prefix, lambda: self._client, DEFAULT_INLINE_CONTEXT_LIMIT)
         with injector.inject_context(context) as context_params:

@@ -19,6 +19,7 @@ from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._functions import parse_function_url, redacted
+from dagster_gcf_pipes._responses import make_response
 from dagster_gcf_pipes.testing._faults import (
     UNAVAILABLE,
     DyingMessageWriter,
@@ -27,7 +28,7 @@ from dagster_gcf_pipes.testing._faults import (
     platform_error,
 )
 from dagster_gcf_pipes.testing._functions import EntryPoint, ServedFunction
-from dagster_gcf_pipes.testing._responses import make_response, read_body
+from dagster_gcf_pipes.testing._responses import read_body
 from dagster_gcf_pipes.testing._storage import MemoryStorage
 
 HOST: Final = "functions.invalid"

@@ -1,13 +1,10 @@
 """Requests and responses of `requests` without a network."""
 
-import io
-from collections.abc import Callable, Mapping
-from http import HTTPStatus
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
-from urllib3 import HTTPResponse
+from requests.adapters import BaseAdapter
 
 Answer: TypeAlias = Callable[[requests.PreparedRequest], requests.Response]
 
@@ -46,17 +43,3 @@ def read_body(request: requests.PreparedRequest) -> bytes:
     if isinstance(body, str):
         return body.encode()
     return body if isinstance(body, bytes) else bytes(body.read())
-
-
-def make_response(
-    request: requests.PreparedRequest, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
-) -> requests.Response:
-    """Return a response as the network would deliver it."""
-    raw = HTTPResponse(
-        io.BytesIO(body),
-        headers={**(headers or {}), "Content-Length": str(len(body))},
-        status=status,
-        reason=HTTPStatus(status).phrase if status in set(HTTPStatus) else None,
-        preload_content=False,
-    )
-    return HTTPAdapter().build_response(request, raw)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagster_pipes import PIPES_METADATA_TYPE_INFER, PipesMessage
 
+from dagster_gcf_pipes._messages.parser import partition_report
+
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
@@ -24,7 +26,7 @@ class LogLine(NamedTuple):
 
 @dataclass(frozen=True)
 class ReportedMaterialization:
-    """What `pipes.report_asset_materialization` reported.
+    """What `pipes.report_asset_materialization` or `gcf_pipes.report_partition_materialization` reported.
 
     Attributes:
         metadata: As the function passed it.
@@ -61,6 +63,7 @@ class InvocationResult:
         error: The exception that the function raised, or None.
         logs: The lines of `pipes.log`.
         materializations: The reported materializations, by asset key.
+        partition_materializations: The partitions of a range that were reported one by one, by asset key and partition.
         checks: The reported checks, by asset key and check name.
         custom_messages: The payloads of `pipes.report_custom_message`.
         stdout: What it printed, as `forward_logs` shows it in Dagster.
@@ -72,6 +75,7 @@ class InvocationResult:
     error: BaseException | None
     logs: Sequence[LogLine]
     materializations: Mapping[str, ReportedMaterialization]
+    partition_materializations: Mapping[tuple[str, str], ReportedMaterialization]
     checks: Mapping[tuple[str, str], ReportedCheck]
     custom_messages: Sequence[Any]
     stdout: str
@@ -104,11 +108,19 @@ def read_result(
             each["asset_key"]: ReportedMaterialization(_metadata(each), each["data_version"])
             for each in params_of("report_asset_materialization")
         },
+        partition_materializations={
+            (each["asset_key"], each["partition"]): ReportedMaterialization(_metadata(each), each["data_version"])
+            for each in filter(None, map(partition_report, messages))
+        },
         checks={
             (each["asset_key"], each["check_name"]): ReportedCheck(each["passed"], each["severity"], _metadata(each))
             for each in params_of("report_asset_check")
         },
-        custom_messages=tuple(each["payload"] for each in params_of("report_custom_message")),
+        custom_messages=tuple(
+            (message["params"] or {})["payload"]
+            for message in messages
+            if message["method"] == "report_custom_message" and not partition_report(message)
+        ),
         stdout=printed("stdout"),
         stderr=printed("stderr"),
     )

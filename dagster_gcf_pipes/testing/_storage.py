@@ -3,7 +3,7 @@
 A real `google.cloud.storage.Client` makes the requests, so all code that uses it runs as it does in the cloud. A
 request that is not implemented gets a 501.
 
-Sources: https://cloud.google.com/storage/docs/json_api/v1/objects,
+Sources: https://cloud.google.com/storage/docs/json_api/v1/objects, https://cloud.google.com/storage/docs/batch,
 https://cloud.google.com/storage/docs/performing-resumable-uploads.
 """
 
@@ -19,7 +19,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import requests
 
-from dagster_gcf_pipes.testing._responses import in_process_session, make_response, read_body
+from dagster_gcf_pipes._responses import make_response
+from dagster_gcf_pipes.testing._batches import BATCH_PATH, join_responses, split_batch
+from dagster_gcf_pipes.testing._responses import in_process_session, read_body
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -117,6 +119,9 @@ class MemoryStorage:
 
     def _answer(self, http: requests.PreparedRequest) -> requests.Response:
         body = read_body(http)
+        if urlsplit(http.url or "").path == BATCH_PATH:
+            headers, responses = join_responses(map(self._answer, split_batch(http.headers["Content-Type"], body)))
+            return make_response(http, 200, responses, headers)
         try:
             with self._lock:
                 return self._serve(_Request.parse(http), http, body)
@@ -167,9 +172,10 @@ class MemoryStorage:
         return found
 
     def _list(self, request: _Request) -> list[dict[str, Any]]:
-        start = (request.bucket, request.query.get("prefix", ""))
-        stored = sorted(self._objects.items())
-        return [each.metadata for (bucket, name), each in stored if bucket == start[0] and name.startswith(start[1])]
+        """Return all names at once, however many the request asks for."""
+        prefix, first = request.query.get("prefix", ""), request.query.get("startOffset", "")
+        stored = sorted((name, each) for (bucket, name), each in self._objects.items() if bucket == request.bucket)
+        return [each.metadata for name, each in stored if name.startswith(prefix) and name >= first]
 
 
 def _unsupported(http: requests.PreparedRequest) -> _RefusedError:

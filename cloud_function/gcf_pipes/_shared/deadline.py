@@ -57,7 +57,7 @@ class Deadline:
             TimeoutError: An operation did not return by the deadline.
             Exception: The first error that an operation raised.
         """
-        futures = [_start(operation) for operation in operations]
+        futures = [in_thread(operation) for operation in operations]
         try:
             done, late = wait(futures, self.timeout + GRACE, return_when=FIRST_EXCEPTION)
         finally:
@@ -68,7 +68,8 @@ class Deadline:
         return [future.result() for future in failed or futures]
 
 
-def _start(operation: Callable[[], _Result]) -> "Future[_Result]":
+def in_thread(operation: Callable[[], _Result]) -> "Future[_Result]":
+    """Start an operation in a thread for which the process does not wait when it exits."""
     future: Future[_Result] = Future()
     context = copy_context()  # the thread continues the trace
 

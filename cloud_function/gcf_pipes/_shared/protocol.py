@@ -10,6 +10,13 @@ One call of the function is one Pipes session. The session owns a *prefix* in a 
         2.json            ... further chunks, numbered without gaps, each created once and never changed
         n.json            the last chunk; its last line is `closed`
 
+Calls that one step makes together have sessions below a shared prefix, which has objects of its own::
+
+    gs://{bucket}/{key_prefix}/{run_id}/{step_key}/{calls_id}/
+        calls.json        what tells the calls apart, by number; Dagster writes it before the first call
+        cancel            a marker for all of them
+        0000001/...       the session of the first call
+
 A chunk is newline-delimited JSON, one Pipes message per line, or a heartbeat: a single newline. States of a session::
 
     opened, closed    the two Pipes messages, and nothing else
@@ -24,8 +31,9 @@ All size limits are in one section below.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR
 
@@ -38,7 +46,10 @@ PROTOCOL: Final = 1
 FORWARD_LOGS: Final = "forward_logs"
 """The capability to send the function's output, if Dagster asks for it."""
 
-CAPABILITIES: Final = (FORWARD_LOGS,)
+SHARED_CANCEL: Final = "shared_cancel"
+"""The capability to stop at the cancel marker of many calls, in addition to the call's own."""
+
+CAPABILITIES: Final = (FORWARD_LOGS, SHARED_CANCEL)
 """The optional parts of this protocol that a call may need, and that other functions may lack."""
 
 BOOTSTRAP_KEYS: Final = (DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR)
@@ -50,8 +61,17 @@ BUCKET_PARAM: Final = "bucket"
 KEY_PREFIX_PARAM: Final = "key_prefix"
 """Key of the session's prefix in the messages params."""
 
+SHARED_PREFIX_PARAM: Final = "shared_prefix"
+"""Key of the prefix that the sessions of many calls share, in the messages params. Its cancel marker is for all."""
+
 CONTEXT_KEY_PARAM: Final = "key"
 """Key of the context object's name in the context params, as in `dagster_pipes.PipesGCSContextLoader`."""
+
+PARTITIONS_PARAM: Final = "partition_materializations"
+"""Key of the messages params: true if the reader takes custom messages with `PARTITION_KEY`."""
+
+PARTITION_KEY: Final = "gcf_pipes/partition_materialization"
+"""The reserved key in the payload of a custom message that materializes one partition of an asset."""
 
 DEFAULT_KEY_PREFIX: Final = "dagster-pipes"
 """The base prefix of all sessions. Bucket lifecycle rules and IAM conditions refer to it."""
@@ -107,6 +127,12 @@ HEARTBEAT_INTERVAL: Final = 10.0
 USAGE_PARAM: Final = "usage"
 """Key of what the request used in the params of `closed`."""
 
+RESPONSE_PARAM: Final = "response"
+"""Key of the function's own 2xx response in the params of `closed`, if it is a short text.
+
+A step that adopts the call has no other way to get it.
+"""
+
 RESPONSE_STATUS_EXCEPTION: Final = "PipesResponseStatusError"
 """Name of the exception in `closed` if the function's own response is not 2xx."""
 
@@ -133,6 +159,9 @@ MAX_EXCEPTION_CHAIN: Final = 20
 
 MAX_EXCEPTION_CHARACTERS: Final = 32 * 1024
 """Characters of each exception's message and of its stack in `closed`. Dagster shows and stores them several times."""
+
+MAX_CLOSED_RESPONSE_BYTES: Final = 32 * 1024
+"""The largest response body that `closed` carries, in bytes."""
 
 MAX_MESSAGES_PARAMS_BYTES: Final = 8 * 1024
 """The largest decompressed messages params, in bytes: a bucket, a prefix of at most 1,000 bytes, and a few flags."""
@@ -221,6 +250,36 @@ class Usage(TypedDict, total=False):
     cpu_seconds: float
     peak_memory_bytes: int
     shared: bool
+
+
+class ClosedResponse(TypedDict):
+    """The function's own response in `closed`.
+
+    Attributes:
+        status: The HTTP status.
+        content_type: The media type, with its parameters.
+        body: The body.
+    """
+
+    status: int
+    content_type: str
+    body: str
+
+
+class PartitionMaterialization(TypedDict):
+    """The value of the reserved key in a custom message: a partition of an asset that the function has materialized.
+
+    Attributes:
+        asset_key: The asset, in the format of Pipes.
+        partition: The key of the partition. With several dimensions, as in `pipes.partition_key`.
+        metadata: In the format of `report_asset_materialization` in Pipes, or null.
+        data_version: The data version, or null.
+    """
+
+    asset_key: str
+    partition: str
+    metadata: Mapping[str, Any] | None
+    data_version: str | None
 
 
 @dataclass(frozen=True)

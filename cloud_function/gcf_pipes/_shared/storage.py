@@ -15,6 +15,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gcf_pipes._shared.deadline import Deadline
@@ -34,6 +35,8 @@ from gcf_pipes._shared.own_logs import own_logs
 from gcf_pipes._shared.protocol import CLOUD, EMULATOR
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from _typeshed import ReadableBuffer as Buffer
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.credentials import Credentials
@@ -63,6 +66,22 @@ Source: https://cloud.google.com/storage/docs/access-control/iam-roles.
 _EMAIL: Final = re.compile(r"[\w.+-]+@[\w.-]+\w")
 """Finds the caller in the message of a permission error."""
 PARALLEL_DELETES: Final = 8
+"""Batches that are deleted at the same time."""
+MAX_PAGE: Final = 1000
+"""Names in a page of a list. Source: https://cloud.google.com/storage/docs/json_api/v1/objects/list (`maxResults`)."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list of objects.
+
+    Attributes:
+        names: The names, in their order in the bucket: that of their UTF-8 bytes.
+        is_last: Whether there are no more.
+    """
+
+    names: Sequence[str]
+    is_last: bool
 
 
 def import_library() -> None:
@@ -295,8 +314,57 @@ class ObjectStore:
 
         return self._operate("list", prefix, timeout, attempt)
 
+    def list_created(self, prefix: str, *, timeout: float) -> "dict[str, datetime]":
+        """List the names of the objects that start with a prefix, and when each was created.
+
+        Raises:
+            PipesStorageForbiddenError: `storage.objects.list` is missing.
+            PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
+        """
+
+        def attempt(remaining: float) -> "dict[str, datetime]":
+            blobs = self._client.list_blobs(self._bucket, prefix=prefix, retry=None, timeout=remaining)
+            return {blob.name: blob.time_created for blob in blobs}
+
+        return self._operate("list", prefix, timeout, attempt)
+
+    def list_page(self, prefix: str, *, start: str, timeout: float) -> Page:
+        """List, with a single request, the first objects that start with a prefix, from a name on.
+
+        Raises:
+            PipesStorageForbiddenError: `storage.objects.list` is missing.
+            PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
+        """
+
+        def attempt(remaining: float) -> Page:
+            blobs = self._client.list_blobs(
+                self._bucket,
+                prefix=prefix,
+                start_offset=start,
+                max_results=MAX_PAGE,
+                fields="items(name),nextPageToken",
+                retry=None,
+                timeout=remaining,
+            )
+            names = [blob.name for blob in next(blobs.pages, ())]
+            return Page(names, is_last=blobs.next_page_token is None)
+
+        return self._operate("list", prefix, timeout, attempt)
+
+    def use_connections(self, count: int) -> None:
+        """Keep so many connections to Cloud Storage open, in place of 10, unless the client has adapters of its own.
+
+        Source: https://github.com/googleapis/python-storage/issues/253.
+        """
+        from requests.adapters import HTTPAdapter
+
+        http = self._client._http  # noqa: SLF001
+        for prefix, adapter in [*http.adapters.items()]:
+            if type(adapter) is HTTPAdapter:
+                http.mount(prefix, HTTPAdapter(pool_maxsize=count))
+
     def delete(self, keys: Sequence[str], *, timeout: float) -> None:
-        """Delete objects in parallel within `timeout` seconds. Objects that do not exist are skipped.
+        """Delete objects within `timeout` seconds, in batches. Objects that do not exist are skipped.
 
         Stop at the first error: it usually concerns all objects.
 
@@ -304,21 +372,22 @@ class ObjectStore:
             PipesStorageForbiddenError: `storage.objects.delete` is missing.
             PipesStorageError: `timeout` seconds have passed, or another of its subclasses.
         """
+        from gcf_pipes._shared.deletion import MAX_BATCH
+
         deadline = Deadline(timeout)
-        shares = [keys[start::PARALLEL_DELETES] for start in range(min(PARALLEL_DELETES, len(keys)))]
-        others = " and others" if len(keys) > 1 else ""
-        with self._translated_errors("delete", f"{next(iter(keys), '')}{others}", timeout):
+        batches = [keys[start : start + MAX_BATCH] for start in range(0, len(keys), MAX_BATCH)]
+        shares = [batches[start::PARALLEL_DELETES] for start in range(min(PARALLEL_DELETES, len(batches)))]
+        with self._translated_errors("delete", _name(keys), timeout):
             deadline.run([functools.partial(self._delete, share, deadline) for share in shares])
 
-    def _delete(self, keys: Sequence[str], deadline: Deadline) -> None:
-        from google.api_core.exceptions import NotFound
+    def _delete(self, batches: Sequence[Sequence[str]], deadline: Deadline) -> None:
+        from gcf_pipes._shared.deletion import delete_batch
 
-        def attempt(blob: "storage.Blob", remaining: float) -> None:
-            with suppress(NotFound):
-                blob.delete(retry=None, timeout=remaining)
+        def attempt(keys: Sequence[str], remaining: float) -> None:
+            delete_batch(self._client, [self._bucket.blob(key) for key in keys], timeout=remaining)
 
-        for key in keys:
-            self._retried("delete", key, deadline, functools.partial(attempt, self._bucket.blob(key)))
+        for keys in batches:
+            self._retried("delete", _name(keys), deadline, functools.partial(attempt, keys))
 
     def _stored_md5(self, blob: "storage.Blob", timeout: float) -> str:
         """Return the hash of an object that has just been found to exist."""
@@ -419,6 +488,10 @@ class ObjectStore:
 
     def _uri(self, key: str) -> str:
         return f"gs://{self.bucket}/{key}"
+
+
+def _name(keys: Sequence[str]) -> str:
+    return f"{next(iter(keys), '')}{' and others' if len(keys) > 1 else ''}"
 
 
 class _BoundedBuffer(io.BytesIO):
