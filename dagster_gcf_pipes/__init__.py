@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         PipesCloudFunctionAccessError,
         PipesCloudFunctionBucketError,
         PipesCloudFunctionCallError,
+        PipesCloudFunctionCallsError,
         PipesCloudFunctionError,
         PipesCloudFunctionIdentityError,
         PipesCloudFunctionLookupError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         PipesCloudFunctionRefusedError,
         PipesCloudFunctionRequestError,
     )
+    from dagster_gcf_pipes._many_results import PipesCloudFunctionCompletedCalls
     from dagster_gcf_pipes._messages.injector import PipesCloudFunctionEventContextInjector
     from dagster_gcf_pipes._messages.reader import PipesCloudStorageMessageReader
     from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation, PipesCloudFunctionCompletedPartitions
@@ -49,8 +51,10 @@ __all__ = [
     "PipesCloudFunctionAccessError",
     "PipesCloudFunctionBucketError",
     "PipesCloudFunctionCallError",
+    "PipesCloudFunctionCallsError",
     "PipesCloudFunctionClient",
     "PipesCloudFunctionClientComponent",
+    "PipesCloudFunctionCompletedCalls",
     "PipesCloudFunctionCompletedInvocation",
     "PipesCloudFunctionCompletedPartitions",
     "PipesCloudFunctionComponent",
@@ -73,6 +77,7 @@ __all__ = [
 _MODULES: Final = {
     "PipesCloudFunctionClient": "_client",
     "PipesCloudFunctionClientComponent": "components",
+    "PipesCloudFunctionCompletedCalls": "_many_results",
     "PipesCloudFunctionCompletedInvocation": "_results",
     "PipesCloudFunctionCompletedPartitions": "_results",
     "PipesCloudFunctionComponent": "components",

@@ -7,19 +7,21 @@ however often the call is delivered, the user's code runs at most once.
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextvars import copy_context
 from dataclasses import dataclass
 from enum import Enum, auto
-from logging import Logger
 from threading import Thread
 from typing import Final, TypeAlias
 
 import requests
 
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
+from dagster_gcf_pipes._keyed_log import Log
 from dagster_gcf_pipes._messages.cancel_marker import Claim
-from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
+from dagster_gcf_pipes._messages.record import SessionRecord
+from dagster_gcf_pipes._messages.session_reader import SessionReader
+from dagster_gcf_pipes._steps import Steps, Wait
 
 NO_RESPONSE: Final = "no_response"
 DEFAULT_RETRY_ON: Final = ("429", "5xx", NO_RESPONSE)
@@ -36,7 +38,8 @@ CHECK_INTERVAL: Final = 0.25
 _PLAIN_FUNCTION_MAY_RUN: Final = frozenset({502, 503, 504})
 _SERVICE_UNAVAILABLE: Final = 503
 
-Post: TypeAlias = Callable[[], tuple[Attempt, requests.Response | None]]
+Posted: TypeAlias = tuple[Attempt, requests.Response | None]
+Post: TypeAlias = Callable[[], Posted]
 
 
 class NextStep(Enum):
@@ -171,6 +174,7 @@ class Caller:
 
     Args:
         post: Makes one attempt.
+        start: Starts an attempt in another thread. As soon as it is done, it lets the steps be taken again.
         reader: Reads the messages of the session.
         policy: When to retry.
         call_timeout: Seconds from the start of an attempt until the function's own timeout has stopped it for sure.
@@ -184,16 +188,18 @@ class Caller:
     def __init__(
         self,
         post: Post,
-        reader: ReaderSession,
+        start: "Callable[[Post], Future[Posted]]",
+        reader: SessionReader,
         policy: RetryPolicy,
         *,
         call_timeout: float,
         drain_timeout: float,
         claim_session: Callable[[], Claim],
         has_crashed: Callable[[], bool],
-        log: Logger,
+        log: Log,
     ) -> None:
         self._post = post
+        self._start = start
         self._reader = reader
         self._policy = policy
         self._call_timeout = call_timeout
@@ -204,23 +210,24 @@ class Caller:
         self._attempts: tuple[Attempt, ...] = ()
         self._response: requests.Response | None = None
         self._started = self._first_started = time.monotonic()
+        self._is_queued = False
 
     @property
     def deadline(self) -> float:
         """When the function's own timeout has stopped it for sure (`time.monotonic`)."""
         return self._started + self._call_timeout
 
-    def call(self) -> CallRecord:
+    def call(self) -> Steps[CallRecord]:
         """Make the call, and wait as long as the function may run."""
-        step = self._attempt_with_retries()
+        step = yield from self._attempt_with_retries()
         claim = None
-        if step is NextStep.DONE and self._may_start_later():
+        if step is NextStep.DONE and (yield from self._may_start_later()):
             claim = self._claim_session()
         if claim is Claim.FUNCTION:  # a delivery has just started the function
-            self._reader.wait_until(self._opened_or_failed, self._call_timeout)
+            yield Wait(self._opened_or_failed, self._call_timeout)
             step = NextStep.DONE if self._next_step() is NextStep.DONE else NextStep.WAIT_FOR_CLOSE
         if step is NextStep.WAIT_FOR_CLOSE and not self._reader.record.done:
-            self._wait_for_close()
+            yield from self._wait_for_close()
         last = self._attempts[-1]
         responded_plainly = last.answered_by is AnsweredBy.PLATFORM and not (last.denied_access or last.redirected)
         return CallRecord(
@@ -231,24 +238,24 @@ class Caller:
             claim=claim,
         )
 
-    def follow(self) -> CallRecord:
+    def follow(self) -> Steps[CallRecord]:
         """Wait for the end of a function that an earlier attempt of the step has called."""
         self._attempts = (Attempt(AnsweredBy.NOBODY, error="the step that made the call has ended"),)
-        self._wait_until(lambda: self._closed_or_failed() or self._reader.give_up_if_silent())
+        yield from self._wait_until(lambda: self._closed_or_failed() or self._reader.give_up_if_silent())
         return CallRecord(self._attempts, None, duration=self._elapsed)
 
-    def _attempt_with_retries(self) -> NextStep:
+    def _attempt_with_retries(self) -> Steps[NextStep]:
         """Attempt the call until the policy allows no retry.
 
         During the pause before a retry, `opened` may show that the function runs after all.
         """
         while True:
-            self._attempt()
+            yield from self._attempt()
             number = len(self._attempts) + 1
             step = self._next_step()
             if step is not NextStep.RETRY or not self._policy.has_budget(number, self._elapsed):
                 break
-            self._reader.wait_until(self._opened_or_failed, self._policy.delay_before(number))
+            yield Wait(self._opened_or_failed, self._policy.delay_before(number))
             step = self._next_step()
             if step is not NextStep.RETRY:
                 break
@@ -269,69 +276,91 @@ class Caller:
     def _elapsed(self) -> float:
         return time.monotonic() - self._first_started
 
-    def _may_start_later(self) -> bool:
+    def _may_start_later(self) -> Steps[bool]:
         """Whether a late delivery of the call may start the function when nobody waits for it any more."""
         last = self._attempts[-1]
         sent = any(each.may_have_started or each.answered_by is AnsweredBy.REFUSAL for each in self._attempts)
         if self._reader.record.opened or last.answered_by is AnsweredBy.FUNCTION or not sent:
             return False
         if last.is_platform_2xx:
-            self._reader.wait_until(self._opened_or_failed, self._drain_timeout)
+            yield Wait(self._opened_or_failed, self._drain_timeout)
         return not self._reader.record.opened
 
-    def _attempt(self) -> None:
+    def _attempt(self) -> Steps[None]:
         """Make one attempt, and wait for its response until the messages say that it makes no difference."""
-        self._started = time.monotonic()
-        call = _in_thread(self._post)
-        call.add_done_callback(lambda _: self._reader.wake())
-        abandoned = self._wait_until(lambda: call.done() or self._reader.record.done)
+        self._is_queued = True
+        call = self._start(self._timed_post)
+        abandoned = yield from self._wait_until(lambda: call.done() or self._reader.record.done)
         if not call.done() and self._reader.record.failure is None and not abandoned:
-            wait([call], RESPONSE_TIMEOUT)
+            yield Wait(call.done, RESPONSE_TIMEOUT)
+        self._is_queued = False
         if call.done():
             attempt, self._response = call.result()
         else:
+            call.cancel()  # if it has not been made
             attempt, self._response = Attempt(AnsweredBy.NOBODY, error=abandoned or self._why_abandoned()), None
         self._attempts += (attempt,)
+
+    def _timed_post(self) -> Posted:
+        self._started = time.monotonic()
+        if not self._attempts:
+            self._first_started = self._started
+        self._is_queued = False
+        posted = self._post()
+        self._is_queued = True  # whoever makes the attempts may make it again
+        return posted
 
     def _why_abandoned(self) -> str:
         if self._reader.record.failure:
             return "its messages cannot be read"
         return f"none arrived within {RESPONSE_TIMEOUT:g} s of `closed`"
 
-    def _wait_until(self, reached: Callable[[], bool]) -> str:
+    def _wait_until(self, reached: Callable[[], bool]) -> Steps[str]:
         """Wait until a condition holds, and return an empty text; or return why the caller gave up."""
-        while not self._reader.wait_until(reached, min(CHECK_INTERVAL, max(0.0, self.deadline - time.monotonic()))):
-            if time.monotonic() >= self.deadline:
+        while not (yield Wait(reached, self._check_interval)):
+            if time.monotonic() >= self.deadline and not self._is_queued:
                 return f"not within {self._call_timeout:g} s"
             if self._reader.misses_heartbeats and self._has_crashed():
                 return "its instance was terminated"
         return ""
 
-    def _wait_for_close(self) -> None:
+    @property
+    def _check_interval(self) -> float:
+        return CHECK_INTERVAL if self._is_queued else min(CHECK_INTERVAL, max(0.0, self.deadline - time.monotonic()))
+
+    def _wait_for_close(self) -> Steps[None]:
         remaining = self.deadline - time.monotonic()
         self._log.warning(
             f"[pipes] the call {self._attempts[-1].summary}, but the function may still run: reading its messages "
             f"until it closes its session, for at most {remaining:.0f} s"
         )
-        self._wait_until(lambda: self._closed_or_failed() or self._reader.give_up_if_silent())
+        yield from self._wait_until(lambda: self._closed_or_failed() or self._reader.give_up_if_silent())
 
     def _closed_or_failed(self) -> bool:
         record = self._reader.record
         return record.closed or record.failure is not None
 
 
-def _in_thread(post: Post) -> "Future[tuple[Attempt, requests.Response | None]]":
+def start_in_thread(post: Post, on_done: Callable[[], None]) -> "Future[Posted]":
     """Make an attempt in a daemon thread. If nobody waits for it any more, the response or its timeout ends the thread.
 
     The thread has a copy of the context, so the current trace is the same there.
+
+    Args:
+        post: Makes the attempt.
+        on_done: Called when it is done.
     """
-    future: Future[tuple[Attempt, requests.Response | None]] = Future()
-
-    def make() -> None:
-        try:
-            future.set_result(post())
-        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
-            future.set_exception(error)
-
-    Thread(target=copy_context().run, args=(make,), name="pipes call", daemon=True).start()
+    future: Future[Posted] = Future()
+    future.add_done_callback(lambda _: on_done())
+    Thread(target=copy_context().run, args=(resolve, future, post), name="pipes call", daemon=True).start()
     return future
+
+
+def resolve(future: "Future[Posted]", post: Post) -> None:
+    """Make an attempt, and keep what came of it."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(post())
+    except BaseException as error:  # noqa: BLE001 - the waiting thread raises it again
+        future.set_exception(error)

@@ -1,6 +1,5 @@
 """Authenticates the calls of a function with ID tokens, and records who called."""
 
-from logging import Logger
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ from requests.utils import rewind_body
 from dagster_gcf_pipes._credentials import Identity, IdToken
 from dagster_gcf_pipes._fixes import UNAUTHORIZED, CallerIdentity
 from dagster_gcf_pipes._functions import UNKNOWN_FUNCTION, FunctionName, is_loopback
+from dagster_gcf_pipes._keyed_log import Log
 
 _HOST_WITH_NAME_IN_PATH: Final = ".cloudfunctions.net"
 
@@ -31,7 +31,7 @@ class FunctionAuth(AuthBase):
     """
 
     def __init__(
-        self, identity: Identity, *, audience: str | None, log: Logger, function: FunctionName = UNKNOWN_FUNCTION
+        self, identity: Identity, *, audience: str | None, log: Log, function: FunctionName = UNKNOWN_FUNCTION
     ) -> None:
         self._identity = identity
         self._audience = audience

@@ -23,7 +23,7 @@ from dagster_gcf_pipes._errors import METADATA_PREFIX, Metadata, PipesCloudFunct
 from dagster_gcf_pipes._functions import function_console_url, redacted
 from dagster_gcf_pipes._functions_api import Target
 from dagster_gcf_pipes._log_query import LogScope, logs_explorer_url
-from dagster_gcf_pipes._messages.session import SessionRecord
+from dagster_gcf_pipes._messages.record import SessionRecord
 from dagster_gcf_pipes._trace import CallTrace, trace_of_call
 
 
@@ -65,8 +65,11 @@ class Call:
     @property
     def logs_url(self) -> str | None:
         """The link to the logs before the call, or None."""
-        deadline = self.started + timedelta(seconds=self.target.timeout)
-        return logs_explorer_url(self.log_scope(OpenedExtras(), ended=deadline))
+        return logs_explorer_url(self.log_scope(OpenedExtras(), ended=self._deadline))
+
+    @property
+    def _deadline(self) -> datetime:
+        return self.started + timedelta(seconds=self.target.timeout)
 
     def log_scope(self, opened_extras: OpenedExtras, *, ended: datetime | None = None) -> LogScope:
         """Return what identifies the execution in the logs: from the lookup, and from `opened`.
@@ -86,6 +89,24 @@ class Call:
             instance_id=opened_extras.get("instance_id"),
         )
 
+    def running_metadata(self, opened_extras: OpenedExtras) -> Metadata:
+        """Return what is known of the call while the function runs, for a materialization that is logged then.
+
+        Args:
+            opened_extras: What `opened` said about the execution.
+        """
+        scope = self.log_scope(opened_extras, ended=self._deadline)
+        return _known(
+            {
+                "function": _link(function_console_url(self.target.name)),
+                "logs": _link(logs_explorer_url(scope)),
+                "revision": _text(scope.revision),
+                "execution_id": _text(scope.execution_id),
+                "start": _text(_START.get(opened_extras.get("cold_start"))),
+                "adopted_from": MetadataValue.dagster_run(self.adopted_from) if self.adopted_from else None,
+            }
+        )
+
     def result_metadata(self, record: CallRecord, session: SessionRecord) -> Metadata:
         """Return the metadata for every materialization and check: what a person looks at.
 
@@ -94,22 +115,16 @@ class Call:
         scope = self.log_scope(session.opened_extras)
         usage = session.usage
         billed = self._billed_seconds(session)
-        return _known(
-            {
-                "function": _link(function_console_url(self.target.name)),
-                "logs": _link(logs_explorer_url(scope, crashed=session.opened and not session.closed)),
-                "revision": _text(scope.revision),
-                "execution_id": _text(scope.execution_id),
-                "duration_seconds": None if self.adopted_from else MetadataValue.float(round(record.duration, 3)),
-                "start": _text(_START.get(session.opened_extras.get("cold_start"))),
-                "peak_memory_mib": _number(usage.get("peak_memory_bytes"), 1, divisor=MIB),
-                "cpu_seconds": _number(usage.get("cpu_seconds"), 3),
-                "billable_seconds": _number(billed, 1),
-                "estimated_cost_usd": _number(self._estimated_cost(session, billed), 9),
-                "instance": _text(self._instance(session)),
-                "adopted_from": MetadataValue.dagster_run(self.adopted_from) if self.adopted_from else None,
-            }
-        )
+        known = {
+            "logs": _link(logs_explorer_url(scope, crashed=session.opened and not session.closed)),
+            "duration_seconds": None if self.adopted_from else MetadataValue.float(round(record.duration, 3)),
+            "peak_memory_mib": _number(usage.get("peak_memory_bytes"), 1, divisor=MIB),
+            "cpu_seconds": _number(usage.get("cpu_seconds"), 3),
+            "billable_seconds": _number(billed, 1),
+            "estimated_cost_usd": _number(self._estimated_cost(session, billed), 9),
+            "instance": _text(self._instance(session)),
+        }
+        return {**self.running_metadata(session.opened_extras), **_known(known)}
 
     def instance_size(self, opened_extras: OpenedExtras) -> InstanceSize:
         """Return what the instance has, from `opened` or else from the lookup.

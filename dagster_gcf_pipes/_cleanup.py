@@ -7,19 +7,24 @@ they stay until the step has succeeded. Then Dagster tears the client down.
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from logging import Logger
+from logging import Logger, getLogger
 from multiprocessing import parent_process
 from multiprocessing.util import Finalize
-from typing import Final
+from threading import Thread
+from typing import Any, Final
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, StepExecutionContext, in_process_executor
+from dagster._core.definitions.executor_definition import execute_in_process_executor
 from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._launches import deletable_sessions
 
 CLEANUP_DEADLINE: Final = 30.0
-"""Seconds to delete the objects of a session."""
+"""Seconds to delete the objects of a run."""
+THREAD_NAME: Final = "pipes cleanup"
+_IN_PROCESS: Final = frozenset({in_process_executor.name, execute_in_process_executor.name})
+"""The executors that run each step in the process of the run."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,26 @@ class Leftover:
     has_own_process: bool
 
 
-def after_step(action: Callable[[], None], *, has_own_process: bool) -> None:
-    """Do something as soon as nothing can make a step that has succeeded fail any more.
+def leftovers_of(step: StepExecutionContext, attempt: str, session: str, keys: Sequence[str]) -> Sequence[Leftover]:
+    """Return what to delete when a step has succeeded.
+
+    Args:
+        step: The step.
+        attempt: The attempt of the step that has recorded the session.
+        session: The URI of the session, or of the prefix that many sessions share.
+        keys: The names of the objects.
+    """
+    if f"/{step.run_id}/" not in session:
+        return ()  # several runs may have adopted the session of another
+    has_own_process = step.job_def.executor_def.name not in _IN_PROCESS
+    return (Leftover(step.instance, step.run_id, step.step.key, attempt, session, keys, has_own_process),)
+
+
+def in_background(action: Callable[[], None], *, has_own_process: bool) -> None:
+    """Do something for which neither the step nor the run waits. The process waits for it when it ends.
 
     If the process of a step dies before the multiprocess executor has its last message, the step has failed, whatever
-    it has logged. So such a process waits for its end, when that message is sent.
+    it has logged. So such a process does it at its end, when that message is sent.
     Source: cpython's Lib/multiprocessing/queues.py (`exitpriority=-5` for what sends the messages).
 
     Args:
@@ -59,7 +79,7 @@ def after_step(action: Callable[[], None], *, has_own_process: bool) -> None:
     if has_own_process and parent_process():
         Finalize(None, action, exitpriority=-10)
     else:
-        action()
+        Thread(target=action, name=THREAD_NAME).start()
 
 
 def deletable_keys(leftovers: Sequence[Leftover]) -> Sequence[str]:
@@ -75,12 +95,37 @@ def deletable_keys(leftovers: Sequence[Leftover]) -> Sequence[str]:
     return keys
 
 
-def delete_messages(store: ObjectStore, keys: Sequence[str], log: Logger) -> None:
-    """Delete messages. If that fails, the log says so."""
+def delete_messages(store: ObjectStore, keys: Sequence[str], log: Logger, connections: Sequence[Any] = ()) -> None:
+    """Delete messages, and then close the connections.
+
+    Args:
+        store: The bucket.
+        keys: The names of the objects.
+        log: The log of the run. It gets a warning if the messages could not be deleted.
+        connections: What to close, if it can be closed.
+    """
     try:
         store.delete(keys, timeout=CLEANUP_DEADLINE)
     except PipesStorageError as error:
-        log.warning(
+        _warn(
+            log,
             "[pipes] the call is done, but its messages stay in the bucket. To leave them to a lifecycle rule, set "
-            f"`cleanup` of the resource to 'never'. {error}"
+            f"`cleanup` of the resource to 'never'. {error}",
         )
+    finally:
+        close(connections)
+
+
+def close(connections: Sequence[Any]) -> None:
+    """Close the connections that can be closed."""
+    for connection in connections:
+        if closes := getattr(connection, "close", None):
+            closes()
+
+
+def _warn(log: Logger, text: str) -> None:
+    """Write a warning to the log of the run or, if Dagster has closed that already, to the log of the process."""
+    try:
+        log.warning(text)
+    except Exception:  # noqa: BLE001 - each event storage has errors of its own
+        getLogger(__name__).warning(text)

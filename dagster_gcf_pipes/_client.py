@@ -1,12 +1,12 @@
 """The Pipes client, a Dagster resource that calls cloud functions."""
 
-import uuid
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from logging import Logger, getLogger
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import requests
 from dagster import (
@@ -15,45 +15,38 @@ from dagster import (
     InitResourceContext,
     OpExecutionContext,
     PipesClient,
-    PipesSession,
-    open_pipes_session,
 )
 from dagster_pipes import PipesExtras
-from gcf_pipes._shared.halves import Half, capability_problem
 from gcf_pipes._shared.once import Once
-from gcf_pipes._shared.protocol import FORWARD_LOGS, STORAGE_HEADER, TIMEOUT_HEADER, SessionPrefix
-from gcf_pipes._shared.storage import ObjectStore, create_client, emulator_of, storage_of, uses_emulator
+from gcf_pipes._shared.storage import ObjectStore, create_client, emulator_of, uses_emulator
 from pydantic import PrivateAttr
 
-from dagster_gcf_pipes._adopters import find_adopter, refuse_ended_run
-from dagster_gcf_pipes._adoption import Launch, LaunchPlan
+from dagster_gcf_pipes._adoption import LaunchPlan
 from dagster_gcf_pipes._arguments import checked_arguments
-from dagster_gcf_pipes._attempts import Caller, CallRecord, Post
-from dagster_gcf_pipes._auth import FunctionAuth
-from dagster_gcf_pipes._call import Call
-from dagster_gcf_pipes._cleanup import Leftover, after_step, deletable_keys, delete_messages
+from dagster_gcf_pipes._calling import Calling, HttpSession
+from dagster_gcf_pipes._cleanup import Leftover, close, deletable_keys, delete_messages, in_background
 from dagster_gcf_pipes._config import PipesCloudFunctionSettings
 from dagster_gcf_pipes._contexts import (
     CallingContext,
     calling_context,
-    checked_assets,
-    range_data,
     range_extras,
-    step_path,
 )
-from dagster_gcf_pipes._crash_logs import CrashWatch
+from dagster_gcf_pipes._crash_logs import CrashLogs
 from dagster_gcf_pipes._credentials import Identity, find_default_credentials
 from dagster_gcf_pipes._emulator import check_emulator, explain_missing_emulator
-from dagster_gcf_pipes._errors import Metadata, PipesCloudFunctionRequestError
+from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._functions_api import FunctionLookup, Target, find_revision, resolve_target
 from dagster_gcf_pipes._google_errors import only_our_errors
-from dagster_gcf_pipes._http import Attempt, create_http_session, post
-from dagster_gcf_pipes._last_peak import describe_last_peak
+from dagster_gcf_pipes._http import create_http_session, shared_http_session
 from dagster_gcf_pipes._made_call import CallInput, MadeCall
-from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
-from dagster_gcf_pipes._messages.injector import InjectorSession
-from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
-from dagster_gcf_pipes._outcome import Outcome, determine_outcome
+from dagster_gcf_pipes._many_arguments import (
+    DEFAULT_MAX_CONCURRENCY,
+    checked_concurrency,
+    checked_events,
+    tolerated_failures,
+    within_file_limit,
+)
+from dagster_gcf_pipes._one import make_call
 from dagster_gcf_pipes._request_body import encode_body, json_object
 from dagster_gcf_pipes._results import (
     PipesCloudFunctionCompletedInvocation,
@@ -66,8 +59,8 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import storage
 
-READ_TIMEOUT_MARGIN: Final = 30.0
-"""Seconds that the platform may take beyond the function's own timeout, for a cold start and the response."""
+    from dagster_gcf_pipes._many import ManyCalls, OnFailure, OnSuccess
+    from dagster_gcf_pipes._many_results import PipesCloudFunctionCompletedCalls
 
 
 class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
@@ -90,6 +83,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     _storage_client_once: Once[Any] = PrivateAttr(default_factory=Once)
     _function_lookup_once: Once[FunctionLookup] = PrivateAttr(default_factory=Once)
     _leftovers: list[Leftover] | None = PrivateAttr(default=None)
+    _discarded: list[str] = PrivateAttr(default_factory=list)
 
     def get_credentials(self) -> "Credentials":
         """Return the credentials; called once. Default: the environment's own, as google-auth finds them.
@@ -112,25 +106,19 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
     def setup_for_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
         """Expect `teardown_after_execution`, which deletes the messages of calls that have succeeded."""
-        self._leftovers = []
+        self._leftovers, self._discarded = [], []
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
-        """Delete the messages of steps that have succeeded, and close the connections."""
-        if keys := deletable_keys(self._leftovers or ()):
-            delete = partial(self._delete_and_close, keys, context.log or getLogger(__name__))
-            after_step(delete, has_own_process=any(leftover.has_own_process for leftover in self._leftovers or ()))
-        else:
-            self._close()
-
-    def _delete_and_close(self, keys: Sequence[str], log: Logger) -> None:
-        delete_messages(self._store(), keys, log)
-        self._close()
-
-    def _close(self) -> None:
+        """Delete the messages that nobody will read again, and close the connections. The run does not wait for it."""
+        leftovers = self._leftovers or ()
+        keys = [*self._discarded, *deletable_keys(leftovers)]
+        store = self._store() if keys else None
         connections = (self._storage_client_once.pop(), self._function_lookup_once.pop(), self._identity_once.pop())
-        for connection in connections:
-            if close := getattr(connection, "close", None):
-                close()
+        if store:
+            delete = partial(delete_messages, store, keys, context.log or getLogger(__name__), connections)
+            in_background(delete, has_own_process=any(leftover.has_own_process for leftover in leftovers))
+        else:
+            close(connections)
 
     @only_our_errors()
     @checked_arguments
@@ -166,7 +154,87 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         given = self._checked_input(event, extras, reattach)
         given = replace(given, extras={**range_extras(context), **given.extras})
         with self._reachable(function, function_url) as target:
-            return self._call(self._new_call(target, context), context, given)
+            return self._call(target, context, given)
+
+    @only_our_errors()
+    @checked_arguments
+    def run_many(
+        self,
+        *,
+        context: OpExecutionContext | AssetExecutionContext | AssetCheckExecutionContext,
+        function: str | None = None,
+        function_url: str | None = None,
+        events: Mapping[str, Mapping[str, Any]],
+        extras: PipesExtras | None = None,
+        max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
+        tolerate_failures: float = 0,
+        fail_fast: bool = False,
+        reattach: bool | None = None,
+    ) -> "PipesCloudFunctionCompletedCalls":
+        """Call a function once for each event, many at once, and wait for all calls.
+
+        For example::
+
+            calls = cloud_function.run_many(
+                context=context, function="crawl", events={site: {"url": url} for site, url in sites.items()}
+            )
+            pages = {site: call.response.json() for site, call in calls.succeeded.items()}
+
+        Each call is one as of `run`: with a session of its own, at most one execution, and a verdict. The step makes up
+        to 50 calls at once, and then more, until the platform has no instance for one. It then makes fewer, and tries
+        again: such a refusal is no failure. One log line in 5 seconds tells the progress. Each log line of a function
+        starts with its key.
+
+        If calls fail, the others are made all the same, and the step fails at the end. If the step is interrupted, all
+        functions are told to stop. A retry of the step makes only the calls that have not succeeded.
+
+        Args:
+            context: The context of the asset, op or asset check that calls.
+            function: As in `run`.
+            function_url: As in `run`.
+            events: The JSON object for the request body of each call, by a key. The key names the call in the log, in
+                errors and in the results.
+            extras: As in `run`. All calls get the same extras.
+            max_concurrency: How many calls may be in flight at most. The step has a thread for each. Default 100, which
+                is the default of a function's `max_instance_count`.
+            tolerate_failures: How many calls may fail: a number, or as a float below 1, a share of all. Default 0.
+            fail_fast: Whether to stop as soon as more calls have failed. Default no.
+            reattach: As in `run`.
+
+        Returns:
+            The results of the calls, by key.
+
+        Raises:
+            PipesCloudFunctionCallsError: More calls failed than may fail.
+            PipesCloudFunctionRequestError: An argument is wrong. No call was made.
+            PipesCloudFunctionError: No call could be made.
+        """
+        from dagster_gcf_pipes._many_results import (
+            PipesCloudFunctionCompletedCalls,
+            calls_error,
+            metadata_of,
+            split_outcomes,
+        )
+
+        context = calling_context(context)
+        started = time.monotonic()
+        inputs = {key: self._checked_input(event, extras, reattach) for key, event in checked_events(events).items()}
+        limit = tolerated_failures(tolerate_failures, len(inputs))
+        with self._reachable(function, function_url) as target:
+            calls = self._make_many(
+                target,
+                context,
+                inputs,
+                most=checked_concurrency(max_concurrency),
+                goes_on=lambda failed: not fail_fast or failed <= limit,
+            )
+        metadata = metadata_of(calls, time.monotonic() - started)
+        ended = {key: calls.outcomes[key] for key in inputs if key in calls.outcomes}
+        _, failed = split_outcomes(ended)
+        if len(failed) > limit:
+            raise calls_error(failed, len(inputs), limit, len(inputs) - len(ended), metadata)
+        assets = sorted(context.selected_asset_keys) if context.has_assets_def else ()
+        return PipesCloudFunctionCompletedCalls(ended, metadata, assets)
 
     @only_our_errors()
     @checked_arguments
@@ -178,9 +246,10 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         function_url: str | None = None,
         event: Mapping[str, Any] | None = None,
         extras: PipesExtras | None = None,
+        max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         reattach: bool | None = None,
     ) -> PipesCloudFunctionCompletedPartitions:
-        """Call a function once for each partition of the run, one after another, and wait for all calls.
+        """Call a function once for each partition of the run, many at once, and wait for all calls.
 
         For example::
 
@@ -192,9 +261,10 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         its partition as materialized, with its own metadata and data version. The step does not materialize the
         partitions again when it ends, whatever the asset returns. Steps downstream still run.
 
-        If calls fail, the other partitions are called all the same, and the step fails at the end. What a failed call
-        reported is kept as observations of its partition. If the step is interrupted, the current call is stopped, and
-        no other is started. A retry of the step adopts the calls that have succeeded, and logs their partitions again.
+        The calls are made as those of `run_many`. If calls fail, the other partitions are called all the same, and the
+        step fails at the end. What a failed call reported is kept as observations of its partition. A retry of the step
+        calls only what is missing, and logs no partition twice. A re-execution of the run calls only what is missing,
+        too. It logs all its partitions, because its run has planned them.
 
         In a run of one partition, it does what `run` does.
 
@@ -204,6 +274,8 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             function_url: As in `run`.
             event: As in `run`. All calls get the same event.
             extras: As in `run`. All calls get the same extras.
+            max_concurrency: As in `run_many`. With 1, one call follows another, in the order of the partitions. It is 1
+                for an asset that depends on its own earlier partitions.
             reattach: As in `run`.
 
         Returns:
@@ -214,22 +286,24 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             PipesCloudFunctionRequestError: The step materializes no partitions, or another argument is wrong.
             PipesCloudFunctionError: In a run of one partition, its call failed.
         """
-        from dagster_gcf_pipes._partitions import call_each, partitioned_step
+        from dagster_gcf_pipes._many_results import metadata_of
+        from dagster_gcf_pipes._partitions import end_step, partitioned_step
 
         context = calling_context(context)
+        started = time.monotonic()
         step = partitioned_step(context)
+        step.require_results()
         given = self._checked_input(event, extras, reattach)
+        most = 1 if step.depends_on_itself else checked_concurrency(max_concurrency)
         with self._reachable(function, function_url) as target:
             if len(step.keys) == 1:
-                invocation = self._call(self._new_call(target, context), context, given)
+                invocation = self._call(target, context, given)
                 return PipesCloudFunctionCompletedPartitions({step.keys[0]: invocation}, invocation.get_results())
-
-            def call_partition(key: str) -> PipesCloudFunctionCompletedInvocation:
-                call = self._new_call(self._resolve(function, function_url), context)
-                report = partial(step.log_failed_call, key)
-                return self._call(call, context, replace(given, partitions=step.data(key)), report)
-
-            return call_each(step, call_partition)
+            inputs = {key: replace(given, partitions=step.data(key)) for key in step.keys}
+            calls = self._make_many(
+                target, context, inputs, most=most, on_success=step.log_call, on_failure=step.log_failed_call
+            )
+        return end_step(step, calls.outcomes, metadata_of(calls, time.monotonic() - started))
 
     @contextmanager
     def _reachable(self, function: str | None, function_url: str | None) -> Iterator[Target]:
@@ -257,65 +331,85 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         with self.process_config_and_initialize_cm() as client, only_our_errors():  # resolves each EnvVar
             return find_revision(function, client.project, client.region, client._function_lookup())  # noqa: SLF001
 
-    def _call(
-        self,
-        call: Call,
-        context: CallingContext,
-        given: CallInput,
-        on_failure: Callable[[PipesSession, Metadata], None] | None = None,
-    ) -> PipesCloudFunctionCompletedInvocation:
-        """Make a call, or adopt the call of an earlier attempt of the step.
-
-        Args:
-            call: The call.
-            context: The context of the step.
-            given: What the call gets.
-            on_failure: Gets what a failed call has reported. Default: it becomes the events of a successful step.
-        """
-        location = f"{self.bucket}/{self.key_prefix}"
-        longest = self.retry_timeout + call.target.timeout + READ_TIMEOUT_MARGIN
-        plan = LaunchPlan(call, context, given.asked(context, url=call.target.url, location=location), longest=longest)
-        made = self._make(plan.adopted_or_new(self._store(), reattach=given.reattach), context, given)
+    def _call(self, target: Target, context: CallingContext, given: CallInput) -> PipesCloudFunctionCompletedInvocation:
+        """Make a call, or adopt the call of an earlier attempt of the step."""
+        calling = self._calling(reattach=given.reattach)
+        call = calling.new_call(target, calling.new_prefix(context))
+        asked = given.asked(context, url=target.url, location=calling.location)
+        plan = LaunchPlan(call, context, asked, longest=calling.longest(target))
+        made = make_call(calling, plan.adopted_or_new(calling.store, reattach=given.reattach), context, given)
         if made.is_gone:
             context.log.warning("[pipes] calling anew: the adopted function has shown no sign of life")
-            made = self._make(plan.new(), context, given)
+            made = make_call(calling, plan.new(), context, given)
         self._clean_up(made, context.log)
         if made.outcome.error is None and fails_a_blocking_check(context, made.session):
             made.launch.record_over()  # the next attempt evaluates the check again
         if made.outcome.error:
-            report = on_failure or partial(report_partial_results, context)  # last: a failed step returns nothing
-            report(made.session, made.outcome.metadata)
+            report_partial_results(context, made.session, made.outcome.metadata)  # a failed step returns nothing
             raise made.outcome.error
         return made.results()
 
-    def _make(self, launch: Launch, context: CallingContext, given: CallInput) -> MadeCall:
-        call = launch.call
-        reader, injector = self._reader(call), self._injector(call, context, given.partitions)
-        marker = CancelMarker(self._store(), call.prefix, context.log)
-        adopter = partial(find_adopter, launch.step if given.reattach else None, call.prefix.uri)
-        next_attempt = partial(adopter, interrupted=True)
-        with open_pipes_session(
-            context=context, extras=given.extras, context_injector=injector, message_reader=reader
-        ) as session:
-            body = encode_body(given.event, session.get_bootstrap_env_vars())
-            # The order keeps a call from a wrong verdict, and a function from running on unseen.
-            launch.record(context.log)  # before the call: whoever comes after this step finds its function
-            refuse_ended_run(launch.step)
-            with marker.write_if_interrupted(reader, next_attempt):  # around all the time in which the function may run
-                caller = self._caller(launch, body, reader, marker, context.log)
-                record = caller.follow() if launch.adopts else caller.call()
-                self._drain(reader, record, caller.deadline)  # before the verdict: the messages decide
-                how = "was adopted: its messages took" if launch.adopts else f"{record.last.summary} after"
-                context.log.info(f"[pipes] the call {how} {record.duration:.2f} s")
-                self._warn_of_missing_capabilities(reader.record, context.log)
-                outcome = self._outcome(call, record, reader, context)
-                if outcome.may_still_run:  # after the drain: until then `closed` could still arrive
-                    reason = "nothing waits for the function any more"
-                    find = partial(adopter, interrupted=outcome.adoptable)
-                    marker.stop_unless_adopted(reader.record, reason, find)
-        return MadeCall(
-            launch, session, record, reader.record, outcome, (*injector.deletable_keys, *reader.deletable_keys)
-        )
+    def _make_many(
+        self,
+        target: Target,
+        context: CallingContext,
+        inputs: Mapping[str, CallInput],
+        *,
+        most: int,
+        goes_on: Callable[[int], bool] = lambda _: True,
+        on_success: "OnSuccess" = lambda *_: None,
+        on_failure: "OnFailure" = lambda *_: None,
+    ) -> "ManyCalls":
+        """Make many calls of a function, or adopt those of an earlier attempt of the step.
+
+        Args:
+            target: The function.
+            context: The context of the step.
+            inputs: What each call gets, by its key. Extras and `reattach` are the same for all.
+            most: How many calls may be in flight at most.
+            goes_on: Whether to go on after so many failures.
+            on_success: As for `ManyCalls`.
+            on_failure: As for `ManyCalls`.
+        """
+        from dagster_gcf_pipes._many import MAX_LOGGED_FAILURES, plan_calls
+
+        most = within_file_limit(min(most, max(len(inputs), 1)), context.log)
+        reattach = all(given.reattach for given in inputs.values())
+        with shared_http_session(self.get_http_session(), most) as http:
+            calling = self._calling(
+                reattach=reattach, http_session=lambda: nullcontext(http), most_log_tails=MAX_LOGGED_FAILURES
+            )
+            calls = plan_calls(
+                calling, target, context, inputs, most=most, on_success=on_success, on_failure=on_failure
+            )
+            try:
+                calls.make(goes_on)
+            finally:
+                self._clean_up_many(calls, context.log)
+        return calls
+
+    def _clean_up_many(self, calls: "ManyCalls", log: Logger) -> None:
+        """Delete the messages of many calls. Those of successes stay until the step has succeeded too.
+
+        Without Dagster to tell when that is, they stay if a call has not succeeded: a retry of the step needs them.
+        """
+        if calls.over:
+            calls.plan.record_over(calls.over)
+        if self.cleanup == "never":
+            return
+        deletable = calls.failed_keys if self.cleanup == "always" else []
+        if calls.plan.step and self._leftovers is not None:
+            self._leftovers += calls.plan.leftovers(calls.keys)
+        elif calls.all_succeeded or not calls.plan.step:
+            deletable = [*deletable, *calls.keys]
+        self._discard(deletable, log)
+
+    def _calling(
+        self, *, reattach: bool, http_session: HttpSession | None = None, most_log_tails: int | None = None
+    ) -> Calling:
+        logs = CrashLogs(self._identity().credentials, log_view=self.log_view, most_reads=most_log_tails)
+        session = http_session or self.get_http_session
+        return Calling(self, self._storage_client(), self._identity(), session, reattach, logs)
 
     def _resolve(self, function: str | None, function_url: str | None) -> Target:
         return resolve_target(
@@ -325,24 +419,6 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             region=self.region,
             function_timeout=self.function_timeout,
             lookup=self._function_lookup(),
-        )
-
-    def _new_call(self, target: Target, context: CallingContext) -> Call:
-        prefix = SessionPrefix(self.bucket, f"{self.key_prefix}/{step_path(context)}/{uuid.uuid4().hex}")
-        return Call(target, prefix, messages_stay_on_failure=self.cleanup != "always", prices=self.prices)
-
-    def _injector(self, call: Call, context: CallingContext, partitions: Mapping[str, Any] | None) -> InjectorSession:
-        data = range_data(context) if partitions is None else partitions
-        return InjectorSession(
-            call.prefix, self._storage_client, self.inline_context_limit, checked_assets(context), data
-        )
-
-    def _reader(self, call: Call) -> ReaderSession:
-        return ReaderSession(
-            self._store(),
-            call.prefix,
-            poll_interval=self.poll_interval,
-            include_stdio_in_messages=self.forward_logs,
         )
 
     def _store(self) -> ObjectStore:
@@ -364,60 +440,6 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             )
         )
 
-    def _caller(self, launch: Launch, body: bytes, reader: ReaderSession, marker: CancelMarker, log: Logger) -> Caller:
-        call = launch.call
-        watch = CrashWatch(
-            lambda: call.log_scope(reader.record.opened_extras), self._identity().credentials, log_view=self.log_view
-        )
-        return Caller(
-            self._post_once(call, body, log),
-            reader,
-            self.retry_policy,
-            call_timeout=launch.seconds_left if launch.adopts else call.target.timeout + READ_TIMEOUT_MARGIN,
-            drain_timeout=self.drain_timeout,
-            claim_session=marker.claim_session,
-            has_crashed=watch.has_crashed,
-            log=log,
-        )
-
-    def _drain(self, reader: ReaderSession, record: CallRecord, deadline: float) -> None:
-        timeout = self.drain_timeout if record.may_write_more else 0
-        reader.drain(record.chunk_count, timeout=timeout, deadline=deadline)
-
-    def _outcome(self, call: Call, record: CallRecord, reader: ReaderSession, context: CallingContext) -> Outcome:
-        return determine_outcome(
-            call,
-            record,
-            reader.record,
-            self._identity().credentials,
-            log_view=self.log_view,
-            describe_last_peak=partial(describe_last_peak, context),
-        )
-
-    def _post_once(self, call: Call, body: bytes, log: Logger) -> Post:
-        storage = storage_of(self._storage_client())
-        known = {STORAGE_HEADER: storage} if storage else {}
-        about_call = {TIMEOUT_HEADER: str(call.target.timeout), **known, **call.trace.headers}
-        headers = {**about_call, **self._this_side().headers}
-        audience = self.audience or call.target.audience
-        auth = FunctionAuth(self._identity(), audience=audience, log=log, function=call.target.name)
-        timeout = (self.connect_timeout, call.target.timeout + READ_TIMEOUT_MARGIN)
-
-        def post_once() -> tuple[Attempt, requests.Response | None]:
-            with self.get_http_session() as http:
-                return post(http, call.target.url, body, headers=headers, auth=auth, timeout=timeout)
-
-        return post_once
-
-    def _this_side(self) -> Half:
-        return Half.ours([FORWARD_LOGS] if self.forward_logs else [])
-
-    def _warn_of_missing_capabilities(self, session: SessionRecord, log: Logger) -> None:
-        """Warn if the function ran without what the call needs: with other code than ours, or behind a proxy."""
-        problem = capability_problem(function=session.function, dagster=self._this_side())
-        if problem and session.opened and not session.has_output:
-            log.warning(f"[pipes] {problem}")
-
     def _clean_up(self, made: MadeCall, log: Logger) -> None:
         """Delete the messages of a call. Those of a success stay until its step has succeeded too.
 
@@ -432,7 +454,14 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         if deletes or (failed and made.seems_usable and not outcome.adoptable):
             made.launch.record_over()
         if deletes:
-            delete_messages(self._store(), made.keys, log)
+            self._discard(made.keys, log)
+
+    def _discard(self, keys: Sequence[str], log: Logger) -> None:
+        """Delete messages that nobody will read, whatever becomes of the step."""
+        if self._leftovers is not None:
+            self._discarded += keys
+        elif keys:  # Dagster does not tear this client down
+            in_background(partial(delete_messages, self._store(), keys, log), has_own_process=False)
 
     def _checked_input(
         self, event: Mapping[str, Any] | None, extras: PipesExtras | None, reattach: bool | None

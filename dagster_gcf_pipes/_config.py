@@ -19,6 +19,7 @@ from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, RetryPolicy
 from dagster_gcf_pipes._costs import PipesCloudFunctionPrices
 from dagster_gcf_pipes._functions import PROJECT, REGION
 from dagster_gcf_pipes._messages.injector import DEFAULT_INLINE_CONTEXT_LIMIT
+from dagster_gcf_pipes._messages.log_entries import DEFAULT_EVENT_LOG_LEVEL, DEFAULT_LINES_PER_ENTRY, LEVELS
 from dagster_gcf_pipes._messages.reader import DEFAULT_DRAIN_TIMEOUT, DEFAULT_POLL_INTERVAL
 
 DEFAULT_FUNCTION_TIMEOUT: Final = 3600
@@ -116,6 +117,14 @@ FloatSeconds = Annotated[float, Field(gt=0, le=3600)]
 
 Attempts = Annotated[int, Field(ge=1, le=100), _OR_ENV_VAR]
 
+Lines = Annotated[int, Field(ge=1), _OR_ENV_VAR]
+
+LogLevel = Annotated[
+    str,
+    _text(f"(?i:{'|'.join(LEVELS)})", f"one of {', '.join(map(repr, map(str.lower, LEVELS)))}"),
+    _OR_ENV_VAR,
+]
+
 Flag = Annotated[bool, _OR_ENV_VAR]
 """Dagster reads 'false', 'none', '0' and '' from an environment variable as false, and any other text as true."""
 
@@ -185,6 +194,20 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
             "'false', 'none', '0' or '' as false, and any other as true."
         ),
     )
+    log_lines_per_entry: Lines = Field(
+        default=DEFAULT_LINES_PER_ENTRY,
+        description=(
+            "How many lines of `pipes.log` become one entry of the event log at most, while Dagster is behind the "
+            "function. With 1, each line is an entry by itself. Default 200."
+        ),
+    )
+    event_log_level: LogLevel = Field(
+        default=DEFAULT_EVENT_LOG_LEVEL,
+        description=(
+            "Lowest level of the lines of `pipes.log` that get into the event log: 'debug', 'info', 'warning', 'error' "
+            "or 'critical'. The step's stdout gets the others. Default 'debug', which is all."
+        ),
+    )
     log_view: LogView | None = Field(
         default=None,
         description=(
@@ -246,8 +269,9 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
         description=(
             "When to delete a session's objects from the bucket: 'always', 'on_success' (the default) or 'never'. "
             "Those of a successful call are deleted when its step has succeeded, unless Dagster may still start it "
-            "again. The first chunk always stays, so that a late delivery of the call runs nothing. All objects stay "
-            "while the function may still run. Add a lifecycle rule to the bucket: it deletes the others."
+            "again. The run does not wait for it. The first chunk always stays, so that a late delivery of the call "
+            "runs nothing. All objects stay while the function may still run. Add a lifecycle rule to the bucket: it "
+            "deletes the others."
         ),
     )
 

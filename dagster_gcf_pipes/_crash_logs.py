@@ -7,14 +7,14 @@ import re
 import time
 from dataclasses import dataclass
 from itertools import count
-from threading import Event
+from threading import BoundedSemaphore, Event
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dagster_gcf_pipes._log_query import LogScope, crash_filter, time_filter
 from dagster_gcf_pipes._logging_api import LogLine, LogReader, LogReadingError, open_log_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from google.auth.credentials import Credentials
 
@@ -22,6 +22,8 @@ INGESTION_DEADLINE: Final = 10.0
 """Seconds to wait for entries. Cloud Logging shows them some seconds after they were written."""
 CHECK_INTERVAL: Final = 5.0
 """Seconds between two reads of the log while a function is silent."""
+PARALLEL_READS: Final = 4
+"""Log tails that are read at once. Each takes up to ten seconds."""
 _TERMINATED: Final = re.compile(
     r"Memory limit of .+ exceeded with .+ used|Container (?:terminated on signal|called exit)"
 )
@@ -113,25 +115,57 @@ def fetch_log_tail(
     return LogTail(lines, None if lines else "The logs have no entries of this execution yet.")
 
 
+class CrashLogs:
+    """The logs of functions that crashed, read with the settings of a resource. Thread-safe.
+
+    Args:
+        get_credentials: Returns the credentials for reading the log.
+        log_view: The full name of the log view to read, or None for the project's logs.
+        most_reads: How many log tails are read at most, and how many checks are made at most, or None. The API allows
+            60 reads a minute for a project. Source: https://cloud.google.com/logging/quotas#api-limits.
+    """
+
+    def __init__(
+        self,
+        get_credentials: "Callable[[], Credentials | None]",
+        *,
+        log_view: str | None,
+        most_reads: int | None = None,
+    ) -> None:
+        self._get_credentials = get_credentials
+        self._log_view = log_view
+        self._most_reads = most_reads
+        self._tails, self._checks = count(), count()
+        self._reading = BoundedSemaphore(PARALLEL_READS)
+
+    def fetch_tail(self, scope: LogScope) -> LogTail:
+        """Fetch the last log entries of an execution, unless too many were read already."""
+        if self._is_too_many(self._tails):
+            return LogTail(hint=f"The logs were not read: they were for {self._most_reads} other calls of this step.")
+        with self._reading:
+            return fetch_log_tail(scope, self._get_credentials, log_view=self._log_view)
+
+    def check(self, scope: LogScope) -> LogTail:
+        """Read the log entries so far of an execution, unless that was done too often already."""
+        if self._is_too_many(self._checks):
+            return LogTail()
+        return fetch_log_tail(scope, self._get_credentials, log_view=self._log_view, timeout=0)
+
+    def _is_too_many(self, reads: "Iterator[int]") -> bool:
+        return self._most_reads is not None and next(reads) >= self._most_reads
+
+
 class CrashWatch:
     """Checks in the platform's log whether an execution's instance was terminated.
 
     Args:
         get_scope: Returns what is known about the execution so far.
-        get_credentials: Returns the credentials for reading the log.
-        log_view: The full name of the log view to read, or None for the project's logs.
+        logs: The logs.
     """
 
-    def __init__(
-        self,
-        get_scope: "Callable[[], LogScope]",
-        get_credentials: "Callable[[], Credentials | None]",
-        *,
-        log_view: str | None,
-    ) -> None:
+    def __init__(self, get_scope: "Callable[[], LogScope]", logs: CrashLogs) -> None:
         self._get_scope = get_scope
-        self._get_credentials = get_credentials
-        self._log_view = log_view
+        self._logs = logs
         self._next_check = 0.0
         self._terminated = False
 
@@ -143,7 +177,7 @@ class CrashWatch:
         scope = self._get_scope()
         known = scope.project and scope.service and scope.instance_id
         if known and not self._terminated and time.monotonic() >= self._next_check:
-            tail = fetch_log_tail(scope, self._get_credentials, log_view=self._log_view, timeout=0)
+            tail = self._logs.check(scope)
             self._terminated = tail.instance_terminated
             self._next_check = time.monotonic() + CHECK_INTERVAL
         return self._terminated

@@ -13,7 +13,8 @@
         ├── PipesCloudFunctionNotClosedError    2xx, but the function did not close its Pipes session
         ├── PipesCloudFunctionMessagesError     messages are missing, or could not be read or handled
         ├── PipesCloudFunctionRaisedError       the function's own code raised
-        └── PipesCloudFunctionPartitionsError   `run_partitions`: the calls of some partitions failed
+        ├── PipesCloudFunctionCallsError        `run_many`: too many calls failed
+        └── PipesCloudFunctionPartitionsError   some partitions of the step are not materialized, and others are
 
 Each is a `dagster.Failure`: the UI shows its description and its metadata.
 """
@@ -108,11 +109,24 @@ class PipesCloudFunctionRaisedError(PipesCloudFunctionError):
     """The function's own code raised. The metadata has its traceback."""
 
 
-class PipesCloudFunctionPartitionsError(PipesCloudFunctionError):
-    """The calls of some partitions of `run_partitions` failed. The other partitions are materialized.
+class PipesCloudFunctionCallsError(PipesCloudFunctionError):
+    """More calls of `run_many` failed than it tolerates.
 
     Attributes:
-        errors: The errors of the failed calls, by partition key.
+        errors: The errors of the failed calls, by key.
+    """
+
+    errors: Mapping[str, PipesCloudFunctionError] = MappingProxyType({})
+
+
+class PipesCloudFunctionPartitionsError(PipesCloudFunctionError):
+    """Some partitions of the step are not materialized. The others are.
+
+    The calls of some partitions of `run_partitions` failed. Or the function of `run` reported its partitions one by
+    one, and succeeded without some of them.
+
+    Attributes:
+        errors: The errors of the failed calls of `run_partitions`, by partition key.
     """
 
     errors: Mapping[str, PipesCloudFunctionError] = MappingProxyType({})

@@ -3,9 +3,11 @@
 import io
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 
 import requests
@@ -32,6 +34,9 @@ ACCESS_STATUSES: Final = frozenset({401, 403, 404})
 Source: https://cloud.google.com/run/docs/troubleshooting (401, 403, and 404 by the ingress settings).
 """
 _NOT_FOUND: Final = 404
+_TOO_MANY_REQUESTS: Final = 429
+_SERVER_ERRORS: Final = range(500, 600)
+_NO_INSTANCE: Final = "no available instance"
 SUCCESS: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
 _CHUNK_COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -63,11 +68,29 @@ class _SessionWithoutRedirects(requests.Session):
 
 
 def create_http_session() -> requests.Session:
-    """Create an HTTP session whose connections are kept alive."""
+    """Create an HTTP session whose connections are kept alive.
+
+    It keeps no cookies: of many calls, none gets those of another, and session affinity would send all to one instance.
+    Source: https://cloud.google.com/run/docs/configuring/session-affinity.
+    """
     http = _SessionWithoutRedirects()
+    http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     http.mount("https://", KeepAliveAdapter())
     http.mount("http://", KeepAliveAdapter())
     return http
+
+
+@contextmanager
+def shared_http_session(http: requests.Session, connections: int) -> Iterator[requests.Session]:
+    """Use an HTTP session for so many requests at once, and close it in the end.
+
+    `requests` keeps 10 connections to a host. A session with adapters of its own keeps them.
+    """
+    for prefix, adapter in [*http.adapters.items()]:
+        if isinstance(adapter, HTTPAdapter) and type(adapter) in {HTTPAdapter, KeepAliveAdapter}:
+            http.mount(prefix, type(adapter)(pool_maxsize=connections, max_retries=adapter.max_retries))
+    with http:
+        yield http
 
 
 class AnsweredBy(Enum):
@@ -137,6 +160,17 @@ class Attempt:
     def is_platform_2xx(self) -> bool:
         """Whether the response is a 2xx without our runtime's header, perhaps from a function without our runtime."""
         return self.answered_by is AnsweredBy.PLATFORM and self.status in SUCCESS
+
+    @property
+    def found_no_instance(self) -> bool:
+        """Whether the platform refused the attempt because too many requests run already.
+
+        Source: https://cloud.google.com/run/docs/troubleshooting ("The request was aborted because there was no
+        available instance", with 429 or 500).
+        """
+        if self.answered_by is not AnsweredBy.PLATFORM or self.status is None:
+            return False
+        return self.status == _TOO_MANY_REQUESTS or (self.status in _SERVER_ERRORS and _NO_INSTANCE in self.body)
 
     @property
     def may_have_started(self) -> bool:

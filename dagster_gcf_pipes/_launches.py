@@ -8,14 +8,17 @@ import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, dropwhile
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    AssetMaterialization,
     DagsterError,
     DagsterEvent,
     DagsterEventType,
@@ -28,7 +31,7 @@ from dagster import (
 from dagster._core.events import EngineEventData
 
 from dagster_gcf_pipes._contexts import CallingContext
-from dagster_gcf_pipes._reattach import HANDLE_METADATA_KEY, CallIdentity, LaunchHandle
+from dagster_gcf_pipes._reattach import HANDLE_METADATA_KEY, CallIdentity, CallsHandle, LaunchHandle
 
 URL_METADATA_KEY: Final = "external run url"
 """Source: dagster/_core/pipes/reattach.py, `EXTERNAL_RUN_URL_METADATA_KEY`."""
@@ -42,6 +45,10 @@ _ENDS: Final = frozenset({DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CAN
 _OUTCOMES: Final = frozenset({DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE})
 
 
+Handle: TypeAlias = LaunchHandle | CallsHandle
+_H = TypeVar("_H", LaunchHandle, CallsHandle)
+
+
 @dataclass(frozen=True)
 class EarlierLaunches:
     """The handles of the earlier attempts of a step, the newest of each session, newest first.
@@ -49,10 +56,14 @@ class EarlierLaunches:
     Attributes:
         continued: Those of the attempts with which this one goes on.
         repeated: Those of a run that this run repeats from its start.
+        continued_calls: As `continued`, of calls that were made together.
+        repeated_calls: As `repeated`, of calls that were made together.
     """
 
     continued: Sequence[LaunchHandle] = ()
     repeated: Sequence[LaunchHandle] = ()
+    continued_calls: Sequence[CallsHandle] = ()
+    repeated_calls: Sequence[CallsHandle] = ()
 
 
 class StepLaunches:
@@ -108,10 +119,10 @@ def launches_of(step: StepExecutionContext) -> StepLaunches:
         return _LAUNCHES.setdefault(step, StepLaunches())
 
 
-def record_launch(step: StepExecutionContext, handle: LaunchHandle, message: str) -> None:
+def record_launch(step: StepExecutionContext, handle: Handle, message: str) -> None:
     """Record a handle as an engine event of the step, with a message for its log."""
     metadata = {HANDLE_METADATA_KEY: MetadataValue.text(handle.to_json())}
-    url = {URL_METADATA_KEY: MetadataValue.url(handle.url)} if handle.url else {}
+    url = {URL_METADATA_KEY: MetadataValue.url(handle.url)} if isinstance(handle, LaunchHandle) and handle.url else {}
     DagsterEvent.engine_event(step, message, EngineEventData(metadata={**metadata, **url}))
 
 
@@ -155,7 +166,40 @@ def _find_earlier(step: StepExecutionContext) -> EarlierLaunches:
     if not _may_be_a_successor(step):
         return EarlierLaunches()
     continued, repeated = _runs_before(step.instance, step.dagster_run)
-    return EarlierLaunches(_handles_of(step, continued), _handles_of(step, repeated))
+    before, copied = _handles_of(step, continued), _handles_of(step, repeated)
+    return EarlierLaunches(
+        _only(LaunchHandle, before), _only(LaunchHandle, copied), _only(CallsHandle, before), _only(CallsHandle, copied)
+    )
+
+
+def _only(kind: type[_H], handles: Sequence[Handle]) -> list[_H]:
+    return [handle for handle in handles if isinstance(handle, kind)]
+
+
+LoggedPartition: TypeAlias = tuple[AssetKey | AssetCheckKey, str]
+
+
+def logged_partitions(context: CallingContext) -> frozenset[LoggedPartition]:
+    """Return the partitions of assets and checks that earlier attempts of the step have logged in this run.
+
+    Those of an earlier run do not count. This run has planned all its partitions, and Dagster shows a planned partition
+    as failed if the run fails without an event of it.
+    """
+    step = step_of(context)
+    return frozenset(_partitions_in(step)) if step and _may_be_a_successor(step) else frozenset()
+
+
+def _partitions_in(step: StepExecutionContext) -> Iterator[LoggedPartition]:
+    types = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION}
+    for event in _events(step.instance, step.run_id, step.step.key, types):
+        if event.is_step_materialization:
+            materialization = event.step_materialization_data.materialization
+            if materialization.partition:
+                yield materialization.asset_key, materialization.partition
+        else:
+            evaluation = event.asset_check_evaluation_data
+            if evaluation.partition:
+                yield evaluation.asset_check_key, evaluation.partition
 
 
 def _may_be_a_successor(step: StepExecutionContext) -> bool:
@@ -183,13 +227,14 @@ def _runs_before(instance: DagsterInstance, run: DagsterRun) -> tuple[list[Dagst
     return runs, []
 
 
-def _handles_of(step: StepExecutionContext, runs: Sequence[DagsterRun]) -> Sequence[LaunchHandle]:
+def _handles_of(step: StepExecutionContext, runs: Sequence[DagsterRun]) -> Sequence[Handle]:
     """Return the newest handle of each session of a step, without earlier runs in which the step has succeeded."""
-    newest: dict[str, LaunchHandle] = {}
+    newest: dict[str, Handle] = {}
     for run in runs:
         events = list(_events(step.instance, run.run_id, step.step.key))
         if run.run_id == step.run_id or not _succeeded_in_time(events):
-            for handle in filter(None, map(_handle_in, events)):
+            handles: Iterator[Handle] = filter(None, map(_handle_in, events))
+            for handle in handles:
                 newest.setdefault(handle.session.uri, handle)
     return [*newest.values()]
 
@@ -208,11 +253,29 @@ def _succeeded_in_time(events: Sequence[DagsterEvent]) -> bool:
     return last is not None and last.is_step_success
 
 
-def _events(instance: DagsterInstance, run_id: str, step_key: str) -> Iterator[DagsterEvent]:
-    """Yield the engine events of a step, its outcomes, and the failure of its run, newest first."""
-    cursor, types = None, {DagsterEventType.ENGINE_EVENT, *_OUTCOMES, *_ENDS}
+def logged_materializations(step: StepExecutionContext) -> Iterator[AssetMaterialization]:
+    """Yield what the attempts of a step have materialized in this run, newest first."""
+    events = _events(step.instance, step.run_id, step.step.key, (DagsterEventType.ASSET_MATERIALIZATION,))
+    return (event.step_materialization_data.materialization for event in events)
+
+
+def _events(
+    instance: DagsterInstance,
+    run_id: str,
+    step_key: str,
+    types: Collection[DagsterEventType] = (DagsterEventType.ENGINE_EVENT, *_OUTCOMES, *_ENDS),
+) -> Iterator[DagsterEvent]:
+    """Yield events of a step and of its run, newest first.
+
+    Args:
+        instance: The Dagster instance.
+        run_id: The run.
+        step_key: The step.
+        types: Which events. Default: the step's engine events, its outcomes, and the failure of its run.
+    """
+    cursor = None
     while True:
-        page = instance.get_records_for_run(run_id, cursor, types, PAGE, ascending=False)
+        page = instance.get_records_for_run(run_id, cursor, {*types}, PAGE, ascending=False)
         for record in page.records:
             event = record.event_log_entry.dagster_event
             if event and (record.event_log_entry.step_key == step_key or event.event_type in _ENDS):
@@ -222,8 +285,10 @@ def _events(instance: DagsterInstance, run_id: str, step_key: str) -> Iterator[D
         cursor = page.cursor
 
 
-def _handle_in(event: DagsterEvent) -> LaunchHandle | None:
+def _handle_in(event: DagsterEvent) -> Handle | None:
     if event.event_type is not DagsterEventType.ENGINE_EVENT:
         return None
     value = event.engine_event_data.metadata.get(HANDLE_METADATA_KEY)
-    return LaunchHandle.from_json(value.value) if isinstance(value, TextMetadataValue) and value.value else None
+    if not isinstance(value, TextMetadataValue) or not value.value:
+        return None
+    return LaunchHandle.from_json(value.value) or CallsHandle.from_json(value.value)

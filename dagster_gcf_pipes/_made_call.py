@@ -1,19 +1,22 @@
 """A call from its input to its end: what a step passes from one part of the client to the next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dagster import PipesSession, in_process_executor
+import requests
+from dagster import AssetKey, PipesSession
 from dagster_pipes import PipesExtras
 
 from dagster_gcf_pipes._adoption import Launch
 from dagster_gcf_pipes._attempts import CallRecord
-from dagster_gcf_pipes._cleanup import Leftover
+from dagster_gcf_pipes._cleanup import Leftover, leftovers_of
 from dagster_gcf_pipes._contexts import CallingContext, selection
-from dagster_gcf_pipes._messages.session import SessionRecord
+from dagster_gcf_pipes._functions import redacted
+from dagster_gcf_pipes._messages.record import SessionRecord
 from dagster_gcf_pipes._outcome import Outcome
 from dagster_gcf_pipes._reattach import NextStep
+from dagster_gcf_pipes._responses import make_response
 from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation
 
 
@@ -62,6 +65,7 @@ class MadeCall:
         messages: What the messages said.
         outcome: How it ended.
         keys: The names of the objects to delete.
+        by_partition: The assets whose partitions the function has reported one by one.
     """
 
     launch: Launch
@@ -70,6 +74,7 @@ class MadeCall:
     messages: SessionRecord
     outcome: Outcome
     keys: Sequence[str]
+    by_partition: Collection[AssetKey] = ()
 
     @property
     def is_gone(self) -> bool:
@@ -86,19 +91,26 @@ class MadeCall:
     def leftovers(self) -> Sequence[Leftover]:
         """What to delete when the step has succeeded."""
         step, handle = self.launch.step, self.launch.handle
-        if step is None or handle is None or f"/{step.run_id}/" not in handle.session.uri:
-            return ()  # several runs may have adopted the session of another
-        has_own_process = step.job_def.executor_def.name != in_process_executor.name
-        session = handle.session.uri
-        return (
-            Leftover(step.instance, step.run_id, step.step.key, handle.attempt, session, self.keys, has_own_process),
-        )
+        if step is None or handle is None:
+            return ()
+        return leftovers_of(step, handle.attempt, handle.session.uri, self.keys)
+
+    @property
+    def _closed_response(self) -> requests.Response | None:
+        """The response as `closed` has it: it did not arrive, or an earlier attempt of the step made the call."""
+        response = self.messages.response
+        if response is None:
+            return None
+        request = requests.Request("POST", redacted(self.launch.call.target.url)).prepare()
+        headers = {"Content-Type": response["content_type"]} if response["content_type"] else {}
+        return make_response(request, response["status"], response["body"].encode(), headers)
 
     def results(self) -> PipesCloudFunctionCompletedInvocation:
         """Return what the caller of a successful call gets."""
         return PipesCloudFunctionCompletedInvocation(
             self.session,
-            response=self.record.own_response(self.messages),
+            response=self.record.own_response(self.messages) or self._closed_response,
             metadata=self.outcome.metadata,
             revision=self.messages.opened_extras.get("revision"),
+            by_partition=self.by_partition,
         )

@@ -8,7 +8,7 @@ that explains most comes first: the function's own exception says more than the 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from dagster import MetadataValue
 from dagster_pipes import PipesException
@@ -18,7 +18,7 @@ from gcf_pipes._shared.protocol import RESPONSE_STATUS_EXCEPTION
 
 from dagster_gcf_pipes._attempts import CallRecord
 from dagster_gcf_pipes._call import Call
-from dagster_gcf_pipes._crash_logs import MEMORY_FIX, Cause, fetch_log_tail
+from dagster_gcf_pipes._crash_logs import MEMORY_FIX, Cause, CrashLogs
 from dagster_gcf_pipes._errors import (
     METADATA_PREFIX,
     Metadata,
@@ -42,10 +42,8 @@ from dagster_gcf_pipes._fixes import (
 )
 from dagster_gcf_pipes._http import SUCCESS, AnsweredBy, Attempt
 from dagster_gcf_pipes._messages.cancel_marker import Claim
-from dagster_gcf_pipes._messages.session import AnotherProtocolError, SessionRecord, describe_missing
-
-if TYPE_CHECKING:
-    from google.auth.credentials import Credentials
+from dagster_gcf_pipes._messages.record import SessionRecord, describe_missing
+from dagster_gcf_pipes._messages.session_reader import AnotherProtocolError, PartitionReportError
 
 Rule: TypeAlias = Callable[[CallRecord, SessionRecord], PipesCloudFunctionError | None]
 
@@ -124,9 +122,8 @@ def determine_outcome(
     call: Call,
     record: CallRecord,
     session: SessionRecord,
-    get_credentials: "Callable[[], Credentials]",
+    logs: CrashLogs,
     *,
-    log_view: str | None,
     describe_last_peak: Callable[[], str],
 ) -> Outcome:
     """Return how a call ended.
@@ -135,13 +132,12 @@ def determine_outcome(
         call: Which function was called, and when.
         record: The attempts, and their responses.
         session: What the messages said.
-        get_credentials: Returns the credentials with which to read the logs of a crashed function.
-        log_view: The log view through which to read them, or None.
+        logs: The logs of crashed functions.
         describe_last_peak: Returns a sentence about the peak memory of the last run, or an empty text.
     """
     metadata, cause = {}, None
     if needs_log_tail(record, session):
-        tail = fetch_log_tail(call.log_scope(session.opened_extras), get_credentials, log_view=log_view)
+        tail = logs.fetch_tail(call.log_scope(session.opened_extras))
         cause = tail.cause
         metadata = {f"{METADATA_PREFIX}last_log_entries": MetadataValue.md(f"```\n{tail}\n```")}
     error = judge(record, session, cause=cause, describe_last_peak=describe_last_peak)
@@ -232,7 +228,7 @@ def _reading_failed(_: CallRecord, session: SessionRecord) -> PipesCloudFunction
 def _may_pass(failure: Exception) -> bool:
     if isinstance(failure, PipesStorageError):
         return failure.transient
-    return not isinstance(failure, AnotherProtocolError)
+    return not isinstance(failure, AnotherProtocolError | PartitionReportError)
 
 
 def _refused(call: CallRecord, session: SessionRecord) -> PipesCloudFunctionError | None:

@@ -4,28 +4,25 @@ Dagster materializes all partitions of a run when the step ends, with the metada
 So this step logs each partition itself, and tells Dagster to leave the materializations of these outputs out.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckKey,
     AssetCheckResult,
-    AssetCheckSeverity,
     AssetKey,
     AssetMaterialization,
     AssetObservation,
     DagsterError,
     DataVersion,
     MaterializeResult,
-    MetadataValue,
     PartitionKeyRange,
     PartitionsDefinition,
     PipesExecutionResult,
-    PipesSession,
-    TableRecord,
 )
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
@@ -39,6 +36,7 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
+from dagster_gcf_pipes._check_summaries import check_summaries, names
 from dagster_gcf_pipes._contexts import CallingContext, partition_data, partitions_definition
 from dagster_gcf_pipes._errors import (
     METADATA_PREFIX,
@@ -48,6 +46,10 @@ from dagster_gcf_pipes._errors import (
     PipesCloudFunctionPartitionsError,
     PipesCloudFunctionRequestError,
 )
+from dagster_gcf_pipes._launches import logged_partitions
+from dagster_gcf_pipes._made_call import MadeCall
+from dagster_gcf_pipes._many import Outcome
+from dagster_gcf_pipes._many_results import MAX_REASON_LENGTH, describe_failures, failures_table, split_outcomes
 from dagster_gcf_pipes._results import (
     PipesCloudFunctionCompletedInvocation,
     PipesCloudFunctionCompletedPartitions,
@@ -59,8 +61,10 @@ from dagster_gcf_pipes._results import (
 MAX_NAMED_PARTITIONS: Final = 20
 MAX_NAME_LENGTH: Final = 100
 """Characters of a partition key in a message."""
-MAX_REASON_LENGTH: Final = 500
-"""Characters of a failed call's description in the error of the step."""
+_RETURN_THE_RESULTS: Final = (
+    "Fix: Return the results of `run_partitions`: write `return cloud_function.run_partitions(...)"
+    ".get_materialize_result()`, and for several assets `yield from cloud_function.run_partitions(...).get_results()`."
+)
 _LOGGED: Final = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 """The metadata of an output whose events its step has logged itself. Dagster then logs none, and goes on downstream.
 
@@ -78,55 +82,80 @@ class PartitionedStep:
         definition: The definition of the partitions.
         keys: The partitions, in the order of the definition.
         outputs: The names of the outputs of the partitioned assets. A step may have assets without partitions too.
+        logged: The partitions of assets and checks that an earlier attempt of the step has logged.
     """
 
     context: CallingContext
     definition: PartitionsDefinition[Any]
     keys: Sequence[str]
     outputs: Mapping[AssetKey, str]
+    logged: Collection[tuple[AssetKey | AssetCheckKey, str]] = frozenset()
+
+    @property
+    def depends_on_itself(self) -> bool:
+        """Whether a partition of an asset may depend on an earlier one of the same asset."""
+        dependencies = self.context.assets_def.asset_deps
+        return any(asset_key in dependencies[asset_key] for asset_key in self.outputs)
 
     def data(self, key: str) -> Mapping[str, Any]:
         """Return a single partition as it is in the data of a Pipes context."""
         return partition_data(self.definition, PartitionKeyRange(key, key))
 
-    def log_results(self, key: str, results: Sequence[PipesExecutionResult]) -> None:
+    def require_results(self) -> None:
+        """Let Dagster demand that the step returns or yields results."""
+        self.context.set_requires_typed_event_stream(error_message=_RETURN_THE_RESULTS)
+
+    def log_call(self, key: str, invocation: PipesCloudFunctionCompletedInvocation, adopted: bool) -> None:
         """Log what the function of a partition reported: its materializations, and its checks.
+
+        Args:
+            key: The partition.
+            invocation: The results of the call.
+            adopted: Whether an earlier attempt of the step has made the call, and may have logged the results.
 
         Raises:
             PipesCloudFunctionMessagesError: The step cannot have these results. Then nothing is logged.
         """
+        results = invocation.get_results()
         checks = [result for result in results if isinstance(result, AssetCheckResult)]
         evaluations = [check_evaluation(self.context, check, check.metadata, key) for check in checks]
         self._refuse_unexpected(results, evaluations)
+        logged = self.logged if adopted else ()
         for asset_key, result in _by_asset(results).items():  # parents first
-            if asset_key in self.outputs:
-                self._log_materialization(key, asset_key, result)
+            if asset_key in self.outputs and (asset_key, key) not in logged:
+                self.log_materialization(key, asset_key, result)
         for evaluation in evaluations:
-            self._log(evaluation)
+            if evaluation and (evaluation.asset_check_key, key) not in logged:
+                self._log(evaluation)
 
-    def log_failed_call(self, key: str, session: PipesSession, metadata: Metadata) -> None:
+    def log_materialization(self, key: str, asset_key: AssetKey, result: "MaterializeResult[Any]") -> None:
+        """Log a partition of an asset, with the tags that Dagster adds."""
+        tags = {**self._version_tags(asset_key, result.data_version), **dimension_tags(key), **(result.tags or {})}
+        self._log(AssetMaterialization(asset_key, metadata=result.metadata, partition=key, tags=tags))
+
+    def log_failed_call(self, key: str, made: MadeCall | None) -> None:
         """Log what the function of a partition reported before it failed. It does not materialize the partition."""
-        for result in session.get_reported_results():
-            merged = add_metadata(result.metadata, metadata)
+        for result in made.session.get_reported_results() if made else ():
+            merged = add_metadata(result.metadata, made.outcome.metadata if made else {})
             if isinstance(result, AssetCheckResult):
                 self._log(check_evaluation(self.context, result, merged, key))
             elif result.asset_key and result.asset_key in self.outputs:
                 tags = dimension_tags(key)
                 self._log(AssetObservation(result.asset_key, metadata=merged, partition=key, tags=tags))
 
-    def log_error(self, key: str, error: PipesCloudFunctionError) -> None:
-        """Log why a partition failed."""
-        self.context.log.error(f"[pipes] partition {_name(key)} failed: {error.description}")
-
     def log_check_summaries(self, results: Mapping[str, Sequence[PipesExecutionResult]]) -> None:
         """Log the results of the checks over all partitions, for a step that fails and returns none."""
-        for summary in _check_summaries(results):
+        for summary in check_summaries(results, "partitions"):
             self._log(check_evaluation(self.context, summary, summary.metadata))
 
     def end_outputs(self) -> None:
         """Tell Dagster that the partitions are materialized, whatever the asset returns."""
-        for output in self.outputs.values():
-            self.context.add_output_metadata(_LOGGED, output_name=output)
+        for asset_key in self.outputs:
+            self.end_output(asset_key)
+
+    def end_output(self, asset_key: AssetKey) -> None:
+        """Tell Dagster that this step itself logs which partitions of an asset are materialized."""
+        self.context.add_output_metadata(_LOGGED, output_name=self.outputs[asset_key])
 
     def results(self, results: Mapping[str, Sequence[PipesExecutionResult]]) -> Sequence[PipesExecutionResult]:
         """Return the results of the step: one for each asset, parents first, and one for each check.
@@ -135,7 +164,7 @@ class PartitionedStep:
         """
         last = _by_asset(chain.from_iterable(results.values()))
         ends = (MaterializeResult(asset_key=key) if key in self.outputs else last[key] for key in last)
-        return [*ends, *_check_summaries(results)]
+        return [*ends, *check_summaries(results, "partitions")]
 
     def _refuse_unexpected(
         self, results: Sequence[PipesExecutionResult], evaluations: Sequence[AssetCheckEvaluation | None]
@@ -153,10 +182,6 @@ class PartitionedStep:
     def _log(self, event: "AssetMaterialization | AssetObservation | AssetCheckEvaluation | None") -> None:
         if event:
             self.context.log_event(event)  # type: ignore[arg-type]  # its annotation leaves checks out
-
-    def _log_materialization(self, key: str, asset_key: AssetKey, result: "MaterializeResult[Any]") -> None:
-        tags = {**self._version_tags(asset_key, result.data_version), **dimension_tags(key), **(result.tags or {})}
-        self._log(AssetMaterialization(asset_key, metadata=result.metadata, partition=key, tags=tags))
 
     def _version_tags(self, asset_key: AssetKey, data_version: DataVersion | None) -> Mapping[str, str]:
         """Return the tags with code version, data version and provenance that Dagster adds to a materialization.
@@ -181,67 +206,61 @@ class PartitionedStep:
         return {**tags, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"} if data_version else tags
 
 
-def partitioned_step(context: CallingContext) -> PartitionedStep:
+def _refusal(got: str, fix: str) -> PipesCloudFunctionRequestError:
+    return PipesCloudFunctionRequestError(
+        f"Expected `run_partitions` in a step that materializes partitions of assets, got {got}.\nFix: {fix}"
+    )
+
+
+def partitioned_step(context: CallingContext, refuse: Callable[[str, str], Exception] = _refusal) -> PartitionedStep:
     """Return the step of a context.
+
+    Args:
+        context: The context.
+        refuse: Returns the error for another step, from what that is and what to do. Default: that of `run_partitions`.
 
     Raises:
         PipesCloudFunctionRequestError: It materializes no partitions.
     """
     if not context.has_assets_def or not context.selected_asset_keys:
-        raise _refusal("a step without assets", "Call `run` in an op or an asset check.")
+        raise refuse("a step without assets", "Call `run` in an op or an asset check.")
     definition = partitions_definition(context)
     if definition is None:
-        raise _refusal("an asset without partitions", "Call `run`, or give the asset a `partitions_def`.")
+        raise refuse("an asset without partitions", "Call `run`, or give the asset a `partitions_def`.")
     if not context.has_partition_key and not context.has_partition_key_range:
-        raise _refusal("a run without partitions", "Choose a partition or a range when you launch the run.")
+        raise refuse("a run without partitions", "Choose a partition or a range when you launch the run.")
     keys = context.partition_keys
     if not keys:
-        raise _refusal(f"no partition in {context.partition_key_range!r:.300}", "Name the first partition first.")
+        raise refuse(f"no partition in {context.partition_key_range!r:.300}", "Name the first partition first.")
     outputs = _outputs(context)
     if not context.selected_asset_keys <= outputs.keys():
         fix = "Call it in an `@asset` or a `@multi_asset`, or in the op that returns the results of the graph."
-        raise _refusal("an inner op of a graph-backed asset", fix)
+        raise refuse("an inner op of a graph-backed asset", fix)
     specs = context.assets_def.specs_by_key
     partitioned = {key: output for key, output in outputs.items() if specs[key].partitions_def is not None}
-    return PartitionedStep(context, definition, keys, partitioned)
+    return PartitionedStep(context, definition, keys, partitioned, logged_partitions(context))
 
 
-def call_each(
-    step: PartitionedStep, call: Callable[[str], PipesCloudFunctionCompletedInvocation]
+def end_step(
+    step: PartitionedStep, outcomes: Mapping[str, Outcome], metadata: Metadata
 ) -> PipesCloudFunctionCompletedPartitions:
-    """Call the function for each partition, one after another, and log each as soon as its call has ended.
+    """End a step whose calls have all ended.
 
     Args:
         step: The step.
-        call: Makes the call of a partition.
+        outcomes: The results, or the error, of the call of each partition.
+        metadata: Numbers about all calls.
 
     Raises:
         PipesCloudFunctionPartitionsError: The calls of some partitions failed. All others are materialized.
     """
-    invocations: dict[str, PipesCloudFunctionCompletedInvocation] = {}
-    errors: dict[str, PipesCloudFunctionError] = {}
-    for number, key in enumerate(step.keys, start=1):
-        step.context.log.info(f"[pipes] partition {_name(key)}, {number} of {len(step.keys)}")
-        try:
-            invocation = call(key)
-            step.log_results(key, invocation.get_results())
-        except PipesCloudFunctionError as error:
-            errors[key] = error.with_traceback(None)  # its frames hold the whole call
-            step.log_error(key, error)
-        else:
-            invocations[key] = invocation
-    results = {key: invocation.get_results() for key, invocation in invocations.items()}
+    succeeded, errors = split_outcomes({key: outcomes[key] for key in step.keys})
+    results = {key: invocation.get_results() for key, invocation in succeeded.items()}
     if errors:
         step.log_check_summaries(results)
-        raise _error(errors, len(step.keys))
+        raise _error(errors, len(step.keys), metadata)
     step.end_outputs()
-    return PipesCloudFunctionCompletedPartitions(invocations, step.results(results))
-
-
-def _refusal(got: str, fix: str) -> PipesCloudFunctionRequestError:
-    return PipesCloudFunctionRequestError(
-        f"Expected `run_partitions` in a step that materializes partitions of assets, got {got}.\nFix: {fix}"
-    )
+    return PipesCloudFunctionCompletedPartitions(succeeded, step.results(results), metadata)
 
 
 def _outputs(context: CallingContext) -> Mapping[AssetKey, str]:
@@ -259,55 +278,16 @@ def _by_asset(results: Iterable[PipesExecutionResult]) -> Mapping[AssetKey, "Mat
     return {result.asset_key: result for result in materialized if result.asset_key}
 
 
-def _check_summaries(results: Mapping[str, Sequence[PipesExecutionResult]]) -> list[AssetCheckResult]:
-    """Return one result for each check. It has failed if it has failed for a partition."""
-    by_check: dict[tuple[AssetKey | None, str | None], dict[str, AssetCheckResult]] = defaultdict(dict)
-    for key, of_partition in results.items():
-        for result in of_partition:
-            if isinstance(result, AssetCheckResult):
-                by_check[result.asset_key, result.check_name][key] = result
-    return [_check_summary(of_check) for of_check in by_check.values()]
-
-
-def _check_summary(results: Mapping[str, AssetCheckResult]) -> AssetCheckResult:
-    """Return the most severe failure, or a success; its text says for which partitions."""
-    failed = {key: result for key, result in results.items() if not result.passed}
-    worst = min((failed or results).values(), key=lambda result: result.severity != AssetCheckSeverity.ERROR)
-    outcome = f"Failed for {len(failed)}: {_names(failed)}." if failed else "Passed for all."
-    return AssetCheckResult(
-        asset_key=worst.asset_key,
-        check_name=worst.check_name,
-        passed=worst.passed,
-        severity=worst.severity,
-        description=f"Evaluated for {len(results)} partitions. {outcome}",
-    )
-
-
-def _error(errors: Mapping[str, PipesCloudFunctionError], total: int) -> PipesCloudFunctionPartitionsError:
-    counts = Counter(type(error).__name__ for error in errors.values()).most_common()
+def _error(
+    errors: Mapping[str, PipesCloudFunctionError], total: int, metadata: Metadata
+) -> PipesCloudFunctionPartitionsError:
     first = next(iter(errors.values()))
     error = PipesCloudFunctionPartitionsError(
-        f"{len(errors)} of {total} partitions failed: {_names(errors)}.\n"
-        f"Errors: {', '.join(f'{count} {name}' for name, count in counts)}. "
-        f"The first: {first.description!s:.{MAX_REASON_LENGTH}}\n"
-        f"The other {total - len(errors)} are materialized.\nFix: Launch a backfill of the missing partitions.",
-        {f"{METADATA_PREFIX}failed_partitions": MetadataValue.table([*_rows(errors)])},
+        f"{describe_failures(errors, total, 'partitions')}: {names(errors)}.\n"
+        f"The first error: {first.description!s:.{MAX_REASON_LENGTH}}\n"
+        f"The other {total - len(errors):,} are materialized.\nFix: Launch a backfill of the missing partitions.",
+        {f"{METADATA_PREFIX}failed_partitions": failures_table(errors, "partition"), **metadata},
         allow_retries=any(error.allow_retries for error in errors.values()),
     )
     error.errors = errors
     return error
-
-
-def _rows(errors: Mapping[str, PipesCloudFunctionError]) -> Iterator[TableRecord]:
-    for key, error in islice(errors.items(), MAX_NAMED_PARTITIONS):
-        reason = str(error.description)[:MAX_REASON_LENGTH]
-        yield TableRecord({"partition": key[:MAX_NAME_LENGTH], "error": type(error).__name__, "description": reason})
-
-
-def _names(keys: Collection[str]) -> str:
-    more = f" and {len(keys) - MAX_NAMED_PARTITIONS} more" if len(keys) > MAX_NAMED_PARTITIONS else ""
-    return ", ".join(map(_name, islice(keys, MAX_NAMED_PARTITIONS))) + more
-
-
-def _name(key: str) -> str:
-    return f"{str(key)!r:.{MAX_NAME_LENGTH}}"

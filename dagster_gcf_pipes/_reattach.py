@@ -81,27 +81,20 @@ class LaunchHandle:
             "over": self.over,
             "version": VERSION,
         }
-        return json.dumps(
-            {
-                "__class__": _HANDLE_CLASS,
-                "client_name": CLIENT_NAME,
-                "external_run_id": self.session.uri,
-                "external_run_url": self.url,
-                "extras": extras,
-                "launched_at": self.launched_at,
-                "retry_number": self.retry_number,
-                "step_key": self.step_key,
-            }
+        return _handle_json(
+            extras,
+            external_run_id=self.session.uri,
+            external_run_url=self.url,
+            launched_at=self.launched_at,
+            retry_number=self.retry_number,
+            step_key=self.step_key,
         )
 
     @classmethod
     def from_json(cls, text: str) -> "LaunchHandle | None":
         """Return the handle that `to_json` wrote, or None if another client or another version wrote the text."""
         try:
-            handle = json.loads(text)
-            extras = handle["extras"]
-            if (handle["__class__"], handle["client_name"]) != (_HANDLE_CLASS, CLIENT_NAME):
-                return None
+            handle, extras = _parse_handle(text)
             return cls(
                 call=CallIdentity(*_typed(extras, function=str, digest=str, repetition=int)),
                 session=SessionPrefix(*_typed(extras, bucket=str, prefix=str)),
@@ -109,8 +102,87 @@ class LaunchHandle:
                 **_named(handle, launched_at=float, step_key=str, retry_number=int),
                 url=str(url) if (url := handle["external_run_url"]) else None,
             )
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except _NOT_OURS:
             return None
+
+
+@dataclass(frozen=True)
+class CallsHandle:
+    """What an attempt of a step records of the calls that it makes together, before it makes them.
+
+    Attributes:
+        function: The function's URL, without a query.
+        count: How many calls there are.
+        session: The prefix that their sessions share.
+        longest: How long a function may run after its call has claimed its session, in seconds.
+        launched_at: When the calls were planned, in seconds since the epoch.
+        run_id: The run that first made the calls.
+        attempt: Identifies the attempt that recorded the handle.
+        step_key: The key of the step.
+        retry_number: How often Dagster has retried the step in this run.
+        over: The numbers of the calls whose sessions no attempt can use any more.
+    """
+
+    function: str
+    count: int
+    session: SessionPrefix
+    longest: float
+    launched_at: float
+    run_id: str
+    attempt: str
+    step_key: str
+    retry_number: int
+    over: tuple[int, ...] = ()
+
+    def to_json(self) -> str:
+        """Return the handle in the form of Dagster's `PipesLaunchHandle`."""
+        extras = {
+            "bucket": self.session.bucket,
+            "prefix": self.session.path,
+            "function": self.function,
+            "count": self.count,
+            "longest": self.longest,
+            "run_id": self.run_id,
+            "attempt": self.attempt,
+            "over_calls": [*self.over],
+            "version": VERSION,
+        }
+        return _handle_json(
+            extras,
+            external_run_id=self.session.uri,
+            external_run_url=None,
+            launched_at=self.launched_at,
+            retry_number=self.retry_number,
+            step_key=self.step_key,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "CallsHandle | None":
+        """Return the handle that `to_json` wrote, or None if it is another one."""
+        try:
+            handle, extras = _parse_handle(text)
+            return cls(
+                session=SessionPrefix(*_typed(extras, bucket=str, prefix=str)),
+                **_named(extras, function=str, count=int, longest=float, run_id=str, attempt=str),
+                **_named(handle, launched_at=float, step_key=str, retry_number=int),
+                over=tuple(map(int, extras["over_calls"])),
+            )
+        except _NOT_OURS:
+            return None
+
+
+_NOT_OURS: Final = (ValueError, KeyError, TypeError, RecursionError)
+
+
+def _handle_json(extras: Mapping[str, Any], **fields: Any) -> str:
+    return json.dumps({"__class__": _HANDLE_CLASS, "client_name": CLIENT_NAME, "extras": extras, **fields})
+
+
+def _parse_handle(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    handle = json.loads(text)
+    if (handle["__class__"], handle["client_name"]) != (_HANDLE_CLASS, CLIENT_NAME):
+        raise ValueError
+    return handle, handle["extras"]
 
 
 class SessionState(Enum):

@@ -2,9 +2,10 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from graphlib import TopologicalSorter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import requests
@@ -17,6 +18,7 @@ from dagster import (
     MaterializeResult,
     MultiPartitionKey,
     PipesClientCompletedInvocation,
+    PipesExecutionResult,
     PipesSession,
 )
 from requests.structures import CaseInsensitiveDict
@@ -63,7 +65,7 @@ class _InvocationType(type(PipesClientCompletedInvocation)):  # type: ignore[mis
         return format(type.__repr__(cls), spec)
 
 
-class _NotAResult(metaclass=_InvocationType):
+class NotAResult(metaclass=_InvocationType):
     """What an asset or an op cannot return: it has to return what a method of it returns."""
 
     if not TYPE_CHECKING:  # for a type checker, it has none of these
@@ -71,7 +73,7 @@ class _NotAResult(metaclass=_InvocationType):
         __await__ = _refuse_await
 
 
-class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInvocation):
+class PipesCloudFunctionCompletedInvocation(NotAResult, PipesClientCompletedInvocation):
     """The results of a function's call, and its HTTP response.
 
     Args:
@@ -80,6 +82,7 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
         metadata: Added to every materialization and check of the call.
         revision: The revision of the function that ran, or None if it is unknown. It is the code version of assets that
             define none.
+        by_partition: The assets whose partitions the function has reported one by one. They are already materialized.
     """
 
     def __init__(
@@ -89,8 +92,10 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
         response: requests.Response | None,
         metadata: Metadata,
         revision: str | None = None,
+        by_partition: Collection[AssetKey] = (),
     ) -> None:
         super().__init__(session, metadata=metadata)
+        self._by_partition = frozenset(by_partition)
         self._revision = revision
         self._response = None if response is None else detached(response)
 
@@ -107,13 +112,30 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
         Return them from the asset, or yield each. It is a tuple because Dagster takes a returned list for one result.
         An asset comes after those on which it depends, whatever the order of the reports: Dagster demands that.
 
+        The partitions that the function has reported one by one are already materialized. The result of their asset
+        only ends the step.
+
         Args:
-            implicit_materializations: Whether to materialize the step's other assets too. Default yes.
+            implicit_materializations: Whether to materialize the step's other assets too. Default yes. If the function
+                has reported partitions one by one, its other assets with partitions are left out.
         """
         results = self._session.get_results(implicit_materializations=implicit_materializations)
+        if self._by_partition:
+            results = self._without_unreported_partitions(results)
         order = _topological_order(self._session.context)
         results = sorted(results, key=lambda result: order.get(result.asset_key, 0))
         return tuple(self._with_facts_of_the_call(result) for result in results)
+
+    def _without_unreported_partitions(self, results: Sequence[PipesExecutionResult]) -> Sequence[PipesExecutionResult]:
+        """Return what ends the step. Assets with partitions that the function has not reported are left out."""
+        specs = self._session.context.assets_def.specs_by_key
+        reported = self._session.get_reported_results()
+        unpartitioned = [
+            result
+            for result in results
+            if result not in reported and result.asset_key and specs[result.asset_key].partitions_def is None
+        ]
+        return [*reported, *unpartitioned, *(MaterializeResult(asset_key=key) for key in self._by_partition)]
 
     def _with_facts_of_the_call(
         self, result: "MaterializeResult[Any] | AssetCheckResult"
@@ -131,33 +153,39 @@ class PipesCloudFunctionCompletedInvocation(_NotAResult, PipesClientCompletedInv
         You can pickle it, so an op may return it. It holds no secret: its `url` has no user, password and query, and
         its `request` has neither headers nor a body.
 
+        If it did not arrive, or an earlier attempt of the step made the call, it is the copy that came with the
+        messages. That copy has no headers but the media type. There is one of texts of at most 32 KiB.
+
         Raises:
             PipesCloudFunctionCallError: The function succeeded, but the connection broke before its response arrived,
-                or this step has adopted the call.
+                or this step has adopted the call, and there is no copy.
         """
         if self._response is None:
             raise PipesCloudFunctionCallError(
                 "The function succeeded, but the connection broke before its response arrived, or an earlier attempt "
-                "of the step made the call.\n"
+                "of the step made the call. The messages hold only a text of at most 32 KiB.\n"
                 "Fix: Send results that you need with `pipes.report_custom_message`."
             )
         return self._response
 
 
-class PipesCloudFunctionCompletedPartitions(_NotAResult):
+class PipesCloudFunctionCompletedPartitions(NotAResult):
     """The results of a function's calls for several partitions.
 
     Attributes:
         invocations: The calls by partition key, in the order of the partitions. Each has its `response` and its
             `get_custom_messages()`.
+        metadata: Numbers about all calls. A run of one partition has none.
     """
 
     def __init__(
         self,
         invocations: Mapping[str, PipesCloudFunctionCompletedInvocation],
         results: "Sequence[MaterializeResult[Any] | AssetCheckResult]",
+        metadata: Metadata = MappingProxyType({}),
     ) -> None:
         self.invocations = invocations
+        self.metadata = metadata
         self._results = tuple(results)
 
     def get_results(self) -> "tuple[MaterializeResult[Any] | AssetCheckResult, ...]":

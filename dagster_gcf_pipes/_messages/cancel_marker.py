@@ -7,7 +7,6 @@ a function that runs. A first chunk of ours, the claim, keeps a function from st
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
-from logging import Logger
 from typing import Final
 
 from gcf_pipes import PipesObjectExistsError, PipesObjectTooLargeError, PipesStorageError
@@ -15,8 +14,9 @@ from gcf_pipes._shared.protocol import HEARTBEAT, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionError
+from dagster_gcf_pipes._keyed_log import Log
 from dagster_gcf_pipes._messages.inspection import SessionFacts
-from dagster_gcf_pipes._messages.session import ReaderSession, SessionRecord
+from dagster_gcf_pipes._messages.record import SessionRecord
 
 REQUEST_TIMEOUT: Final = 5.0
 """Seconds that each request to the bucket may take, with its retries."""
@@ -42,19 +42,19 @@ class CancelMarker:
         log: Gets a line that says why the function should stop.
     """
 
-    def __init__(self, store: ObjectStore, prefix: SessionPrefix, log: Logger) -> None:
+    def __init__(self, store: ObjectStore, prefix: SessionPrefix, log: Log) -> None:
         self._store = store
         self._prefix = prefix
         self._log = log
 
     @contextmanager
-    def write_if_interrupted(self, reader: ReaderSession, find_adopter: Callable[[], str]) -> Iterator[None]:
+    def write_if_interrupted(self, stop: Callable[[str], None], find_adopter: Callable[[], str]) -> Iterator[None]:
         """Stop the function if Dagster interrupts the block, or if it fails with an error that is not ours.
 
         An interrupt is a BaseException, not an Exception. If something will start the step again, the function goes on.
 
         Args:
-            reader: Knows whether the function has opened and closed its session.
+            stop: Stops what runs, for a reason.
             find_adopter: Returns what will start the step again, or an empty text.
         """
         try:
@@ -63,11 +63,11 @@ class CancelMarker:
             raise  # the call was refused before it was sent
         except BaseException as error:
             reason = "the call failed unexpectedly" if isinstance(error, Exception) else "the run is terminated"
-            self.stop_unless_adopted(reader.record, reason, find_adopter)
+            self.unless_adopted(stop, reason, find_adopter)
             raise
 
-    def stop_unless_adopted(self, session: SessionRecord, reason: str, find_adopter: Callable[[], str]) -> None:
-        """Stop the function, unless something will start the step again."""
+    def unless_adopted(self, stop: Callable[[str], None], reason: str, find_adopter: Callable[[], str]) -> None:
+        """Stop what runs, unless something will start the step again."""
         try:
             adopter = find_adopter()
         except Exception as error:  # noqa: BLE001 - each storage of Dagster's has errors of its own
@@ -75,7 +75,7 @@ class CancelMarker:
         if adopter:
             self._log.warning(f"[pipes] the step ends before its function, which goes on: {adopter} adopts it")
         else:
-            self.stop(session, reason)
+            stop(reason)
 
     def stop(self, session: SessionRecord | SessionFacts, reason: str) -> None:
         """Stop the function. If it has not opened its session, claim the session: it must not start any more.
@@ -92,7 +92,7 @@ class CancelMarker:
         try:
             self._log.warning(f"[pipes] {reason}: telling the function to stop, if it runs, through {self._prefix.uri}")
         finally:  # also if Dagster's storage does not answer
-            self._create_marker()
+            self.create()
 
     def claim_session(self) -> Claim:
         """Claim the session in place of the function, so that a late delivery runs nothing."""
@@ -108,7 +108,8 @@ class CancelMarker:
             return Claim.UNKNOWN
         return Claim.OURS
 
-    def _create_marker(self) -> None:
+    def create(self) -> None:
+        """Create the marker, without a line in the log unless that fails."""
         try:
             self._store.create(self._prefix.cancel_key, b"{}", timeout=REQUEST_TIMEOUT)
         except PipesStorageError as error:

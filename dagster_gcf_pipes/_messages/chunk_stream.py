@@ -1,14 +1,18 @@
-"""Polls for the chunks of one session, in order. The pacing of the reader is here."""
+"""Reads the chunks of one session, in order. The pacing of the reader is here."""
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from threading import Condition
 from typing import Final, TypeVar
 
 from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.protocol import HEARTBEAT, MAX_CHUNK_BYTES, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore
+
+from dagster_gcf_pipes._messages.backlog import Backlog
+from dagster_gcf_pipes._messages.read_ahead import ReadAhead
 
 FIRST_DELAY: Final = 0.05
 """Seconds between the first polls for a chunk, and before the very first one."""
@@ -52,6 +56,8 @@ def delay_before_next_poll(idle: float, poll_interval: float) -> float:
 class ChunkStream:
     """Yields the chunks of one session. It polls in the thread that iterates; a poll is one GET.
 
+    As soon as the number of chunks is known, the rest of them is read in parallel. A poll under way goes on meanwhile.
+
     While Cloud Storage is unavailable, it retries: as long as somebody may write, and then until a deadline.
 
     Args:
@@ -65,12 +71,20 @@ class ChunkStream:
         self._prefix = prefix
         self._poll_interval = poll_interval
         self._next_index = 1
+        self._is_polling = False
         self._last_index: int | None = None
+        self._read_ahead: ReadAhead | None = None
         self._writing_ended: WritingEnded | None = None
         self._stopped = False
         self._active_at = self._alive_at = self._waiting_since = time.monotonic()
         self._silent_for = 0.0
+        self._backlog = Backlog()
         self._changed = Condition()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether chunks are written faster than they are handled."""
+        return self._backlog.is_behind
 
     @property
     def silent_for(self) -> float:
@@ -90,8 +104,9 @@ class ChunkStream:
         """Announce that nobody will write another chunk, or that nobody waits for it."""
         with self._changed:
             self._writing_ended = ended
-            self._last_index = ended.chunk_count
             self._waiting_since = time.monotonic()
+            if ended.chunk_count is not None:
+                self._expect(ended.chunk_count)
             self._changed.notify_all()
 
     @property
@@ -113,31 +128,49 @@ class ChunkStream:
         """
         self._active_at = self._alive_at = time.monotonic()
         self._pause(FIRST_DELAY, known=None)
-        while (data := self._poll_until_found()) is not None:
-            index = self._next_index
-            self._next_index += 1
+        while (data := self._wait_for_chunk()) is not None:
             self._note_life()
-            yield index, data
+            yield self._next_index - 1, data
             self._note_life()  # nothing was polled while the chunk was handled
             self._waiting_since = self._alive_at
             if data != HEARTBEAT:  # poll an idle function like a silent one
                 self._active_at = self._alive_at
 
-    def _poll_until_found(self) -> bytes | None:
-        """Poll for the next chunk until it is there; return None if it will not come."""
-        key = self._prefix.chunk_key(self._next_index)
+    def _wait_for_chunk(self) -> bytes | None:
+        """Wait for the next chunk; return None if it will not come."""
         while not self._stopped and not self._have_all():
             ended, all_written = self._writing_ended, self._last_index is not None
-            data = self._until_available(
-                lambda timeout: self._store.read(key, max_bytes=MAX_CHUNK_BYTES, timeout=timeout)
-            )
+            data = self._poll()
             if data is not None:
+                self._backlog.chunk_found()
                 return data
+            self._backlog.none_found()
             if all_written:
                 return None  # it is missing: Cloud Storage is strongly consistent, so a written chunk is there
             self._silent_for = time.monotonic() - self._alive_at
             self._pause(self._delay(ended), known=ended)
         return None
+
+    def _poll(self) -> bytes | None:
+        """Return the next chunk if it is there. It may have been read ahead."""
+        with self._changed:
+            self._is_polling = True
+        data = self._read_ahead.take(self._next_index) if self._read_ahead else None
+        if data is None:
+            data = self._until_available(lambda timeout: self._read(self._next_index, timeout))
+        with self._changed:
+            self._is_polling = False
+            self._next_index += data is not None
+        return data
+
+    def _read(self, index: int, timeout: float) -> bytes | None:
+        return self._store.read(self._prefix.chunk_key(index), max_bytes=MAX_CHUNK_BYTES, timeout=timeout)
+
+    def _expect(self, last_index: int) -> None:
+        """Read the rest of the chunks in parallel. The poll under way reads its own."""
+        self._last_index = last_index
+        rest = range(self._next_index + self._is_polling, last_index + 1)
+        self._read_ahead = ReadAhead(partial(self._read, timeout=READ_TIMEOUT), rest)
 
     def _have_all(self) -> bool:
         """Whether all chunks were read. If nobody knows their number, count them in the bucket at `drain_until`.
@@ -149,7 +182,7 @@ class ChunkStream:
             keys = self._until_available(
                 lambda timeout: self._store.list_keys(self._prefix.object_prefix, timeout=timeout)
             )
-            self._last_index = max((self._prefix.chunk_index(key) or 0 for key in keys or ()), default=0)
+            self._expect(max((self._prefix.chunk_index(key) or 0 for key in keys or ()), default=0))
         return self._last_index is not None and self._next_index > self._last_index
 
     def _delay(self, ended: WritingEnded | None) -> float:

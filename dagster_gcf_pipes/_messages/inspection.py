@@ -44,7 +44,22 @@ def inspect_session(store: ObjectStore, prefix: SessionPrefix) -> SessionFacts:
     """
     keys = store.list_keys(prefix.object_prefix, timeout=TIMEOUT)
     last = max((prefix.chunk_index(key) or 0 for key in keys), default=0)
-    first = _read(store, prefix, 1)
+    return read_facts(store, prefix, last, cancelled=prefix.cancel_key in keys)
+
+
+def read_facts(store: ObjectStore, prefix: SessionPrefix, last: int, *, cancelled: bool) -> SessionFacts:
+    """Return what the chunks of a session say about it: GETs of the first and the last one.
+
+    Args:
+        store: The bucket.
+        prefix: The session's prefix.
+        last: The number of its last chunk, or 0.
+        cancelled: Whether the cancel marker exists.
+
+    Raises:
+        PipesStorageError: The bucket could not be read.
+    """
+    first = _read(store, prefix, 1) if last else []
     final = first if last == 1 else _read(store, prefix, last)
     opened = next((message["params"] or {} for message in first if message["method"] == "opened"), None)
     closed = next((message["params"] or {} for message in final if message["method"] == "closed"), None)
@@ -53,7 +68,7 @@ def inspect_session(store: ObjectStore, prefix: SessionPrefix) -> SessionFacts:
         closes_with_request=read_opened_extras((opened or {}).get("extras")).get("closes_with_request", False),
         closed=closed is not None,
         raised=bool((closed or {}).get("exception")),
-        cancelled=prefix.cancel_key in keys,
+        cancelled=cancelled,
         chunk_count=last,
     )
 

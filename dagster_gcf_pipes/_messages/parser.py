@@ -17,9 +17,18 @@ from gcf_pipes._shared.json_validation import (
     validate_json,
 )
 from gcf_pipes._shared.log_levels import standard_level_of
-from gcf_pipes._shared.protocol import HEARTBEAT, MAX_JSON_DEPTH, OpenedExtras, Usage
+from gcf_pipes._shared.protocol import (
+    HEARTBEAT,
+    MAX_CLOSED_RESPONSE_BYTES,
+    MAX_JSON_DEPTH,
+    PARTITION_KEY,
+    ClosedResponse,
+    OpenedExtras,
+    PartitionMaterialization,
+    Usage,
+)
 
-_NAMES: Final = ("asset_key", "check_name", "data_version")
+_NAMES: Final = ("asset_key", "check_name", "data_version", "partition")
 """Params that Dagster stores in text columns. No database accepts a lone surrogate, and PostgreSQL no NUL.
 
 Source: https://www.postgresql.org/docs/current/functions-string.html (`chr` returns no NUL: text cannot contain it).
@@ -37,6 +46,8 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "peak_memory_bytes": (1, 2**40),
 }
 """The numbers that are reasonable: well above what an instance can have, and below what Dagster could not plot."""
+_SUCCESS: Final = range(200, 300)
+_NOTHING: Final = object()
 MAX_FACT: Final = 256
 """Characters of a fact in `opened`: a trace, an id, a name."""
 
@@ -87,9 +98,10 @@ def _check_params(method: str, params: Any, where: str) -> None:
     """Check what Dagster does not check, and adapt what it would refuse or cannot store."""
     if params is not None and not isinstance(params, dict):
         raise ChunkFormatError(f"Expected 'params' in {where} to be an object or null, got {json_type(params)}.")
-    for name in _NAMES:
-        if isinstance(text := (params or {}).get(name), str) and not _is_storable(text):
-            raise ChunkFormatError(f"Expected {name!r} in {where} to be Unicode text without NUL, got {excerpt(text)}.")
+    _check_names(params or {}, where)
+    if method == "report_custom_message" and (report := _reserved(params)) is not _NOTHING:
+        validate_json(report, PartitionMaterialization, f"{PARTITION_KEY!r} in {where}")
+        _check_names(cast("PartitionMaterialization", report), where)
     if method == "closed" and params:
         if isinstance(exception := params.get("exception"), dict):
             params["exception"] = limit_exception(exception)
@@ -101,8 +113,26 @@ def _check_params(method: str, params: Any, where: str) -> None:
         raise ChunkFormatError(f"Expected at most {MAX_JSON_DEPTH} levels of JSON in {where}, got more.")
 
 
+def _check_names(params: Mapping[str, Any], where: str) -> None:
+    for name in _NAMES:
+        if isinstance(text := params.get(name), str) and not _is_storable(text):
+            raise ChunkFormatError(f"Expected {name!r} in {where} to be Unicode text without NUL, got {excerpt(text)}.")
+
+
+def _reserved(params: Mapping[str, Any] | None) -> object:
+    """Return what a custom message has under the reserved key."""
+    payload = (params or {}).get("payload")
+    return payload.get(PARTITION_KEY, _NOTHING) if isinstance(payload, dict) else _NOTHING
+
+
 def _is_storable(text: str) -> bool:
     return "\0" not in text and text == text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def partition_report(message: PipesMessage) -> PartitionMaterialization | None:
+    """Return the materialization of a partition in a parsed message, or None if it is another message."""
+    report = _reserved(message["params"]) if message["method"] == "report_custom_message" else _NOTHING
+    return None if report is _NOTHING else cast("PartitionMaterialization", report)
 
 
 def read_opened_extras(extras: object) -> OpenedExtras:
@@ -113,6 +143,22 @@ def read_opened_extras(extras: object) -> OpenedExtras:
 def read_usage(usage: object) -> Usage:
     """Return the figures of `closed` that have the right type and are reasonable."""
     return cast("Usage", _reasonable_facts(usage, Usage))
+
+
+def read_response(response: object) -> ClosedResponse | None:
+    """Return the function's own response in `closed`, or None if there is none, or if it is not a short 2xx text."""
+    if not isinstance(response, Mapping):
+        return None
+    status, content_type, body = (response.get(name) for name in ("status", "content_type", "body"))
+    if type(status) is not int or status not in _SUCCESS or not isinstance(body, str):
+        return None
+    if len(body) > MAX_CLOSED_RESPONSE_BYTES or not isinstance(content_type, str) or not _is_header_value(content_type):
+        return None
+    return ClosedResponse(status=status, content_type=content_type, body=body)
+
+
+def _is_header_value(text: str) -> bool:
+    return len(text) <= MAX_FACT and text.isascii() and (text.isprintable() or not text)
 
 
 def _reasonable_facts(facts: object, type_: type) -> dict[str, Any]:

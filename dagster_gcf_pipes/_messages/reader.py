@@ -11,7 +11,9 @@ from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore, client_getter
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError
-from dagster_gcf_pipes._messages.session import ReaderSession, describe_missing
+from dagster_gcf_pipes._messages.log_entries import DEFAULT_EVENT_LOG_LEVEL, DEFAULT_LINES_PER_ENTRY
+from dagster_gcf_pipes._messages.record import describe_missing
+from dagster_gcf_pipes._messages.session import ReaderSession
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -43,6 +45,10 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
             reader then reads the chunks in the bucket, and no more. Default 10.
         include_stdio_in_messages: Whether to ask the external process to send what it prints. The reader prints it
             again here. Default no.
+        log_lines_per_entry: How many lines of `pipes.log` become one entry of the event log at most, while the reader
+            is behind the external process. With 1, each line is an entry by itself. Default 200.
+        event_log_level: The lowest level of the lines of `pipes.log` that get into the event log. The reader prints the
+            others here. Default "debug", which is all.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
         poll_interval: float = DEFAULT_POLL_INTERVAL,
         drain_timeout: float = DEFAULT_DRAIN_TIMEOUT,
         include_stdio_in_messages: bool = False,
+        log_lines_per_entry: int = DEFAULT_LINES_PER_ENTRY,
+        event_log_level: str = DEFAULT_EVENT_LOG_LEVEL,
     ) -> None:
         self._bucket = bucket
         self._key_prefix = key_prefix
@@ -61,6 +69,8 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
         self._poll_interval = poll_interval
         self._drain_timeout = drain_timeout
         self._include_stdio_in_messages = include_stdio_in_messages
+        self._log_lines_per_entry = log_lines_per_entry
+        self._event_log_level = event_log_level
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
@@ -74,6 +84,8 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
             SessionPrefix(self._bucket, f"{self._key_prefix}/{uuid.uuid4().hex}"),
             poll_interval=self._poll_interval,
             include_stdio_in_messages=self._include_stdio_in_messages,
+            log_lines_per_entry=self._log_lines_per_entry,
+            event_log_level=self._event_log_level,
         )
         with session.read_messages(handler) as params:
             try:

@@ -1,0 +1,384 @@
+"""Reads the messages of many sessions below one prefix.
+
+A list of the prefix tells which chunks are new, and a response tells how many chunks its session has. A few threads
+fetch them. So the number of requests depends on the number of chunks, and not on how long the functions run.
+"""
+
+import re
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Condition, Lock, Thread
+from typing import Any, Final
+
+from dagster import PipesMessageHandler
+from dagster_pipes import PipesMessage, PipesParams
+from gcf_pipes import PipesStorageError
+from gcf_pipes._shared.protocol import MAX_CHUNK_BYTES, SHARED_PREFIX_PARAM, SessionPrefix
+from gcf_pipes._shared.storage import MAX_PAGE, ObjectStore, Page
+
+from dagster_gcf_pipes._messages.chunk_stream import MAX_READ_TIMEOUT, MIN_DRAIN_DEADLINE, READ_TIMEOUT, WritingEnded
+from dagster_gcf_pipes._messages.log_entries import LogEntries, MessageHandlingError
+from dagster_gcf_pipes._messages.session_reader import SessionReader
+from dagster_gcf_pipes._workers import Workers
+
+LIST_INTERVAL: Final = 1.0
+"""Seconds from the start of one round of lists to the next."""
+PAGE_INTERVAL: Final = 0.5
+"""Seconds between two pages of a round. A page has 1,000 names, so a round of many sessions takes several."""
+RETRY_DELAY: Final = 0.25
+"""Seconds before a request is made again while Cloud Storage is unavailable."""
+PARALLEL_READS: Final = 16
+"""Chunks that are fetched at once. Most have less than a mebibyte."""
+MAX_CONNECTIONS: Final = 64
+"""Connections to Cloud Storage: for chunks and lists, and for what the steps of the calls read and write."""
+STOP_TIMEOUT: Final = 5.0
+"""Seconds to wait for the thread that lists. It is a daemon, and ends by itself."""
+
+
+class SharedReader:
+    """Reads the messages of many sessions, while `reading` lasts.
+
+    Args:
+        store: The bucket.
+        root: The prefix above all sessions.
+        entries: Hands the log lines of all sessions to Dagster.
+        handling: Held while messages are handed to Dagster, which then gets one after another.
+
+    Attributes:
+        failure: The error because of which Dagster lacks log lines of several sessions, or None.
+    """
+
+    def __init__(self, store: ObjectStore, root: SessionPrefix, entries: LogEntries, handling: Lock) -> None:
+        self.store = store
+        self.root = root
+        self._sessions: dict[str, SharedSession] = {}
+        self._changed = Condition()
+        self._handling = handling
+        self.entries = entries
+        self._fetchers = Workers(f"pipes reader {root.uri}", PARALLEL_READS)
+        self._stopped = False
+        self.failure: MessageHandlingError | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody waits for messages any more."""
+        return self._stopped
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are chunks that no thread fetches yet."""
+        return self._fetchers.are_busy
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read while the block runs."""
+        self.store.use_connections(MAX_CONNECTIONS)
+        lister = Thread(target=self._list_until_stopped, name=f"pipes list {self.root.uri}", daemon=True)
+        lister.start()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._stopped = True
+                self._changed.notify_all()
+            self._fetchers.stop()
+            lister.join(STOP_TIMEOUT)
+
+    def add(self, session: "SharedSession") -> None:
+        """Read the messages of a session from now on."""
+        with self._changed:
+            self._sessions[session.object_prefix] = session
+
+    def remove(self, session: "SharedSession") -> None:
+        """Read no more messages of a session."""
+        with self._changed:
+            self._sessions.pop(session.object_prefix, None)
+
+    def read_on(self, session: "SharedSession") -> None:
+        """Fetch what is known to be there and has not been fetched, unless a thread does so already."""
+        with self._changed:
+            if session.is_busy or session.ended or not session.has_work:
+                return
+            session.is_busy = True
+        self._fetchers.do(lambda: self._read(session))
+
+    def _read(self, session: "SharedSession") -> None:
+        session.read(self._handling)
+        self._hand_on_kept_lines()
+        with self._changed:
+            session.is_busy = False
+        self.read_on(session)  # in case there was news meanwhile
+
+    def _hand_on_kept_lines(self) -> None:
+        if self.is_behind:
+            return  # whoever is last does it
+        try:
+            with self._handling:
+                self.entries.flush()
+        except MessageHandlingError as error:
+            self.failure = error
+
+    def _list_until_stopped(self) -> None:
+        while not self._stopped:
+            started = time.monotonic()
+            try:
+                self._list_round()
+            except Exception as error:  # noqa: BLE001 - the verdict fails the calls with it
+                self._note_failure(error)
+            with self._changed:
+                rest = started + LIST_INTERVAL - time.monotonic()
+                self._changed.wait_for(lambda: self._stopped, max(rest, 0))
+
+    def _list_round(self) -> None:
+        """List the chunks of all sessions, page by page. What lies between two sessions is left out."""
+        session = self._first_session_from("")
+        while session and not self._stopped:
+            started = time.monotonic()
+            start = session.list_from
+            page = self.store.list_page(self.root.object_prefix, start=start, timeout=READ_TIMEOUT)
+            cut = "" if page.is_last else self._session_of(page.names[-1])
+            in_part = {cut} if start == session.object_prefix else {cut, session.object_prefix}
+            self._note_page(page, session.object_prefix, cut, in_part, started)
+            if not cut:
+                return
+            session = self._first_session_from(cut if cut != session.object_prefix else f"{cut}~")
+            self._pause(PAGE_INTERVAL)
+
+    def _first_session_from(self, name: str) -> "SharedSession | None":
+        """Return the first session whose names are not before a name."""
+        with self._changed:
+            return self._sessions[min(later)] if (later := [key for key in self._sessions if key >= name]) else None
+
+    def _session_of(self, name: str) -> str:
+        """Return the start of the names of the session to which an object belongs.
+
+        The objects of the shared prefix itself belong to none. Their names come after those of all sessions.
+        """
+        start = len(self.root.object_prefix)
+        return name[: name.find("/", start) + 1]
+
+    def _note_page(self, page: Page, first: str, cut: str, in_part: Collection[str], started: float) -> None:
+        """Tell each session that the page covers which chunk is its last one.
+
+        Args:
+            page: The page.
+            first: The first session.
+            cut: The session that the page ends with; there may be more of it on the next page. Empty: there is none.
+            in_part: The sessions of which the page may lack chunks that are there.
+            started: When the page was requested (`time.monotonic`).
+        """
+        last: dict[str, int] = {}
+        with self._changed:
+            sessions = {key: each for key, each in self._sessions.items() if key >= first and (not cut or key <= cut)}
+        for name in page.names:
+            key = self._session_of(name)
+            if key in sessions and (index := sessions[key].prefix.chunk_index(name)):
+                last[key] = max(index, last.get(key, 0))
+        for key, session in sessions.items():
+            if key in last or key != cut or key == first:
+                session.note_list(last.get(key, 0), started, is_whole=key not in in_part)
+                if session.has_work:
+                    self.read_on(session)
+
+    def _note_failure(self, error: Exception) -> None:
+        with self._changed:
+            sessions = [*self._sessions.values()]
+        for session in sessions:
+            session.note_failed_list(error)
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped, seconds)
+
+
+class SharedSession(SessionReader):
+    """The message reader of one of many sessions.
+
+    Args:
+        reader: Reads all of them.
+        prefix: The session's prefix in the bucket.
+        label: Stands before each log line of the session.
+        on_change: Called after each message, and when the session has ended.
+        include_stdio_in_messages: Whether to ask the function to send what it prints.
+    """
+
+    def __init__(
+        self,
+        reader: SharedReader,
+        prefix: SessionPrefix,
+        *,
+        label: str,
+        on_change: Callable[[], None],
+        include_stdio_in_messages: bool,
+    ) -> None:
+        super().__init__(reader.store, prefix, include_stdio_in_messages=include_stdio_in_messages)
+        self.prefix = prefix
+        self.object_prefix = prefix.object_prefix
+        self.is_busy = False
+        self._reader = reader
+        self._label = label
+        self._on_change = on_change
+        self._handler: PipesMessageHandler | None = None
+        self._next_index = 1
+        self._known = 0
+        self._announced: WritingEnded | None = None
+        self._alive_at = time.monotonic()
+        self._silent_for = 0.0
+        self._ended = False
+
+    @contextmanager
+    def read_messages(self, handler: PipesMessageHandler) -> Iterator[PipesParams]:
+        """Read messages while the block runs; `end_writing` in the block lets them be read to their end."""
+        self._handler = handler
+        self._reader.add(self)
+        try:
+            yield {**self._params, SHARED_PREFIX_PARAM: self._reader.root.path}
+        finally:
+            self._ended = True
+            self._reader.remove(self)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no further message will be handled."""
+        return self._ended
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds without a sign of life."""
+        return self._silent_for
+
+    @property
+    def list_from(self) -> str:
+        """Where a list of the chunks starts: with the next one, or at the end of writing with the first."""
+        draining = self._announced is not None and self._announced.chunk_count is None
+        return self.object_prefix if draining and self._known < MAX_PAGE else self._prefix.chunk_key(self._known + 1)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a chunk to fetch, or all were fetched."""
+        return self._next_index <= self._last or self._is_complete
+
+    def end_writing(self, chunk_count: int | None, *, timeout: float, deadline: float = 0.0) -> None:
+        """Let the reader read the messages to their end, as the base class says."""
+        now = time.monotonic()
+        self._announced = WritingEnded(chunk_count, now + timeout, max(deadline, now + MIN_DRAIN_DEADLINE))
+        self._reader.read_on(self)
+
+    def note_list(self, last: int, started: float, *, is_whole: bool) -> None:
+        """Note which chunks a list has.
+
+        Args:
+            last: The number of the last one.
+            started: When the list was requested (`time.monotonic`).
+            is_whole: Whether it has all chunks. Otherwise it has at least the next chunk, if that is there.
+        """
+        announced, has_all = self._announced, is_whole or last <= self._known
+        if last > self._known:
+            self._known = last
+            self._note_life()
+        else:
+            self._silent_for = max(0.0, started - self._alive_at)
+        if announced and announced.chunk_count is None and has_all and started >= announced.drain_until:
+            self._announced = WritingEnded(self._known, announced.drain_until, announced.deadline)
+
+    def note_failed_list(self, error: Exception) -> None:
+        """Note that nobody can know whether the function lives."""
+        self._note_life()
+        announced = self._announced
+        is_transient = isinstance(error, PipesStorageError) and error.transient
+        if not is_transient or (announced and announced.chunk_count is None and _is_over(announced)):
+            self._fail(error)
+
+    def read(self, handling: Lock) -> None:
+        """Fetch the chunks that are there, and hand their messages to Dagster, with a lock."""
+        try:
+            while self._next_index <= self._last and not self._ended:
+                data = self._fetch(self._next_index)
+                if data is None:
+                    self._update(missing_chunks=self._find_missing(self._last))
+                    return self._end()
+                with handling:
+                    if not self._interrupted:
+                        self._handle_chunk(self._next_index, data)
+                self._next_index += 1
+                if self._record.closed:
+                    return self._end()
+            if self._is_complete:
+                self._end()
+        except Exception as error:  # noqa: BLE001 - the verdict fails the call with it
+            self._fail(error)
+
+    @property
+    def _last(self) -> int:
+        """The number of the last chunk that is known to be there."""
+        announced = self._announced
+        return announced.chunk_count if announced and announced.chunk_count is not None else self._known
+
+    @property
+    def _is_complete(self) -> bool:
+        announced = self._announced
+        return announced is not None and announced.chunk_count is not None and self._next_index > announced.chunk_count
+
+    @property
+    def _interrupted(self) -> bool:
+        return self._ended or self._reader.stopped
+
+    def _wake(self) -> None:
+        self._on_change()
+
+    def _fetch(self, index: int) -> bytes | None:
+        """Read a chunk, and retry while Cloud Storage is unavailable; return None if the chunk is missing.
+
+        Raises:
+            PipesStorageError: It stayed unavailable until the deadline, or a retry would fail in the same way.
+        """
+        timeout = READ_TIMEOUT
+        while True:
+            try:
+                return self._store.read(self._prefix.chunk_key(index), max_bytes=MAX_CHUNK_BYTES, timeout=timeout)
+            except PipesStorageError as error:
+                announced = self._announced
+                if not error.transient or self._interrupted or (announced and _is_over(announced)):
+                    raise
+                timeout = min(2 * timeout, MAX_READ_TIMEOUT)
+                self._note_life()
+                time.sleep(RETRY_DELAY)
+
+    def _hand_on_kept_lines(self) -> None:
+        """Do nothing: the lines of several sessions share entries, and the reader hands them on."""
+
+    def _hand_on(self, message: PipesMessage, where: str) -> None:
+        entries, method = self._reader.entries, message["method"]
+        if method == "log":
+            entries.add(_labelled(message, self._label), where, more_wait=self._reader.is_behind)
+        elif self._handler and method not in {"opened", "closed"}:  # a line for each of many calls is too much
+            entries.flush()
+            LogEntries(self._handler.handle_message).add(_labelled(message, self._label), where, more_wait=False)
+
+    def _note_life(self) -> None:
+        self._alive_at = time.monotonic()
+        self._silent_for = 0.0
+
+    def _fail(self, error: Exception) -> None:
+        self._update(failure=error)
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._on_change()
+
+
+def _is_over(announced: WritingEnded) -> bool:
+    return time.monotonic() >= announced.deadline
+
+
+def _labelled(message: PipesMessage, label: str) -> PipesMessage:
+    """Return a message whose log lines start with a label."""
+    params: Mapping[str, Any] = message["params"] or {}
+    if message["method"] == "log" and isinstance(text := params.get("message"), str):
+        return {**message, "params": {**params, "message": f"{label} {text}"}}
+    if message["method"] == "log_external_stream" and isinstance(text := params.get("text"), str):
+        labelled = re.sub(r"(?m)^(?=.)", lambda _: f"{label} ", text)
+        return {**message, "params": {**params, "text": labelled}}
+    return message
