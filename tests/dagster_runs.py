@@ -17,6 +17,7 @@ from dagster import (
 )
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
+from tests.waiting import wait_for_cleanup
 
 
 def calling_asset(
@@ -42,7 +43,10 @@ def calling_asset(
 def run(
     assets: Sequence[AssetsDefinition] | AssetsDefinition, client: PipesCloudFunctionClient, **arguments: Any
 ) -> tuple[ExecuteInProcessResult, list[str]]:
-    """Materialize assets in a new Dagster instance; return the result and the log lines in order."""
+    """Materialize assets in a new Dagster instance; return the result and the log lines in order.
+
+    It returns when the messages are deleted.
+    """
     with DagsterInstance.ephemeral() as instance:
         result = materialize(
             [assets] if isinstance(assets, AssetsDefinition) else assets,
@@ -51,13 +55,14 @@ def run(
             raise_on_error=False,
             **arguments,
         )
+        wait_for_cleanup()
         return result, logged(instance, result.run_id)
 
 
 def logged(instance: DagsterInstance, run_id: str) -> list[str]:
-    """Return the function's log lines: neither Dagster's events nor our own lines."""
-    lines = [entry.user_message for entry in instance.all_logs(run_id) if not entry.is_dagster_event]
-    return [line for line in lines if not line.startswith("[pipes]")]
+    """Return the function's log lines: neither Dagster's events nor our own lines. An entry may have several."""
+    entries = [entry.user_message for entry in instance.all_logs(run_id) if not entry.is_dagster_event]
+    return [line for entry in entries if not entry.startswith("[pipes]") for line in entry.split("\n")]
 
 
 def materializations(instance: DagsterInstance, run_id: str) -> list[AssetMaterialization]:

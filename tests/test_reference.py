@@ -82,9 +82,9 @@ def environment_variables() -> Iterator[str]:
 def metadata_keys() -> Iterator[str]:
     """The keys that are written with the prefix, and those of the dicts that `Call` gives the prefix."""
     for source in SOURCES:
-        yield from re.findall(r"\{METADATA_PREFIX\}([a-z_]+)", source.read_text())
+        yield from re.findall(r"\{METADATA_PREFIX\}([a-z0-9_]+)", source.read_text())
     for node in ast.walk(ast.parse((ROOT / "dagster_gcf_pipes/_call.py").read_text())):
-        if isinstance(node, ast.FunctionDef) and node.name in {"result_metadata", "describe"}:
+        if isinstance(node, ast.FunctionDef) and node.name in {"running_metadata", "result_metadata", "describe"}:
             dicts = (each for each in ast.walk(node) if isinstance(each, ast.Dict))
             yield from (ast.literal_eval(key) for each in dicts for key in each.keys if key)
 

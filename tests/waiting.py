@@ -1,10 +1,13 @@
 """Run something in a thread, and wait for something to happen."""
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Event, Thread
 from typing import TypeVar
+
+from dagster_gcf_pipes._cleanup import THREAD_NAME as CLEANUP_THREAD
 
 Value = TypeVar("Value")
 
@@ -21,6 +24,13 @@ def in_background(function: Callable[[], Value]) -> "Future[Value]":
 
     Thread(target=work, name="run", daemon=True).start()
     return future
+
+
+def wait_for_cleanup() -> None:
+    """Wait until the messages of the runs so far are deleted: Dagster does so in the background."""
+    for thread in threading.enumerate():
+        if thread.name == CLEANUP_THREAD:
+            thread.join()
 
 
 def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def run_worker(env: Mapping[str, str] | None = None) -> Iterator[Executor]:
-    """Run a fresh Python process while the block runs, which takes one call at a time and writes nothing to stderr.
+    """Run a fresh Python process while the block runs, which takes one call at a time and prints nothing.
 
     Args:
         env: Environment variables, in addition to this process's own.
@@ -32,4 +32,5 @@ def run_worker(env: Mapping[str, str] | None = None) -> Iterator[Executor]:
 def _prepare_worker(env: Mapping[str, str]) -> None:
     os.environ.update(env)
     warnings.simplefilter("ignore")
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the life of the process: Dagster writes each log line there
+    # for the life of the process: Dagster writes each log line to one of them
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115

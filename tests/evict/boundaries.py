@@ -24,6 +24,8 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 
+from dagster_gcf_pipes.testing._batches import BATCH_PATH
+
 PLAN_VARIABLE: Final = "EVICT_PLAN"
 """The environment variable that names the file with the plan. Without it, nothing is counted and nothing is killed."""
 HANDLE_KEY: Final = "dagster_pipes/launch_handle"
@@ -227,4 +229,4 @@ def _is_call(request: PreparedRequest) -> bool:
 def _object(request: PreparedRequest) -> str:
     path = str(request.url).partition("?")[0].replace("%2F", "/")
     name = path.rpartition("/")[2]
-    return name if name.endswith(".json") or name == "o" else "object"
+    return "batch" if path.endswith(BATCH_PATH) else name if name.endswith(".json") or name == "o" else "object"

@@ -48,7 +48,7 @@ STRIKES: Final[Mapping[Setup, Sequence[Strike]]] = {
     # not the run worker alone with SIGKILL: on the platforms that resume runs, its steps die with it
     Setup.RESUMED: (("executor", KILL), ("executor", TERM), ("run worker", TERM)),
 }
-REPEATED: Final = ("GET", "DELETE", "a log line")
+REPEATED: Final = ("GET", "a log line")
 """What the labels of boundaries have that come again and again."""
 CrossedBoundaries = Mapping[Setup, Mapping[Role, Sequence[str]]]
 

@@ -32,6 +32,7 @@ from tests.faults.plan import (
     Stall,
     Status,
     StatusAfter,
+    StatusOfEach,
     Truncate,
     Unavailable,
     after,
@@ -223,11 +224,12 @@ def cleanup_cases() -> dict[str, Case]:
     found: dict[str, Case] = {}
     for name, action in {
         "503": STORAGE_UNAVAILABLE,
+        "503 for each object": StatusOfEach(STORAGE_UNAVAILABLE),
         "reset before": ResetBefore(),
         "reset after": ResetAfter(),
     }.items():
-        found[f"cleanup: {name}"] = Case("reader", (Fault(chunk(DELETE, MIDDLE_CHUNK), action),))
-    forbidden = storage_forbidden("storage.objects.delete")
+        found[f"cleanup: {name}"] = Case("reader", (Fault(DELETE, action),))
+    forbidden = StatusOfEach(storage_forbidden("storage.objects.delete"))
     found["cleanup: 403"] = Case("reader", (Fault(DELETE, forbidden, EVERY),), kept=LAST_CHUNK)
     return found
 

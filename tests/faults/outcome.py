@@ -15,7 +15,7 @@ from tests.faults.matrix import LINES, RUN_BOUND, Case
 from tests.faults.proxy import FaultProxy
 from tests.faults.stack import ProxiedClient, ProxiedStack
 from tests.functions.record import Record, new_record
-from tests.waiting import in_background, wait_until
+from tests.waiting import in_background, wait_for_cleanup, wait_until
 
 UNHANG_TIMEOUT: Final = 180.0
 """Seconds in which a hung run must end after its fault: the stock reader's threads have 120 s."""
@@ -148,6 +148,7 @@ def make_run(key: str, calling: Calling) -> Outcome:
     with DagsterInstance.ephemeral() as instance:
         result = materialize([asset], resources=resources, instance=instance, run_config=QUIET, raise_on_error=False)
         seconds = time.monotonic() - started
+        wait_for_cleanup()
         metadata = [each.metadata for each in materializations(instance, result.run_id)]
         shown = [line for line in logged(instance, result.run_id) if line.startswith("line ")]
     shown += [f"materialization after {each['lines'].value} lines" for each in metadata if "lines" in each]

@@ -20,6 +20,9 @@ from http.client import responses
 from queue import SimpleQueue
 from typing import Final, Literal, Protocol
 
+from dagster_gcf_pipes._responses import make_response
+from dagster_gcf_pipes.testing._batches import BATCH_PATH, join_responses, split_batch
+
 Headers = tuple[tuple[str, str], ...]
 
 # ------------------------------------------------------------------------------------------------ requests and replies
@@ -83,6 +86,10 @@ Reply = Response | HangUp
 
 class Exchange(Protocol):
     """What an action can do with its request."""
+
+    @property
+    def request(self) -> Request:
+        """The request."""
 
     def forward(self) -> Response:
         """Deliver the request upstream and wait for the answer."""
@@ -151,8 +158,9 @@ UPLOAD: Final = Match("upload", "POST|PUT", r"/upload/.+")
 READ: Final = Match("read", "GET", _OBJECT, query=r"(?:^|&)alt=media(?:&|$)")
 METADATA: Final = Match("metadata", "GET", _OBJECT, query=r"^(?!(?:.*&)?alt=media(?:&|$))")
 LIST: Final = Match("list", "GET", _LIST)
-DELETE: Final = Match("delete", "DELETE", _OBJECT)
-CALL: Final = Match("call", "POST", r"(?!/upload/|/storage/|/b/|/b$).*")
+DELETE: Final = Match("delete", "POST", BATCH_PATH)
+"""A batch: the package deletes objects in no other way, and sends nothing else in batches."""
+CALL: Final = Match("call", "POST", r"(?!/upload/|/storage/|/batch/|/b/|/b$).*")
 """A call of the function: a POST that does not go to Cloud Storage."""
 
 _KINDS: Final = (UPLOAD, READ, METADATA, LIST, DELETE, CALL)
@@ -164,6 +172,9 @@ def kind_of(request: Request) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- actions
+
+GIVE_UP: Final = 60.0
+"""Seconds after which what an action waits for will not happen any more."""
 
 
 class Action(ABC):
@@ -217,6 +228,22 @@ class StatusAfter(Action):
     def apply(self, exchange: Exchange) -> Response:
         _await_delivery(exchange, self.within)
         return Status(self.code, self.body).response
+
+
+@dataclass(frozen=True)
+class StatusOfEach(Action):
+    """Answers an error to each request of a batch instead of forwarding, as Cloud Storage does.
+
+    Attributes:
+        status: The error.
+    """
+
+    status: Status
+
+    def apply(self, exchange: Exchange) -> Response:
+        requests = split_batch(dict(exchange.request.headers)["Content-Type"], exchange.request.body)
+        headers, body = join_responses(make_response(each, self.status.code, self.status.body) for each in requests)
+        return Response(200, tuple(headers.items()), body)
 
 
 @dataclass(frozen=True)
@@ -290,6 +317,37 @@ class Delay(Action):
 
     def apply(self, exchange: Exchange) -> Response:
         exchange.wait(self.seconds)
+        return exchange.forward()
+
+
+@dataclass(frozen=True)
+class DelayUntil(Action):
+    """Waits for something to happen, and then forwards.
+
+    Attributes:
+        happened: Set when it has happened.
+    """
+
+    happened: threading.Event
+
+    def apply(self, exchange: Exchange) -> Response:
+        if not self.happened.wait(GIVE_UP):
+            raise TimeoutError(f"It has not happened within {GIVE_UP:g} s.")
+        return exchange.forward()
+
+
+@dataclass(frozen=True)
+class Gather(Action):
+    """Waits until so many requests wait at the same time, and then forwards them. Otherwise the test fails.
+
+    Attributes:
+        barrier: How many.
+    """
+
+    barrier: threading.Barrier
+
+    def apply(self, exchange: Exchange) -> Response:
+        self.barrier.wait(GIVE_UP)
         return exchange.forward()
 
 

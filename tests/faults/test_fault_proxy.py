@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from gcf_pipes._shared.deletion import delete_batch
 from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, ServiceUnavailable, TooManyRequests
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from dagster_gcf_pipes.local import EMBEDDED, Emulator, run_emulator, storage_client
+from dagster_gcf_pipes.testing._batches import BATCH_PATH
 from tests.faults.plan import (
     CALL,
     DELETE,
@@ -135,14 +137,15 @@ def test_the_storage_client_works_through_the_proxy(embedded: Emulator) -> None:
             bucket.blob("missing").download_as_bytes()
         bucket.blob(name).reload()
         assert [blob.name for blob in bucket.list_blobs()] == [name]
-        bucket.blob(name).delete()
+        with bucket.client.batch():
+            bucket.blob(name).delete()
     assert [(r.kind, r.object_name, r.status) for r in proxy.requests if r.kind != "other"] == [
         ("upload", name, 200),
         ("read", name, 200),
         ("read", "missing", 404),
         ("metadata", name, 200),
         ("list", None, 200),
-        ("delete", name, 200),
+        ("delete", None, 200),
     ]
 
 
@@ -217,7 +220,7 @@ def test_the_kind_selects_requests(embedded: Emulator, match: Match) -> None:
             "read": blob.download_as_bytes,
             "metadata": blob.reload,
             "list": lambda: list(bucket.list_blobs()),
-            "delete": blob.delete,
+            "delete": lambda: delete_batch(bucket.client, [blob], timeout=TIMEOUT),
         }
         with pytest.raises(Forbidden):
             actions.pop(match.kind)()
@@ -417,7 +420,7 @@ def test_the_end_of_the_proxy_ends_all_waits_and_threads(embedded: Emulator) -> 
     with ThreadPoolExecutor() as clients, requests.Session() as idle, FaultProxy(embedded.url, faults) as proxy:
         waiting = [
             clients.submit(requests.get, f"{proxy.url}{missing}?alt=media", timeout=TIMEOUT),
-            clients.submit(requests.delete, f"{proxy.url}{missing}", timeout=TIMEOUT),
+            clients.submit(requests.post, f"{proxy.url}{BATCH_PATH}", timeout=TIMEOUT),
         ]
         assert idle.get(f"{proxy.url}{missing}", timeout=TIMEOUT).status_code == 404
         with pytest.raises(requests.ConnectionError):

@@ -8,7 +8,7 @@ from gcf_pipes._shared.protocol import HEARTBEAT_INTERVAL
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
-from dagster_gcf_pipes._messages.session import MAX_SILENT_HEARTBEATS
+from dagster_gcf_pipes._messages.session_reader import MAX_SILENT_HEARTBEATS
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import calling_asset, failure_text, run, step_error
@@ -150,7 +150,7 @@ def test_a_bucket_that_stays_unreadable_ends_at_the_deadline(
     monkeypatch.setattr(
         "dagster_gcf_pipes._messages.chunk_stream.MIN_DRAIN_DEADLINE", 1.0
     )  # else the test takes a minute
-    monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", 1.0)
+    monkeypatch.setattr("dagster_gcf_pipes._calling.READ_TIMEOUT_MARGIN", 1.0)
     client = ProxiedClient(bucket=bucket, api_endpoint=storage_link.url, function_timeout=5)
     with storage_link.planned(Fault(READ.of(r"/[2-9]\.json$"), Unavailable(3600), EVERY)):
         result, _ = run(calling_asset(heartbeats.url, {"mode": "waits", "seconds": 1}), client)

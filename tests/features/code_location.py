@@ -18,6 +18,7 @@ from examples.features import declarative_automation as _declarative_automation
 from examples.features import freshness as _freshness
 from examples.features import launchpad as _launchpad
 from examples.features import pools as _pools
+from examples.features import reported_partitions as _reported_partitions
 from examples.features import run_partitions as _run_partitions
 from examples.features import run_retries as _run_retries
 from examples.features import schedules as _schedules
@@ -47,6 +48,7 @@ declarative_automation = repository(_declarative_automation, _AUTOMATION)
 freshness = repository(_freshness)
 launchpad = repository(_launchpad)
 pools = repository(_pools)
+reported_partitions = repository(_reported_partitions)
 run_partitions = repository(_run_partitions)
 run_retries = repository(_run_retries)
 schedules = repository(_schedules)

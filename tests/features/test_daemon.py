@@ -3,7 +3,8 @@
 All schedules and sensors are started when the daemon is. Their tests are last, because they wait longest.
 """
 
-from dagster import RunsFilter
+from dagster import AssetsDefinition, RunsFilter
+from dagster._core.execution.backfill import PartitionBackfill
 
 from examples.features import (
     backfills,
@@ -11,6 +12,7 @@ from examples.features import (
     freshness,
     launchpad,
     pools,
+    reported_partitions,
     run_partitions,
     run_retries,
     schedules,
@@ -61,6 +63,11 @@ def test_backfills(daemon: Daemon) -> None:
     single_runs = daemon.launch_backfill([backfills.routes], [*days, "2024-01-08"])
     calls_that_fail = daemon.launch_backfill([run_partitions.deliveries, run_partitions.tours], days, **failing)
     calls = daemon.launch_backfill([run_partitions.deliveries, run_partitions.tours], others)
+    week = [f"2024-01-{day:02}" for day in range(1, 8)]
+    missing = {"runConfigData": {"ops": {"pickups": {"config": {"day": week[2]}}}}}
+    runs_of_two_days = daemon.launch_backfill([run_partitions.pickups], week, **missing)
+    leaving_out = {"runConfigData": {"ops": {"readings": {"config": {"day": bad}}}}}
+    reports = daemon.launch_backfill([reported_partitions.readings], days, **leaving_out)
 
     assert daemon.finished_backfill(one_run_each).status.value == "COMPLETED_SUCCESS"
     assert backfilled(daemon, one_run_each) == [[(day, day, day)] for day in days[:2]]
@@ -74,16 +81,12 @@ def test_backfills(daemon: Daemon) -> None:
 
     # `run_partitions`, and the asset downstream in the same run
     assert daemon.finished_backfill(calls).status.value == "COMPLETED_SUCCESS"
-    assert backfilled(daemon, calls) == [[(day, day, day) for day in others] * 2]
+    assert backfilled(daemon, calls) == [sorted([(day, day, day) for day in others] * 2)]
 
     # exactly the failed partition is failed, and a backfill of it completes the asset
     failed = daemon.finished_backfill(calls_that_fail)
     assert failed.status.value == "COMPLETED_FAILED"
-    assert failed.asset_backfill_data
-    subset = failed.asset_backfill_data.failed_and_downstream_subset.get_partitions_subset(
-        run_partitions.deliveries.key
-    )
-    assert list(subset.get_partition_keys()) == [bad]
+    assert failed_partitions(failed, run_partitions.deliveries) == [bad]
     assert backfilled(daemon, calls_that_fail) == [[(day, day, day) for day in days if day != bad]]
     assert bad not in daemon.instance.get_materialized_partitions(run_partitions.deliveries.key)
     assert (
@@ -92,13 +95,35 @@ def test_backfills(daemon: Daemon) -> None:
     )
     assert daemon.instance.get_materialized_partitions(run_partitions.deliveries.key) == {*days, *others}
 
+    # so it is with several runs, of which the last has one partition
+    failed = daemon.finished_backfill(runs_of_two_days)
+    assert failed.status.value == "COMPLETED_FAILED"
+    assert failed_partitions(failed, run_partitions.pickups) == [week[2]]
+    in_runs = [week[:2], week[3:4], week[4:6], week[6:]]
+    assert backfilled(daemon, runs_of_two_days) == [[(day, day, day) for day in of_run] for of_run in in_runs]
+
+    # exactly the partition that the function did not report is failed
+    incomplete = daemon.finished_backfill(reports)
+    assert incomplete.status.value == "COMPLETED_FAILED"
+    assert failed_partitions(incomplete, reported_partitions.readings) == [bad]
+    assert backfilled(daemon, reports) == [[(day, day, day) for day in days if day != bad]]
+    completed = daemon.finished_backfill(daemon.launch_backfill([reported_partitions.readings], [bad]))
+    assert completed.status.value == "COMPLETED_SUCCESS"
+    assert daemon.instance.get_materialized_partitions(reported_partitions.readings.key) == {*days}
+
+
+def failed_partitions(backfill: PartitionBackfill, asset: AssetsDefinition) -> list[str]:
+    assert backfill.asset_backfill_data
+    subset = backfill.asset_backfill_data.failed_and_downstream_subset.get_partitions_subset(asset.key)
+    return list(subset.get_partition_keys())
+
 
 def backfilled(daemon: Daemon, backfill_id: str) -> list[list[tuple[str | None, object, object]]]:
     """Return what the runs of a backfill materialized: the partitions, each with the range that the function saw."""
     runs = daemon.instance.get_runs(RunsFilter(tags={"dagster/backfill": backfill_id}))
     logged = [materializations(daemon.instance, run.run_id) for run in runs]
     return sorted(
-        [(event.partition, event.metadata["first"].value, event.metadata["last"].value) for event in events]
+        sorted((event.partition or "", event.metadata["first"].value, event.metadata["last"].value) for event in events)
         for events in logged
     )
 

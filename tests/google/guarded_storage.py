@@ -7,6 +7,8 @@ from typing import Any
 import flask
 import requests
 
+from dagster_gcf_pipes._responses import make_response
+from dagster_gcf_pipes.testing._batches import BATCH_PATH, join_responses, split_batch
 from tests.faults.plan import STORAGE_PRECONDITION_FAILED, Status, storage_forbidden
 from tests.google.accounts import Accounts
 
@@ -53,6 +55,8 @@ class GuardedStorage:
         return app
 
     def _respond(self, path: str) -> flask.Response:
+        if f"/{path}" == BATCH_PATH:
+            return self._respond_to_batch()
         permission = _permission(flask.request.method, path)
         self.asked.append(permission)
         if permission in self.missing:
@@ -63,6 +67,20 @@ class GuardedStorage:
         if permission == "storage.buckets.get" and response.status_code == 200:
             response.data = flask.json.dumps({**response.get_json(), "lifecycle": {"rule": self.lifecycle_rules}})
         return response
+
+    def _respond_to_batch(self) -> flask.Response:
+        """Check the permission of each request. The response to the batch itself is 200."""
+        requested = split_batch(flask.request.headers["Content-Type"], flask.request.get_data())
+        permissions = [_permission(str(request.method), str(request.url)) for request in requested]
+        self.asked += permissions
+        if self.missing.isdisjoint(permissions):
+            return self._forward()
+        refused = [
+            make_response(request, status.code, status.body)
+            for request, status in zip(requested, map(storage_forbidden, permissions), strict=True)
+        ]
+        headers, body = join_responses(refused)
+        return flask.Response(body, 200, dict(headers))
 
     def _forward(self) -> flask.Response:
         request = flask.request

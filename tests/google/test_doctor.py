@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from gcf_pipes._shared.protocol import PROTOCOL, VERSION
+from gcf_pipes._shared.protocol import CAPABILITIES, PROTOCOL, VERSION
 from google.cloud import storage
 
 from dagster_gcf_pipes._cli import main
@@ -312,11 +312,11 @@ def logs_are_denied(cloud: Cloud) -> None:
 
 
 def another_version(cloud: Cloud) -> None:
-    cloud.deploy(ANOTHER_HALF.format(protocol=PROTOCOL, capabilities=["forward_logs"]))
+    cloud.deploy(ANOTHER_HALF.format(protocol=PROTOCOL, capabilities=[*CAPABILITIES]))
 
 
 def newer_protocol(cloud: Cloud) -> None:
-    cloud.deploy(ANOTHER_HALF.format(protocol=PROTOCOL + 1, capabilities=["forward_logs"]))
+    cloud.deploy(ANOTHER_HALF.format(protocol=PROTOCOL + 1, capabilities=[*CAPABILITIES]))
 
 
 def fewer_capabilities(cloud: Cloud) -> None:

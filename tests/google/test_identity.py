@@ -23,7 +23,7 @@ from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._credentials import Identity
 from dagster_gcf_pipes._fixes import CallerIdentity
 from dagster_gcf_pipes._http import create_http_session, post
-from dagster_gcf_pipes._messages.session import SessionRecord
+from dagster_gcf_pipes._messages.record import SessionRecord
 from dagster_gcf_pipes._outcome import judge
 from tests.google.conftest import FUNCTION_HOST, FUNCTION_URL, Google
 from tests.google.logins import CALLER, DELEGATES, SOURCE, Login

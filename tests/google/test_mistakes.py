@@ -102,7 +102,7 @@ def setup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Setup]:
     # a margin of 30 s would only make each test that much longer
-    monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", READ_TIMEOUT_MARGIN)
+    monkeypatch.setattr("dagster_gcf_pipes._calling.READ_TIMEOUT_MARGIN", READ_TIMEOUT_MARGIN)
     google.function.backend = function.url
     functions, logs = FunctionsApi(google.accounts.issued), LoggingApi(google.accounts.issued)
     google.network.serve(FUNCTIONS_HOST, functions.app)

@@ -36,7 +36,7 @@ def _define(retry_policy: RetryPolicy | None = None, tags: dict[str, str] | None
             invocation = client.run(
                 context=context,
                 function_url=settings["url"],
-                event={"folder": settings["folder"], "name": name},
+                event={"folder": settings["folder"], "name": name, **settings.get("event", {})},
                 reattach=settings["reattach"],
             )
             context.log.info(f"custom messages: {invocation.get_custom_messages()}")

@@ -40,7 +40,7 @@ from dagster_gcf_pipes import PipesCloudFunctionCallError, PipesCloudFunctionCli
 from dagster_gcf_pipes._contexts import selection
 from dagster_gcf_pipes._launches import record_launch
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
-from dagster_gcf_pipes._messages.session import ReaderSession
+from dagster_gcf_pipes._messages.record import SessionRecord
 from dagster_gcf_pipes._reattach import HANDLE_METADATA_KEY, LaunchHandle
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from dagster_gcf_pipes.local._processes import python_command, run_process
@@ -147,7 +147,12 @@ class Adoption:
         return len(list(self.storage.list_blobs(self.bucket))) > count
 
     def lines(self, run_id: str) -> list[str]:
+        """Return the entries of a run."""
         return [entry.user_message for entry in self.instance.all_logs(run_id)]
+
+    def texts(self, run_id: str) -> list[str]:
+        """Return the lines of the entries of a run."""
+        return "\n".join(self.lines(run_id)).split("\n")
 
 
 @pytest.fixture
@@ -198,6 +203,25 @@ def test_a_run_adopts_the_function_that_a_killed_run_has_called(adoption: Adopti
     assert [line for line in lines if line.startswith("line")] == ["line 0", "line 1"]
     (materialization,) = result.asset_materializations_for_node("orders")
     assert materialization.metadata["cloud_function/adopted_from"].value == killed
+
+
+def test_no_line_is_lost_if_a_run_is_killed_while_it_is_behind(adoption: Adoption) -> None:
+    adoption.configure(event={"burst": 10_000})
+    expected = [f"burst {number}" for number in range(10_000)]
+
+    def burst(run_id: str) -> list[str]:
+        return [line for line in adoption.texts(run_id) if line.startswith("burst")]
+
+    def has_joined_lines() -> bool:
+        return any("\n" in line for line in adoption.lines(adoption.newest_run))
+
+    killed = adoption.run_and_kill(before_signal=lambda: wait_until(has_joined_lines))
+    adoption.release()
+    result = adoption.run_again()
+    assert result.success
+    assert burst(killed) == expected[: len(burst(killed))]
+    assert burst(result.run_id) == expected
+    assert adoption.executions == ["a"]
 
 
 def test_a_run_adopts_a_function_that_still_runs(adoption: Adoption) -> None:
@@ -465,12 +489,14 @@ def test_the_function_is_stopped_if_nobody_knows_whether_the_run_is_cancelled(
     store = ObjectStore(adoption.bucket, adoption.storage)
     prefix = SessionPrefix(adoption.bucket, "dagster-pipes/session")
     marker = CancelMarker(store, prefix, logging.getLogger("test"))
-    reader = ReaderSession(store, prefix, poll_interval=1, include_stdio_in_messages=False)
+
+    def stop(reason: str) -> None:
+        marker.stop(SessionRecord(), reason)
 
     def find_adopter() -> str:
         raise OSError("the database does not answer")
 
-    with pytest.raises(KeyboardInterrupt), marker.write_if_interrupted(reader, find_adopter):
+    with pytest.raises(KeyboardInterrupt), marker.write_if_interrupted(stop, find_adopter):
         raise KeyboardInterrupt
     assert sorted(blob.name for blob in adoption.storage.list_blobs(adoption.bucket)) == [
         "dagster-pipes/session/1.json",

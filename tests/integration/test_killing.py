@@ -99,7 +99,7 @@ def test_a_killed_function_loses_no_stored_line(
 ) -> None:
     """The run succeeds only if the function closed its session."""
     # a margin of 30 s would only make each seed wait that much longer
-    monkeypatch.setattr("dagster_gcf_pipes._client.READ_TIMEOUT_MARGIN", READ_TIMEOUT_MARGIN)
+    monkeypatch.setattr("dagster_gcf_pipes._calling.READ_TIMEOUT_MARGIN", READ_TIMEOUT_MARGIN)
     chosen = random.Random(seed)
     client = PipesCloudFunctionClient(
         bucket=bucket,

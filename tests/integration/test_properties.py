@@ -1,10 +1,12 @@
 """The reader returns the messages of the channel: equal, in order, once."""
 
+import sys
 import time
 import uuid
 from collections.abc import Container, Iterator, Mapping
 from contextlib import closing
-from threading import Timer
+from itertools import count, takewhile
+from threading import RLock, Timer
 from typing import Any, Final
 
 import pytest
@@ -84,6 +86,7 @@ def sent_and_read(
         SessionPrefix(BUCKET, uuid.uuid4().hex),
         poll_interval=POLL_INTERVAL,
         include_stdio_in_messages=False,
+        log_lines_per_entry=1,
     )
     writer = PipesCloudStorageMessageWriter(client, **options)
     with session.read_messages(handler) as params:
@@ -120,16 +123,19 @@ def test_message_of_5_mb_comes_out_among_small_ones(client: storage.Client, char
 
 
 class ScriptedStore(ObjectStore):
-    """A store whose objects appear in any order, by the count of the polls.
+    """A store whose objects appear in any order, by the count of the reads.
 
     It is strongly consistent, as Cloud Storage is: what a poll has seen, later ones see. It has no latency, does not
     bound what it reads, and retries nothing; an error is what is left after the real store's own retries.
 
     Args:
-        appearances: For each chunk, the number of the poll from which on it is there.
-        fails_at: The numbers of the polls that fail.
+        appearances: For each chunk, the number of the read from which on it is there.
+        fails_at: The numbers of the reads that fail.
         error: What they fail with.
-        ends_at: The number of the poll during which writing ends, if it does not end later.
+        ends_at: The number of the read during which writing ends, if it does not end later.
+
+    Attributes:
+        chunks_read: The numbers of the chunks that were read, each as often as that.
     """
 
     def __init__(
@@ -147,8 +153,9 @@ class ScriptedStore(ObjectStore):
         self._ends_at = ends_at
         self._says_count = says_count
         self._ended = False
-        self._polls = 0
-        self.chunks_read = 0
+        self._reads = 0
+        self._lock = RLock()
+        self.chunks_read: list[int] = []
         self.stream = ChunkStream(self, PREFIX, poll_interval=0.0005)
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
@@ -161,16 +168,17 @@ class ScriptedStore(ObjectStore):
             watchdog.cancel()
 
     def read(self, key: str, *, max_bytes: int, timeout: float) -> bytes | None:
-        self._polls += 1
-        if self._polls in self._fails_at:
-            raise self._error("no answer")
-        index = int(key.removeprefix(f"{PREFIX.path}/").removesuffix(".json")) - 1
-        there = self._is_there(index)
-        if self._polls == self._ends_at:  # after this poll was answered: what is written meanwhile, the next one sees
-            self._ended = True
-            self.end_writing(len(self._appearances) if self._says_count else None)
-        self.chunks_read += there
-        return content(index + 1) if there else None
+        with self._lock:
+            self._reads += 1
+            if self._reads in self._fails_at:
+                raise self._error("no answer")
+            index = int(key.removeprefix(f"{PREFIX.path}/").removesuffix(".json"))
+            there = self._is_there(index - 1)
+            if self._reads == self._ends_at:  # after this read was answered: what is written now, the next one sees
+                self._ended = True
+                self.end_writing(len(self._appearances) if self._says_count else None)
+            self.chunks_read += [index] * there
+            return content(index) if there else None
 
     def list_keys(self, prefix: str, *, timeout: float) -> list[str]:
         indexes = range(len(self._appearances))
@@ -181,7 +189,7 @@ class ScriptedStore(ObjectStore):
         self.stream.end_writing(WritingEnded(chunk_count, drain_until=now + 0.01, deadline=now + DEADLOCK))
 
     def _is_there(self, index: int) -> bool:
-        return index < len(self._appearances) and (self._ended or self._appearances[index] <= self._polls)
+        return index < len(self._appearances) and (self._ended or self._appearances[index] <= self._reads)
 
 
 PREFIX: Final = SessionPrefix(BUCKET, "scripted")
@@ -198,14 +206,22 @@ def all_chunks(count: int) -> list[tuple[int, bytes]]:
 appearances = st.lists(st.integers(0, 20), max_size=8)
 
 
+@pytest.mark.parametrize("says_count", [True, False])
+def test_5000_chunks_come_in_order_once(*, says_count: bool) -> None:
+    store = ScriptedStore([0] * 5000, ends_at=3, says_count=says_count)
+    assert list(store.chunks()) == all_chunks(5000)
+    assert sorted(store.chunks_read) == list(range(1, 5001))
+
+
 @settings(max_examples=40, deadline=None)
 @given(appearances=appearances, ends_at=st.integers(1, 15), says_count=st.booleans())
 def test_chunks_come_in_order_once_whatever_order_they_appear_in(
     appearances: list[int], ends_at: int, says_count: bool
 ) -> None:
-    """Writing ends during any poll, and the last chunks may appear no sooner than that."""
+    """Writing ends during any read, and the last chunks may appear no sooner than that."""
     store = ScriptedStore(appearances + [0] * ends_at, ends_at=ends_at, says_count=says_count)
     assert list(store.chunks()) == all_chunks(len(appearances) + ends_at)
+    assert sorted(store.chunks_read) == list(range(1, len(appearances) + ends_at + 1))
 
 
 @settings(max_examples=40, deadline=None)
@@ -236,10 +252,12 @@ def test_an_outage_of_the_bucket_loses_no_chunk_whenever_it_comes(
 def test_chunks_before_a_permanent_error_come_in_order_once(
     appearances: list[int], fails_at: int, ends_at: int | None
 ) -> None:
+    forever = range(fails_at, sys.maxsize)
     store = ScriptedStore(
-        appearances + [0] * fails_at, fails_at={fails_at}, error=PipesStorageForbiddenError, ends_at=ends_at
+        appearances + [0] * fails_at, fails_at=forever, error=PipesStorageForbiddenError, ends_at=ends_at
     )
     received: list[tuple[int, bytes]] = []
     with pytest.raises(PipesStorageForbiddenError, match="no answer"):
         received.extend(store.chunks())
-    assert received == all_chunks(store.chunks_read)
+    in_order = takewhile(lambda index: index in store.chunks_read, count(1))
+    assert received == [(index, content(index)) for index in in_order]

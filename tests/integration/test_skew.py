@@ -14,11 +14,11 @@ from gcf_pipes._shared.protocol import FORWARD_LOGS, PROTOCOL, PROTOCOL_HEADER, 
 from google.cloud import storage
 from werkzeug import Request, Response
 
-import dagster_gcf_pipes._client as client_module
 from dagster_gcf_pipes import (
     PipesCloudFunctionClient,
     PipesCloudFunctionEventContextInjector,
     PipesCloudStorageMessageReader,
+    _calling,
 )
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function
 from tests.conftest import FUNCTIONS
@@ -179,7 +179,7 @@ def test_a_proxy_that_removes_headers_changes_nothing_else(runs: Runs, function:
 def test_a_call_that_needs_what_the_function_lacks_is_refused(
     runs: Runs, function: FunctionServer, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "FORWARD_LOGS", "teleport")
+    monkeypatch.setattr(_calling, "FORWARD_LOGS", "teleport")
     monkeypatch.setattr(halves, "VERSION", "0.9.0")
     text = failure_text(runs.run(function.url, {"mode": "ok"}, forward_logs=True))
     assert f"Expected the function's gcf_pipes {VERSION} to announce `teleport`, which dagster-gcf-pipes 0.9.0" in text
@@ -217,7 +217,7 @@ def test_a_malformed_header_is_refused(function: FunctionServer, bucket: str, me
     response = call(function.url, bucket, {"mode": "ok"}, headers={PROTOCOL_HEADER: header})
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (400, "bad_request")
-    assert f"Expected the header {PROTOCOL_HEADER} to be like '1 forward_logs', got " in error["message"]
+    assert f"Expected the header {PROTOCOL_HEADER} to be like '1 forward_logs shared_cancel', got " in error["message"]
     assert len(error["message"]) < 300
     assert messages() == []
 

@@ -84,8 +84,7 @@ def test_a_lost_response_is_no_failure() -> None:
     client = client_with(lose_response=True, times=2)
     assert materialize([orders], resources={"cloud_function": client}).success
     assert done == ["one", "two", "three"]
-    with pytest.raises(PipesCloudFunctionCallError, match="the connection broke before its response arrived"):
-        _ = call(client, function="orders").response
+    assert call(client, function="orders").response.text == "all done"  # the copy that came with the messages
 
 
 @pytest.mark.parametrize(

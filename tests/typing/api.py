@@ -40,6 +40,7 @@ from gcf_pipes import (
     pipes_cancelled,
     pipes_function,
     pipes_traceparent,
+    report_partition_materialization,
 )
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.cloud import storage
@@ -239,6 +240,7 @@ def test_function() -> None:
     )
     line: LogLine = result.logs[0]
     materialization: ReportedMaterialization = result.materializations["orders"]
+    materialization = result.partition_materializations["orders", "2024-01-03"]
     check: ReportedCheck = result.checks["orders", "not_empty"]
     error: BaseException | None = result.error
     status: int = result.response.status_code
@@ -268,6 +270,8 @@ def test_processes(local_functions: StartFunctions, gcs_emulator: Emulator) -> N
 def main(request: flask.Request, pipes: PipesContext) -> dict[str, int]:
     pipes.log.info(f"writing {request.get_json()['table_uri']}")
     pipes.report_asset_materialization(metadata={"rows": 3}, data_version="v1")
+    report_partition_materialization(pipes, "2024-01-03")
+    report_partition_materialization(pipes, "red", metadata={"rows": 3}, data_version="v1", asset_key="orders")
     return {"rows": 3}
 
 

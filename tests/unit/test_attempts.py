@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dagster_gcf_pipes import PipesCloudFunctionIdentityError
 from dagster_gcf_pipes._attempts import DEFAULT_RETRY_ON, CallRecord, NextStep, RetryPolicy, next_step
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
-from dagster_gcf_pipes._messages.session import SessionRecord
+from dagster_gcf_pipes._messages.record import SessionRecord
 
 POLICY = RetryPolicy(frozenset(DEFAULT_RETRY_ON), max_attempts=4, initial_delay=2.0, max_delay=30.0, timeout=120.0)
 

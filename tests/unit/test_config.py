@@ -25,6 +25,8 @@ ACCEPTED: dict[str, list[Any]] = {
     **{field: [1, 3600] for field in DURATIONS},
     "inline_context_limit": [0, 1, 32 * 1024 * 1024],
     "cleanup": CLEANUPS,
+    "log_lines_per_entry": [1, 200, 5000],
+    "event_log_level": ["debug", "info", "warning", "error", "critical", "INFO"],
     "impersonate_service_account": EMAILS,
     "retry_on": [[], ["429"], ["4xx", "503", "no_response"]],
     "project": [None, "my-project-1234", "example.com:my-project", "123456789012"],
@@ -43,6 +45,11 @@ REFUSED: dict[str, tuple[str, list[Any]]] = {
     **{field: (field, [0, -1, -0.5, 3601, math.nan, math.inf, "soon"]) for field in DURATIONS},
     "inline_context_limit": ("inline_context_limit", [-1, 0.5, "large"]),
     "cleanup": ("expected 'always', 'on_success' or 'never', got 'sometimes'", ["sometimes"]),
+    "log_lines_per_entry": ("log_lines_per_entry", [0, -1, 1.5, "many"]),
+    "event_log_level": (
+        "expected one of 'debug', 'info', 'warning', 'error', 'critical', got",
+        ["", "notice", "info\n"],
+    ),
     "impersonate_service_account": ("expected the email of a service account, such as NAME@", NOT_EMAILS),
     "audience": ("expected the audience of an ID token", ["", "two words", "https://a.run.app\n"]),
     "retry_on": (

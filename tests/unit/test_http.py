@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import MappingProxyType
 from typing import Any
 
@@ -16,10 +17,11 @@ from hypothesis import given
 from dagster_gcf_pipes import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._credentials import Identity
-from dagster_gcf_pipes._http import MAX_ERROR_BODY, AnsweredBy, Attempt, record_of
+from dagster_gcf_pipes._http import MAX_ERROR_BODY, AnsweredBy, Attempt, create_http_session, record_of
 from dagster_gcf_pipes._request_body import encode_body
 from tests.json_strategies import json_objects
 from tests.quotes import Quote
+from tests.waiting import in_background
 
 BOOTSTRAP = dict.fromkeys(BOOTSTRAP_KEYS, "encoded")
 
@@ -174,3 +176,20 @@ def test_the_headers_say_who_answered_whatever_the_status(
 def test_a_redirect_is_shown_without_what_may_be_secret_in_it() -> None:
     moved = response_of(b"", {"Location": "https://user:password@elsewhere.example/login?token=secret"}, status=302)
     assert record(moved).redirect_to == "https://elsewhere.example/login"
+
+
+def test_a_session_keeps_no_cookies() -> None:
+    """Many calls share it: none may get what another one was given."""
+
+    class SetsCookie(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Set-Cookie", "session=of-one-call; Path=/")
+            self.end_headers()
+            self.wfile.write(str(self.headers.get("Cookie")).encode())
+
+    with HTTPServer(("127.0.0.1", 0), SetsCookie) as server, create_http_session() as http:
+        in_background(server.serve_forever)
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert [http.get(url, timeout=10).text for _ in range(2)] == ["None", "None"]
+        server.shutdown()

@@ -26,7 +26,8 @@ from dagster_gcf_pipes._crash_logs import Cause
 from dagster_gcf_pipes._fixes import CREDENTIALS_FIX, CallerIdentity, access_fix
 from dagster_gcf_pipes._http import AnsweredBy, Attempt
 from dagster_gcf_pipes._messages.cancel_marker import Claim
-from dagster_gcf_pipes._messages.session import AnotherProtocolError, SessionRecord
+from dagster_gcf_pipes._messages.record import SessionRecord
+from dagster_gcf_pipes._messages.session_reader import AnotherProtocolError
 from dagster_gcf_pipes._outcome import judge, may_still_run, needs_log_tail, succeeded
 from tests.faults.plan import INSTANCE_DIED
 from tests.quotes import Quote

@@ -10,7 +10,10 @@ from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD
 from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.protocol import SessionPrefix
 
-from dagster_gcf_pipes._messages.session import MessageHandlingError, ReaderSession
+from dagster_gcf_pipes._messages.backlog import BEHIND_AFTER
+from dagster_gcf_pipes._messages.log_entries import MessageHandlingError
+from dagster_gcf_pipes._messages.parser import ChunkFormatError
+from dagster_gcf_pipes._messages.session import ReaderSession
 
 if TYPE_CHECKING:
     from dagster import PipesMessageHandler
@@ -46,10 +49,12 @@ class Handler:
 
     def __init__(self, action: Callable[[str], Any]) -> None:
         self.methods: list[str] = []
+        self.texts: list[str | None] = []
         self._action = action
 
     def handle_message(self, message: dict[str, Any]) -> None:
         self.methods.append(message["method"])
+        self.texts.append(message["params"].get("message"))
         self._action(message["method"])
 
 
@@ -88,6 +93,44 @@ def test_whatever_a_handler_raises_fails_the_reading(error: type[BaseException])
     session = reader_of(Chunks(chunk("opened"), chunk("closed")))
     read(session, Handler(fail), 2)
     assert isinstance(session.record.failure, MessageHandlingError)
+
+
+def test_lines_before_a_bad_one_are_handed_on_although_more_seemed_to_wait() -> None:
+    session = reader_of(Chunks(chunk("opened"), chunk("log", "log", "log") + b"{}"))
+    handler = Handler(lambda method: time.sleep(BEHIND_AFTER) if method == "opened" else None)
+    read(session, handler, 2)
+    assert handler.methods == ["opened", "log"]
+    assert handler.texts[-1] == "\n\n"
+    assert isinstance(session.record.failure, ChunkFormatError)
+
+
+def test_the_error_names_all_lines_of_an_entry() -> None:
+    def fail(method: str) -> None:
+        time.sleep(BEHIND_AFTER)
+        if method == "log":
+            raise OSError("disk full")
+
+    session = reader_of(Chunks(chunk("opened"), chunk("log", "log", "closed")))
+    read(session, Handler(fail), 2)
+    assert str(session.record.failure) == (
+        "Dagster cannot handle the `log` in line 1 of gs://bucket/session/2.json to line 2 of "
+        "gs://bucket/session/2.json: disk full"
+    )
+    assert not session.record.closed
+
+
+def test_the_session_is_closed_only_after_dagster_has_all_lines() -> None:
+    session = reader_of(Chunks(chunk("opened"), chunk("log", "log", "closed")))
+    seen: list[bool] = []
+
+    def note(method: str) -> None:
+        time.sleep(BEHIND_AFTER)
+        seen.append(session.record.closed)
+
+    read(session, Handler(note), 2)
+    assert seen == [False, False, True]  # `opened`, both lines in one entry, `closed`
+    assert session.record.closed
+    assert session.record.message_count == 4
 
 
 def test_a_reader_that_is_stopped_hands_on_no_further_message() -> None:

@@ -1,10 +1,11 @@
 """The functions that the snippets call. Each function is an entry point."""
 
+from datetime import date, timedelta
 from typing import Any
 
 import flask
 from dagster_pipes import PipesContext
-from gcf_pipes import pipes_function
+from gcf_pipes import pipes_function, report_partition_materialization
 
 
 @pipes_function
@@ -71,6 +72,18 @@ def partitioned(request: flask.Request, pipes: PipesContext) -> None:
         raise LookupError(f"no data of {keys['start']}")
     metadata = {"first": keys["start"], "last": keys["end"], "until": window["end"] if window else "any time"}
     pipes.report_asset_materialization(metadata, data_version=f"{keys['start']} to {keys['end']}")
+
+
+@pipes_function
+def day_by_day(request: flask.Request, pipes: PipesContext) -> None:
+    """Compute a range of days, and report each."""
+    keys, missing = pipes.partition_key_range, request.get_json().get("missing")
+    first, last = date.fromisoformat(keys["start"]), date.fromisoformat(keys["end"])
+    for number in range((last - first).days + 1):
+        key = (first + timedelta(days=number)).isoformat()
+        if key != missing:
+            metadata = {"first": key, "last": key}
+            report_partition_materialization(pipes, key, metadata=metadata, data_version=f"readings of {key}")
 
 
 @pipes_function

@@ -69,6 +69,16 @@ def lines(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {"tag": event["tag"]}
 
 
+def burst(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Log lines as fast as possible: 50 of one level, then 50 of the next; and a custom message after each 1,000."""
+    levels = ("debug", "info", "warning", "error", "critical")
+    for number in range(event["count"]):
+        getattr(pipes.log, levels[number // 50 % 5])(f"{number}")
+        if number % 1000 == 999:
+            pipes.report_custom_message(number)
+    return {}
+
+
 def gated(pipes: PipesContext, event: dict[str, Any]) -> Any:
     """Log a line, and return when a reader of it has created the gate object."""
     pipes.log.info("waiting at the gate")

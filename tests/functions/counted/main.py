@@ -22,6 +22,8 @@ def main(request: flask.Request, pipes: PipesContext) -> Any:
     with (folder / "executions").open("a") as executions:
         executions.write(f"{event.get('name', '')}\n")
     pipes.log.info("line 0")
+    for number in range(event.get("burst", 0)):
+        pipes.log.info(f"burst {number}")
     while (folder / "hold").exists() and not pipes_cancelled():
         never.wait(0.05)
     if (folder / "dies").exists():
