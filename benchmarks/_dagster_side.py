@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from unittest import mock
 
 import requests
 from dagster import (
     AssetExecutionContext,
     DagsterInstance,
+    EventLogEntry,
     ExecuteInProcessResult,
     PipesMessageHandler,
     asset,
@@ -24,12 +25,14 @@ from google.cloud.storage import Client
 
 from benchmarks._stock import stock_asset
 from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes._messages.log_entries import DEFAULT_EVENT_LOG_LEVEL, DEFAULT_LINES_PER_ENTRY
 from tests.dagster_runs import calling_asset, step_error
 from tests.memory import memory
 
 Event = Mapping[str, Any]
 Implementation = Literal["ours", "stock"]
 Storage = Literal["memory", "sqlite"]
+OUR_OWN: Final = "[pipes]"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Task:
         events: The event of each asset of the run, by the asset's name.
         interval: Seconds between two polls and between two uploads of stock, or None for its default.
         storage: Where Dagster keeps the event log.
+        log_lines_per_entry: The resource's field of that name.
+        event_log_level: The resource's field of that name.
     """
 
     implementation: Implementation
@@ -51,11 +56,13 @@ class Task:
     events: Mapping[str, Event]
     interval: float | None = None
     storage: Storage = "memory"
+    log_lines_per_entry: int = DEFAULT_LINES_PER_ENTRY
+    event_log_level: str = DEFAULT_EVENT_LOG_LEVEL
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the event log that an asset logged.
+    """One line that an asset logged. An entry of the event log may have several.
 
     Attributes:
         asset: The name of the asset.
@@ -77,6 +84,7 @@ class Measurement:
         seconds: How long it took.
         error: Why it is not green.
         lines: The lines that the assets and Pipes itself logged.
+        entry_count: How many entries of the event log have them, without those of Pipes itself.
         handling_seconds: How much of the time Dagster's message handler took.
         peak_memory: The peak memory of the worker process after the run, in bytes.
     """
@@ -85,12 +93,13 @@ class Measurement:
     seconds: float
     error: str
     lines: list[Line]
+    entry_count: int
     handling_seconds: float
     peak_memory: int
 
     def texts(self, asset_name: str = "asset") -> list[str]:
         """The lines that an asset logged, without those of Pipes itself."""
-        return [line.text for line in self.lines if line.asset == asset_name and not line.text.startswith("[pipes]")]
+        return [line.text for line in self.lines if line.asset == asset_name and not line.text.startswith(OUR_OWN)]
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ def log_alone(count: int, storage: Storage) -> Measurement:
     with _new_instance(storage) as instance:
         started = time.monotonic()
         result = materialize([logging_asset], instance=instance)
-        return Measurement(result.success, time.monotonic() - started, "", [], 0.0, memory("VmHWM"))
+        return Measurement(result.success, time.monotonic() - started, "", [], 0, 0.0, memory("VmHWM"))
 
 
 def sample_overhead(task: Task, plain_url: str) -> OverheadSample:
@@ -165,14 +174,19 @@ def _make_run(task: Task) -> Measurement:
         result = _materialize(task, instance)
         seconds = time.monotonic() - started
         peak = memory("VmHWM")
-        return Measurement(result.success, seconds, _error(result), _lines(result, instance), 0.0, peak)
+        entries = [entry for entry in instance.all_logs(result.run_id) if not entry.is_dagster_event]
+        count = sum(not entry.user_message.startswith(OUR_OWN) for entry in entries)
+        return Measurement(result.success, seconds, _error(result), _lines(entries), count, 0.0, peak)
 
 
 def _materialize(task: Task, instance: DagsterInstance) -> ExecuteInProcessResult:
     resources: dict[str, object]
     if task.implementation == "ours":
         assets = [calling_asset(task.function_url, dict(event), name=name) for name, event in task.events.items()]
-        resources = {"cloud_function": PipesCloudFunctionClient(bucket=task.bucket)}
+        client = PipesCloudFunctionClient(
+            bucket=task.bucket, log_lines_per_entry=task.log_lines_per_entry, event_log_level=task.event_log_level
+        )
+        resources = {"cloud_function": client}
     else:
         interval = {} if task.interval is None else {"writer_interval": task.interval}
         assets = [
@@ -215,11 +229,11 @@ def _time_of_handling() -> Iterator[_Stopwatch]:
         yield stopwatch
 
 
-def _lines(result: ExecuteInProcessResult, instance: DagsterInstance) -> list[Line]:
+def _lines(entries: list[EventLogEntry]) -> list[Line]:
     return [
-        Line(asset=entry.step_key or "", text=entry.user_message, arrived=entry.timestamp)
-        for entry in instance.all_logs(result.run_id)
-        if not entry.is_dagster_event
+        Line(asset=entry.step_key or "", text=line, arrived=entry.timestamp)
+        for entry in entries
+        for line in entry.user_message.split("\n")
     ]
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from benchmarks._dagster_side import Implementation, Measurement, Storage, Task, log_alone, make_run
 from benchmarks._sizes import Sizes
@@ -23,7 +23,7 @@ _STORAGE_NAMES: Final[dict[Storage, str]] = {"memory": "in memory", "sqlite": "S
 
 
 @dataclass(frozen=True)
-class _Burst:
+class Burst:
     """A burst; the memory is the growth of the peak above that of a short run before, in bytes."""
 
     implementation: Implementation
@@ -33,17 +33,20 @@ class _Burst:
 
     @property
     def kept(self) -> str:
+        """What arrived, and whether the run says so."""
         numbers = [int(text.split()[1]) for text in self.run.texts() if text.startswith("burst ")]
         order = "in order" if numbers == sorted(set(numbers)) else "NOT in order"
         return f"{len(numbers):,}, {order}, run {'green' if self.run.success else 'failed'}"
 
     @property
     def pace(self) -> str:
+        """How long the run took."""
         arrived = len(self.run.texts())
         return f"{self.run.seconds:,.1f} s ({arrived / self.run.seconds:,.0f}/s)"
 
     @property
     def ceiling(self) -> str:
+        """How many lines would arrive until stock gives up."""
         if self.implementation == "ours":
             return "-"
         most = len(self.run.texts()) / self.run.seconds * STOCK_TIME_LIMIT
@@ -51,6 +54,7 @@ class _Burst:
 
     @property
     def handling(self) -> str:
+        """How long Dagster's own handler took."""
         share = self.run.handling_seconds / self.run.seconds
         return f"{self.run.handling_seconds:,.1f} s ({share:.0%})"
 
@@ -62,13 +66,13 @@ def measure(emulator: Emulator, sizes: Sizes) -> Iterator[Row]:
 
 
 def _measure(storage_url: str, storage: Storage, count: int, alone_count: int, *, slow: bool) -> Iterator[Row]:
-    ours = _run_burst(storage_url, "ours", storage, count)
-    stock = _run_burst(storage_url, "stock", storage, count) if slow else None
+    ours = run_burst(storage_url, "ours", storage, count)
+    stock = run_burst(storage_url, "stock", storage, count) if slow else None
     alone_seconds, alone_memory = (
         figure * count / alone_count for figure in _log_alone(storage_url, storage, alone_count)
     )
 
-    def row(metric: str, bar: str, figure: Callable[[_Burst], str]) -> Row:
+    def row(metric: str, bar: str, figure: Callable[[Burst], str]) -> Row:
         section = f"burst, {_STORAGE_NAMES[storage]}"
         return Row(section, metric, bar, figure(ours), figure(stock) if stock else NOT_MEASURED)
 
@@ -77,13 +81,21 @@ def _measure(storage_url: str, storage: Storage, count: int, alone_count: int, *
     yield row("of it in Dagster's own handle_message", "", lambda burst: burst.handling)
     yield row(f"Dagster alone: context.log.info (from {alone_count:,})", "", lambda _: f"{alone_seconds:,.1f} s")
     yield row(f"at this pace in {STOCK_TIME_LIMIT:g} s, when stock gives up", "", lambda burst: burst.ceiling)
-    yield row("function: growth of peak memory", "bounded", lambda burst: _mebibytes(burst.function_memory))
-    yield row("Dagster: growth of peak memory", "bounded", lambda burst: _mebibytes(burst.dagster_memory))
-    yield row(f"Dagster alone: the same (from {alone_count:,})", "", lambda _: _mebibytes(alone_memory))
+    yield row("function: growth of peak memory", "bounded", lambda burst: mebibytes(burst.function_memory))
+    yield row("Dagster: growth of peak memory", "bounded", lambda burst: mebibytes(burst.dagster_memory))
+    yield row(f"Dagster alone: the same (from {alone_count:,})", "", lambda _: mebibytes(alone_memory))
 
 
-def _run_burst(storage_url: str, implementation: Implementation, storage: Storage, count: int) -> _Burst:
-    """Run it in fresh processes, after a short run that loads what any run needs."""
+def run_burst(storage_url: str, implementation: Implementation, storage: Storage, count: int, **fields: Any) -> Burst:
+    """Run it in fresh processes, after a short run that loads what any run needs.
+
+    Args:
+        storage_url: The URL of the emulator.
+        implementation: Which implementation.
+        storage: Where Dagster keeps the event log.
+        count: How many lines the function logs.
+        fields: Fields of the task, such as `log_lines_per_entry`.
+    """
     with ExitStack() as stack:
         process = stack.enter_context(run_worker({"STORAGE_EMULATOR_HOST": storage_url}))
         functions = stack.enter_context(run_functions(storage_url))
@@ -91,13 +103,13 @@ def _run_burst(storage_url: str, implementation: Implementation, storage: Storag
 
         def task(count: int, interval: float | None = None) -> Task:
             event = {"behaviour": "log", "tag": "burst", "count": count, "interval": 0}
-            return functions.task(implementation, interval, storage, asset=event)
+            return replace(functions.task(implementation, interval, storage, asset=event), **fields)
 
         server = functions.ours if implementation == "ours" else functions.stock
         short = process.submit(make_run, task(10, interval)).result()
         function_memory = memory_of_workers("VmHWM", server.child.process.pid)
         burst = process.submit(make_run, task(count)).result()
-        return _Burst(
+        return Burst(
             implementation,
             burst,
             memory_of_workers("VmHWM", server.child.process.pid) - function_memory,
@@ -113,5 +125,6 @@ def _log_alone(storage_url: str, storage: Storage, count: int) -> tuple[float, f
         return alone.seconds, alone.peak_memory - short.peak_memory
 
 
-def _mebibytes(size: float) -> str:
+def mebibytes(size: float) -> str:
+    """A size for the table."""
     return f"{size / MIB:,.0f} MiB"

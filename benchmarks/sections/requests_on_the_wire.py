@@ -13,6 +13,7 @@ from benchmarks._sizes import Sizes
 from benchmarks._stack import IMPLEMENTATIONS, Functions, run_functions
 from benchmarks._table import Row
 from dagster_gcf_pipes.local import Emulator
+from tests.faults.plan import DELETE
 from tests.faults.proxy import FaultProxy
 from tests.workers import run_worker
 
@@ -24,7 +25,7 @@ SECTION: Final = "requests"
 SHORT_BAR: Final = "<= 3 writes, 6 reads"
 IDLE_BAR: Final = "<= 6 writes, <= 60 reads"
 KINDS: Final = ("writes", "reads", "deletes")
-KIND_OF_METHOD: Final = {"GET": "reads", "POST": "writes", "PUT": "writes", "DELETE": "deletes"}
+KIND_OF_METHOD: Final = {"GET": "reads", "POST": "writes", "PUT": "writes"}
 
 
 def measure(emulator: Emulator, sizes: Sizes) -> Iterator[Row]:
@@ -67,11 +68,12 @@ def _count_run(proxy: FaultProxy, process: Executor, task: Task) -> Counter[str]
 
 def _count(proxy: FaultProxy, bucket: str, start: float, end: float) -> Counter[str]:
     """Count the requests for a bucket by their kind, from one time to another."""
-    return Counter(
-        KIND_OF_METHOD[request.method]
-        for request in list(proxy.requests)
-        if f"/{bucket}" in request.path and start <= request.time < end
-    )
+    requests = [request for request in list(proxy.requests) if start <= request.time < end]
+    deletes = [
+        request for request in requests if request.kind == DELETE.kind and f"/{bucket}/".encode() in request.body
+    ]
+    others = [KIND_OF_METHOD[request.method] for request in requests if f"/{bucket}" in request.path]
+    return Counter([*others, *("deletes" for _ in deletes)])
 
 
 def _idle_minute(proxy: FaultProxy, processes: list[Executor], functions: Functions) -> Row:
