@@ -191,11 +191,9 @@ def test_one_call_for_each_partition_of_a_run(instance: dg.DagsterInstance, monk
     tags = {f"dagster/asset_partition_range_{side}": key for side, key in range_of_run.items()}
     result = run(defs, instance, tags=tags)
     assert result.success
-    assert [each.partition for each in materializations(instance, result.run_id)] == [
-        "2024-01-01",
-        "2024-01-02",
-        "2024-01-03",
-    ]
+    # as each function closes
+    partitions = [each.partition for each in materializations(instance, result.run_id)]
+    assert sorted(partitions) == ["2024-01-01", "2024-01-02", "2024-01-03"]
     assert [call.event["country"] for call in client.calls] == ["NO", "NO", "NO"]
 
 
