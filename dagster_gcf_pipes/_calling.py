@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import requests
@@ -89,7 +89,7 @@ class Calling:
     reattach: bool
     logs: CrashLogs
 
-    @property
+    @cached_property
     def store(self) -> ObjectStore:
         """The bucket."""
         return ObjectStore(self.settings.bucket, self.storage_client)

@@ -1,9 +1,11 @@
 """Bounds the time of operations, however slow a connection, name lookup or sender is."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextvars import copy_context
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Final, TypeVar
 
@@ -13,6 +15,8 @@ _Result = TypeVar("_Result")
 
 GRACE: Final = 0.5
 """Seconds beyond the deadline in which an operation can still raise its own error."""
+_MAX_IDLE: Final = 1.0
+"""Seconds for which a thread waits for its next operation: to start one costs more than most operations."""
 
 
 class Deadline:
@@ -69,7 +73,7 @@ class Deadline:
 
 
 def in_thread(operation: Callable[[], _Result]) -> "Future[_Result]":
-    """Start an operation in a thread for which the process does not wait when it exits."""
+    """Start an operation in a thread of its own, for which the process does not wait when it exits."""
     future: Future[_Result] = Future()
     context = copy_context()  # the thread continues the trace
 
@@ -79,10 +83,42 @@ def in_thread(operation: Callable[[], _Result]) -> "Future[_Result]":
         except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
             future.set_exception(error)
 
-    Thread(target=work, name="gcf_pipes storage", daemon=True).start()
+    _threads.do(work)
     return future
 
 
 def _run_with_own_logs(operation: Callable[[], _Result]) -> _Result:
     with own_logs():
         return operation()
+
+
+class _Threads:
+    """Daemon threads, each of which does one task at a time. A new one starts if none is idle."""
+
+    def __init__(self) -> None:
+        self._idle: list[SimpleQueue[Callable[[], None]]] = []  # its methods are atomic
+        if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+            os.register_at_fork(after_in_child=self._idle.clear)
+
+    def do(self, task: Callable[[], None]) -> None:
+        try:
+            tasks = self._idle.pop()
+        except IndexError:
+            tasks = SimpleQueue()
+            Thread(target=self._work, args=(tasks,), name="gcf_pipes storage", daemon=True).start()
+        tasks.put(task)
+
+    def _work(self, tasks: SimpleQueue[Callable[[], None]]) -> None:
+        while True:
+            try:
+                tasks.get(timeout=_MAX_IDLE)()
+                self._idle.append(tasks)
+            except Empty:
+                try:
+                    self._idle.remove(tasks)
+                except ValueError:  # its next task is on its way
+                    continue
+                return
+
+
+_threads: Final = _Threads()

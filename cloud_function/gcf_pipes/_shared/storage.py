@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import storage
 
+    from gcf_pipes._shared.downloads import Downloads
+
 _Result = TypeVar("_Result")
 
 CONTENT_TYPE: Final = "application/json"
@@ -291,6 +293,9 @@ class ObjectStore:
         from google.api_core.exceptions import NotFound
 
         def attempt(remaining: float) -> bytes | None:
+            status, data = self._downloads.read(key, max_bytes=max_bytes, timeout=remaining)
+            if data is not None or status == http.HTTPStatus.NOT_FOUND:
+                return data
             content = _BoundedBuffer(max_bytes, self._uri(key))
             try:
                 self._bucket.blob(key).download_to_file(content, retry=None, timeout=remaining)
@@ -299,6 +304,12 @@ class ObjectStore:
             return content.getvalue()
 
         return self._operate("read", key, timeout, attempt)
+
+    @functools.cached_property
+    def _downloads(self) -> "Downloads":
+        from gcf_pipes._shared.downloads import Downloads
+
+        return Downloads(self._client, self.bucket)
 
     def list_keys(self, prefix: str, *, timeout: float) -> list[str]:
         """List the names of the objects that start with a prefix.
