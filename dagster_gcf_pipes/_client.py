@@ -375,7 +375,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
         most = within_file_limit(min(most, max(len(inputs), 1)), context.log)
         reattach = all(given.reattach for given in inputs.values())
-        with shared_http_session(self.get_http_session(), most) as http:
+        with shared_http_session(self.get_http_session(), target.url, most) as http:
             calling = self._calling(
                 reattach=reattach, http_session=lambda: nullcontext(http), most_log_tails=MAX_LOGGED_FAILURES
             )

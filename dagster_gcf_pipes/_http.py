@@ -81,14 +81,23 @@ def create_http_session() -> requests.Session:
 
 
 @contextmanager
-def shared_http_session(http: requests.Session, connections: int) -> Iterator[requests.Session]:
-    """Use an HTTP session for so many requests at once, and close it in the end.
+def shared_http_session(http: requests.Session, url: str, connections: int) -> Iterator[requests.Session]:
+    """Use an HTTP session for so many requests of one URL at once, and close it in the end.
 
-    `requests` keeps 10 connections to a host. A session with adapters of its own keeps them.
+    `requests` keeps 10 connections to a host. A session with adapters of its own keeps them. And for each request,
+    `requests` looks for a proxy among all environment variables, which takes as long as the rest.
+
+    Args:
+        http: The session.
+        url: The URL of all requests.
+        connections: How many requests there are at once.
     """
     for prefix, adapter in [*http.adapters.items()]:
         if isinstance(adapter, HTTPAdapter) and type(adapter) in {HTTPAdapter, KeepAliveAdapter}:
             http.mount(prefix, type(adapter)(pool_maxsize=connections, max_retries=adapter.max_retries))
+    settings = http.merge_environment_settings(url, {}, None, None, None)
+    http.proxies, http.verify, http.cert = settings["proxies"], settings["verify"], settings["cert"]
+    http.trust_env = False
     with http:
         yield http
 

@@ -50,7 +50,7 @@ def find(check: str, make: Callable[[], str]) -> Finding:
         make: Returns what is right, or raises.
     """
     try:
-        return Finding(check, "ok", _one_line(Deadline(CHECK_TIMEOUT).run([make])[0]))
+        return Finding(check, "ok", _one_line(Deadline(CHECK_TIMEOUT).run(make)))
     except SkippedError as reason:
         return Finding(check, "skipped", _one_line(str(reason)))
     except PipesCloudFunctionError as error:

@@ -1,5 +1,6 @@
 """Parses chunks into Pipes messages. Everything in a bucket is untrusted."""
 
+import functools
 import io
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypedDict, cast, get_args, get_type_hints
@@ -162,9 +163,12 @@ def _is_header_value(text: str) -> bool:
 
 
 def _reasonable_facts(facts: object, type_: type) -> dict[str, Any]:
-    types = get_type_hints(type_)
+    types = _types_of(type_)
     items = facts.items() if isinstance(facts, Mapping) else ()
     return {name: fact for name, fact in items if _is_reasonable(name, fact, types.get(name))}
+
+
+_types_of: Final = functools.cache(get_type_hints)
 
 
 def _is_reasonable(name: str, fact: object, type_: object) -> bool:

@@ -14,8 +14,9 @@ from typing import Any, Final
 from dagster import PipesMessageHandler
 from dagster_pipes import PipesMessage, PipesParams
 from gcf_pipes import PipesStorageError
+from gcf_pipes._shared.pages import MAX_PAGE, Page
 from gcf_pipes._shared.protocol import MAX_CHUNK_BYTES, SHARED_PREFIX_PARAM, SessionPrefix
-from gcf_pipes._shared.storage import MAX_PAGE, ObjectStore, Page
+from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._messages.chunk_stream import MAX_READ_TIMEOUT, MIN_DRAIN_DEADLINE, READ_TIMEOUT, WritingEnded
 from dagster_gcf_pipes._messages.log_entries import LogEntries, MessageHandlingError

@@ -192,7 +192,7 @@ def test_one_call_for_each_partition_of_a_run(instance: dg.DagsterInstance, monk
     result = run(defs, instance, tags=tags)
     assert result.success
     # as each function closes
-    partitions = [each.partition for each in materializations(instance, result.run_id)]
+    partitions = [str(each.partition) for each in materializations(instance, result.run_id)]
     assert sorted(partitions) == ["2024-01-01", "2024-01-02", "2024-01-03"]
     assert [call.event["country"] for call in client.calls] == ["NO", "NO", "NO"]
 

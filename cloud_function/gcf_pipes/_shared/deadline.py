@@ -50,12 +50,21 @@ class Deadline:
         delay = next(delays)
         return time.monotonic() + delay < self._end and not self._expired.wait(delay)
 
-    def run(self, operations: Sequence[Callable[[], _Result]]) -> list[_Result]:
-        """Run each operation in a thread of its own and return the results.
+    def run(self, operation: Callable[[], _Result]) -> _Result:
+        """Run an operation in a thread of its own and return its result.
 
         A socket's timeout bounds only the time between two bytes, and nothing bounds a name lookup. So an operation
         that takes too long is abandoned in its thread. The process does not wait for that thread when it exits. The
         thread starts nothing more: when this returns or raises, the deadline counts as passed.
+
+        Raises:
+            TimeoutError: The operation did not return by the deadline.
+            Exception: What the operation raised.
+        """
+        return self.run_all([operation])[0]
+
+    def run_all(self, operations: Sequence[Callable[[], _Result]]) -> list[_Result]:
+        """Run several operations at once, as `run` does, and return their results.
 
         Raises:
             TimeoutError: An operation did not return by the deadline.

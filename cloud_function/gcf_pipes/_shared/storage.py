@@ -15,7 +15,6 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from gcf_pipes._shared.deadline import Deadline
@@ -32,6 +31,7 @@ from gcf_pipes._shared.errors import (
 from gcf_pipes._shared.in_process import in_process_request
 from gcf_pipes._shared.once import Once
 from gcf_pipes._shared.own_logs import own_logs
+from gcf_pipes._shared.pages import MAX_PAGE, Page
 from gcf_pipes._shared.protocol import CLOUD, EMULATOR
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import storage
 
-    from gcf_pipes._shared.downloads import Downloads
+    from gcf_pipes._shared.json_api import JsonApi
 
 _Result = TypeVar("_Result")
 
@@ -69,21 +69,6 @@ _EMAIL: Final = re.compile(r"[\w.+-]+@[\w.-]+\w")
 """Finds the caller in the message of a permission error."""
 PARALLEL_DELETES: Final = 8
 """Batches that are deleted at the same time."""
-MAX_PAGE: Final = 1000
-"""Names in a page of a list. Source: https://cloud.google.com/storage/docs/json_api/v1/objects/list (`maxResults`)."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """A part of a list of objects.
-
-    Attributes:
-        names: The names, in their order in the bucket: that of their UTF-8 bytes.
-        is_last: Whether there are no more.
-    """
-
-    names: Sequence[str]
-    is_last: bool
 
 
 def import_library() -> None:
@@ -293,7 +278,7 @@ class ObjectStore:
         from google.api_core.exceptions import NotFound
 
         def attempt(remaining: float) -> bytes | None:
-            status, data = self._downloads.read(key, max_bytes=max_bytes, timeout=remaining)
+            status, data = self._json_api.read(key, max_bytes=max_bytes, timeout=remaining)
             if data is not None or status == http.HTTPStatus.NOT_FOUND:
                 return data
             content = _BoundedBuffer(max_bytes, self._uri(key))
@@ -306,10 +291,10 @@ class ObjectStore:
         return self._operate("read", key, timeout, attempt)
 
     @functools.cached_property
-    def _downloads(self) -> "Downloads":
-        from gcf_pipes._shared.downloads import Downloads
+    def _json_api(self) -> "JsonApi":
+        from gcf_pipes._shared.json_api import JsonApi
 
-        return Downloads(self._client, self.bucket)
+        return JsonApi(self._client, self.bucket)
 
     def list_keys(self, prefix: str, *, timeout: float) -> list[str]:
         """List the names of the objects that start with a prefix.
@@ -348,15 +333,10 @@ class ObjectStore:
         """
 
         def attempt(remaining: float) -> Page:
-            blobs = self._client.list_blobs(
-                self._bucket,
-                prefix=prefix,
-                start_offset=start,
-                max_results=MAX_PAGE,
-                fields="items(name),nextPageToken",
-                retry=None,
-                timeout=remaining,
-            )
+            if page := self._json_api.list_page(prefix, start=start, timeout=remaining):
+                return page
+            options = {"prefix": prefix, "start_offset": start, "retry": None, "timeout": remaining}
+            blobs = self._client.list_blobs(self._bucket, page_size=MAX_PAGE, **options)
             names = [blob.name for blob in next(blobs.pages, ())]
             return Page(names, is_last=blobs.next_page_token is None)
 
@@ -389,7 +369,7 @@ class ObjectStore:
         batches = [keys[start : start + MAX_BATCH] for start in range(0, len(keys), MAX_BATCH)]
         shares = [batches[start::PARALLEL_DELETES] for start in range(min(PARALLEL_DELETES, len(batches)))]
         with self._translated_errors("delete", _name(keys), timeout):
-            deadline.run([functools.partial(self._delete, share, deadline) for share in shares])
+            deadline.run_all([functools.partial(self._delete, share, deadline) for share in shares])
 
     def _delete(self, batches: Sequence[Sequence[str]], deadline: Deadline) -> None:
         from gcf_pipes._shared.deletion import delete_batch
@@ -423,7 +403,7 @@ class ObjectStore:
         """Make attempts until one succeeds, an error is not transient, or `timeout` seconds have passed."""
         deadline = Deadline(timeout)
         with self._translated_errors(action, key, timeout):
-            return deadline.run([lambda: self._retried(action, key, deadline, attempt)])[0]
+            return deadline.run(lambda: self._retried(action, key, deadline, attempt))
 
     def _retried(self, action: str, key: str, deadline: Deadline, attempt: Callable[[float], _Result]) -> _Result:
         from google.api_core.retry import exponential_sleep_generator
