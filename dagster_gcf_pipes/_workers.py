@@ -54,6 +54,11 @@ class Workers:
                 if not self._threads:
                     raise
 
+    def allow_one_more(self) -> None:
+        """Allow one more thread, because one of them may never return."""
+        with self._lock:
+            self._most += 1
+
     def stop(self) -> None:
         """End each thread when it is idle. Further tasks are not done."""
         with self._lock:

@@ -4,6 +4,7 @@ A list of the prefix tells which chunks are new, and a response tells how many c
 fetch them. So the number of requests depends on the number of chunks, and not on how long the functions run.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any, Final
 from dagster import PipesMessageHandler
 from dagster_pipes import PipesMessage, PipesParams
 from gcf_pipes import PipesStorageError
+from gcf_pipes._shared.deadline import GRACE
 from gcf_pipes._shared.pages import MAX_PAGE, Page
 from gcf_pipes._shared.protocol import MAX_CHUNK_BYTES, SHARED_PREFIX_PARAM, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore
@@ -35,6 +37,34 @@ MAX_CONNECTIONS: Final = 64
 """Connections to Cloud Storage: for chunks and lists, and for what the steps of the calls read and write."""
 STOP_TIMEOUT: Final = 5.0
 """Seconds to wait for the thread that lists. It is a daemon, and ends by itself."""
+
+
+class Turn:
+    """A thread's turn to fetch chunks of a session. It loses the turn if a chunk does not arrive in time.
+
+    The timeout of a socket bounds only the time between two bytes, and nothing bounds a name lookup.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._ends = math.inf
+        self._lost = False
+
+    @contextmanager
+    def fetching(self, timeout: float) -> Iterator[None]:
+        """Have so many seconds for the block."""
+        self._ends = time.monotonic() + timeout + GRACE
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._ends = math.inf
+
+    def is_lost(self) -> bool:
+        """Whether a block took too long."""
+        with self._lock:
+            self._lost = self._lost or time.monotonic() > self._ends
+            return self._lost
 
 
 class SharedReader:
@@ -99,17 +129,32 @@ class SharedReader:
     def read_on(self, session: "SharedSession") -> None:
         """Fetch what is known to be there and has not been fetched, unless a thread does so already."""
         with self._changed:
-            if session.is_busy or session.ended or not session.has_work:
+            if session.turn or session.ended or not session.has_work:
                 return
-            session.is_busy = True
-        self._fetchers.do(lambda: self._read(session))
+            turn = session.turn = Turn()
+        self._fetchers.do(lambda: self._read(session, turn))
 
-    def _read(self, session: "SharedSession") -> None:
-        session.read(self._handling)
+    def _read(self, session: "SharedSession", turn: Turn) -> None:
+        session.read(turn, self._handling)
         self._hand_on_kept_lines()
+        self._end_turn(session, turn)  # and look again, in case there was news meanwhile
+
+    def _end_turn(self, session: "SharedSession", turn: Turn) -> None:
         with self._changed:
-            session.is_busy = False
-        self.read_on(session)  # in case there was news meanwhile
+            if session.turn is not turn:
+                return
+            session.turn = None
+        self.read_on(session)
+
+    def _replace_late_threads(self) -> None:
+        """Let other threads fetch the chunks for which a thread has waited too long."""
+        with self._changed:
+            sessions = [*self._sessions.values()]
+        for session in sessions:
+            if (turn := session.turn) and turn.is_lost():
+                self._fetchers.allow_one_more()
+                session.note_late_read()
+                self._end_turn(session, turn)
 
     def _hand_on_kept_lines(self) -> None:
         if self.is_behind:
@@ -127,6 +172,7 @@ class SharedReader:
                 self._list_round()
             except Exception as error:  # noqa: BLE001 - the verdict fails the calls with it
                 self._note_failure(error)
+            self._replace_late_threads()
             with self._changed:
                 rest = started + LIST_INTERVAL - time.monotonic()
                 self._changed.wait_for(lambda: self._stopped, max(rest, 0))
@@ -216,13 +262,14 @@ class SharedSession(SessionReader):
         super().__init__(reader.store, prefix, include_stdio_in_messages=include_stdio_in_messages)
         self.prefix = prefix
         self.object_prefix = prefix.object_prefix
-        self.is_busy = False
+        self.turn: Turn | None = None
         self._reader = reader
         self._label = label
         self._on_change = on_change
         self._handler: PipesMessageHandler | None = None
         self._next_index = 1
         self._known = 0
+        self._read_timeout = READ_TIMEOUT
         self._announced: WritingEnded | None = None
         self._alive_at = time.monotonic()
         self._silent_for = 0.0
@@ -291,23 +338,31 @@ class SharedSession(SessionReader):
         if not is_transient or (announced and announced.chunk_count is None and _is_over(announced)):
             self._fail(error)
 
-    def read(self, handling: Lock) -> None:
+    def read(self, turn: Turn, handling: Lock) -> None:
         """Fetch the chunks that are there, and hand their messages to Dagster, with a lock."""
         try:
             while self._next_index <= self._last and not self._ended:
-                data = self._fetch(self._next_index)
+                data = self._fetch(self._next_index, turn)
+                if turn.is_lost():
+                    return None
                 if data is None:
                     self._update(missing_chunks=self._find_missing(self._last))
                     return self._end()
                 with handling:
-                    if not self._interrupted:
-                        self._handle_chunk(self._next_index, data)
+                    self._handle_chunk(self._next_index, data)
                 self._next_index += 1
                 if self._record.closed:
                     return self._end()
             if self._is_complete:
                 self._end()
         except Exception as error:  # noqa: BLE001 - the verdict fails the call with it
+            if not turn.is_lost():
+                self._fail(error)
+
+    def note_late_read(self) -> None:
+        """Note that a chunk did not arrive in time."""
+        error = PipesStorageError(f"Cannot read a chunk of {self._prefix.uri} within {self._read_timeout:g} s.")
+        if not self._may_read_again(error):
             self._fail(error)
 
     @property
@@ -328,23 +383,31 @@ class SharedSession(SessionReader):
     def _wake(self) -> None:
         self._on_change()
 
-    def _fetch(self, index: int) -> bytes | None:
+    def _fetch(self, index: int, turn: Turn) -> bytes | None:
         """Read a chunk, and retry while Cloud Storage is unavailable; return None if the chunk is missing.
 
         Raises:
             PipesStorageError: It stayed unavailable until the deadline, or a retry would fail in the same way.
         """
-        timeout = READ_TIMEOUT
         while True:
+            timeout = self._read_timeout
             try:
-                return self._store.read(self._prefix.chunk_key(index), max_bytes=MAX_CHUNK_BYTES, timeout=timeout)
+                with turn.fetching(timeout):
+                    key = self._prefix.chunk_key(index)
+                    data = self._store.read_here(key, max_bytes=MAX_CHUNK_BYTES, timeout=timeout)
             except PipesStorageError as error:
-                announced = self._announced
-                if not error.transient or self._interrupted or (announced and _is_over(announced)):
+                if turn.is_lost() or self._interrupted or not self._may_read_again(error):
                     raise
-                timeout = min(2 * timeout, MAX_READ_TIMEOUT)
-                self._note_life()
                 time.sleep(RETRY_DELAY)
+            else:
+                self._read_timeout = READ_TIMEOUT
+                return data
+
+    def _may_read_again(self, error: PipesStorageError) -> bool:
+        """Whether to retry after an error. The next attempt has more time."""
+        self._read_timeout = min(2 * self._read_timeout, MAX_READ_TIMEOUT)
+        self._note_life()  # nobody can know whether the function lives
+        return error.transient and not (self._announced and _is_over(self._announced))
 
     def _hand_on_kept_lines(self) -> None:
         """Do nothing: the lines of several sessions share entries, and the reader hands them on."""

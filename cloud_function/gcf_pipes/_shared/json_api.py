@@ -10,13 +10,14 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode, urlsplit
 
 import google_crc32c
 import requests
 from google.auth.transport.requests import Request  # noqa: TID253
-from requests.structures import CaseInsensitiveDict
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 
 from gcf_pipes._shared.pages import MAX_PAGE, Page
 
@@ -42,19 +43,19 @@ class JsonApi:
     def __init__(self, client: "storage.Client", bucket: str) -> None:
         self._http = client._http  # noqa: SLF001
         self._host = str(client.api_endpoint)
-        self._path = f"storage/v1/b/{bucket}/o"
-        template = self._http.prepare_request(requests.Request("GET", self._host))
-        self._headers, self._hooks = template.headers, template.hooks
-        self._options = self._http.merge_environment_settings(self._host, {}, True, None, None)
-        self._credentials = getattr(self._http, "credentials", None)
+        self._base = urlsplit(self._host).path
+        self._path = f"/storage/v1/b/{bucket}/o"
+        self._template = self._http.prepare_request(requests.Request("GET", self._host))
+        options = self._http.merge_environment_settings(self._host, {}, True, None, None)
+        self._tls = {name: options[name] for name in ("verify", "cert", "proxies")}
         self._refresh = Request()
 
-    def read(self, key: str, *, max_bytes: int, timeout: float) -> tuple[int, bytes | None]:
+    def read(self, key: str, *, max_bytes: int, timeout: float) -> tuple[int | None, bytes | None]:
         """Return the status of a GET, and the object if all of it has arrived.
 
         Source: https://cloud.google.com/storage/docs/json_api/v1/objects/get (`alt=media`).
         """
-        return self._get(f"download/{self._path}/{quote(key, safe='~')}?alt=media", max_bytes, timeout)
+        return self._get(f"{self._base}/download{self._path}/{quote(key, safe='~')}?alt=media", max_bytes, timeout)
 
     def list_page(self, prefix: str, *, start: str, timeout: float) -> Page | None:
         """Return the first objects that start with a prefix, from a name on, or None if that is not the answer.
@@ -63,23 +64,28 @@ class JsonApi:
         """
         fields = "items(name),nextPageToken"
         query = {"prefix": prefix, "startOffset": start, "maxResults": MAX_PAGE, "fields": fields}
-        _, data = self._get(f"{self._path}?{urlencode(query)}", _MAX_PAGE_BYTES, timeout)
+        _, data = self._get(f"{self._base}{self._path}?{urlencode(query)}", _MAX_PAGE_BYTES, timeout)
         if data is None:
             return None
         page = json.loads(data)
         return Page([item["name"] for item in page.get("items", ())], is_last="nextPageToken" not in page)
 
-    def _get(self, target: str, max_bytes: int, timeout: float) -> tuple[int, bytes | None]:
-        request = requests.PreparedRequest()
-        request.method, request.url = "GET", f"{self._host}/{target}"
-        request.headers, request.hooks = CaseInsensitiveDict(self._headers), self._hooks
-        if self._credentials:
-            self._credentials.before_request(self._refresh, request.method, request.url, request.headers)
-        adapter = self._http.get_adapter(request.url)
-        with closing(adapter.send(request, timeout=timeout, **self._options)) as response:
-            if response.status_code != _OK:
-                return response.status_code, None
-            data: bytes = response.raw.read(max_bytes + 1, decode_content=True)
+    def _get(self, target: str, max_bytes: int, timeout: float) -> tuple[int | None, bytes | None]:
+        adapter = self._http.get_adapter(self._host)
+        if not isinstance(adapter, HTTPAdapter) or select_proxy(self._host, self._tls["proxies"]):
+            return None, None
+        pool: Any = adapter.get_connection_with_tls_context(self._template, **self._tls)
+        headers = dict(self._template.headers)
+        if credentials := getattr(self._http, "credentials", None):
+            credentials.before_request(self._refresh, "GET", self._host, headers)
+        response = pool.urlopen(
+            "GET", target, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
+        )
+        with closing(response):
+            if response.status != _OK:
+                response.drain_conn()
+                return response.status, None
+            data: bytes = response.read(max_bytes + 1, decode_content=True)
             return _OK, data if len(data) <= max_bytes and _is_intact(data, response.headers) else None
 
 
