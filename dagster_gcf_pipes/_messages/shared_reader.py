@@ -4,7 +4,6 @@ A list of the prefix tells which chunks are new, and a response tells how many c
 fetch them. So the number of requests depends on the number of chunks, and not on how long the functions run.
 """
 
-import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,7 +14,6 @@ from typing import Any, Final
 from dagster import PipesMessageHandler
 from dagster_pipes import PipesMessage, PipesParams
 from gcf_pipes import PipesStorageError
-from gcf_pipes._shared.deadline import GRACE
 from gcf_pipes._shared.pages import MAX_PAGE, Page
 from gcf_pipes._shared.protocol import MAX_CHUNK_BYTES, SHARED_PREFIX_PARAM, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore
@@ -23,6 +21,7 @@ from gcf_pipes._shared.storage import ObjectStore
 from dagster_gcf_pipes._messages.chunk_stream import MAX_READ_TIMEOUT, MIN_DRAIN_DEADLINE, READ_TIMEOUT, WritingEnded
 from dagster_gcf_pipes._messages.log_entries import LogEntries, MessageHandlingError
 from dagster_gcf_pipes._messages.session_reader import SessionReader
+from dagster_gcf_pipes._messages.turn import Turn
 from dagster_gcf_pipes._workers import Workers
 
 LIST_INTERVAL: Final = 1.0
@@ -37,34 +36,6 @@ MAX_CONNECTIONS: Final = 64
 """Connections to Cloud Storage: for chunks and lists, and for what the steps of the calls read and write."""
 STOP_TIMEOUT: Final = 5.0
 """Seconds to wait for the thread that lists. It is a daemon, and ends by itself."""
-
-
-class Turn:
-    """A thread's turn to fetch chunks of a session. It loses the turn if a chunk does not arrive in time.
-
-    The timeout of a socket bounds only the time between two bytes, and nothing bounds a name lookup.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._ends = math.inf
-        self._lost = False
-
-    @contextmanager
-    def fetching(self, timeout: float) -> Iterator[None]:
-        """Have so many seconds for the block."""
-        self._ends = time.monotonic() + timeout + GRACE
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._ends = math.inf
-
-    def is_lost(self) -> bool:
-        """Whether a block took too long."""
-        with self._lock:
-            self._lost = self._lost or time.monotonic() > self._ends
-            return self._lost
 
 
 class SharedReader:
