@@ -1,7 +1,8 @@
 """How many calls to make at once: the platform says only when there were too many.
 
 The limit grows quickly while the platform takes every call, and halves when it refuses one. Then it grows back quickly
-to nearly what the platform had taken, and slowly beyond that, as TCP does.
+to nearly what the platform had taken. Beyond that it grows slowly at first, and faster the longer nothing is refused, as
+TCP's does (https://datatracker.ietf.org/doc/html/rfc9438).
 """
 
 import random
@@ -10,8 +11,10 @@ from typing import Final
 FIRST_LIMIT: Final = 50
 DOUBLING_TIME: Final = 0.25
 """Seconds in which the limit doubles, as long as nothing was refused."""
-SLOW_GROWTH: Final = 0.02
-"""The share of the limit that is added each second near the number at which the platform has refused."""
+ACCELERATION: Final = 0.004
+"""The share of the limit that is added each second, for each second since the last refusal. So the limit is 5 % higher
+after 5 seconds, and twice as high after 19.
+"""
 KNOWN_GOOD: Final = 0.95
 """The share of the calls that ran at a refusal up to which the limit grows back quickly."""
 MAX_PAUSE: Final = 0.5
@@ -70,5 +73,6 @@ class Pace:
         if self._limit < known_good:
             self._limit = min(self._limit * 2 ** (seconds / DOUBLING_TIME), known_good)
         else:
-            self._limit += max(1.0, SLOW_GROWTH * self._limit) * seconds
+            since = self._updated + seconds / 2 - self._halved
+            self._limit += ACCELERATION * since * self._limit * seconds
         self._limit = min(self._limit, self._most)
