@@ -33,8 +33,9 @@ browsers := "chromium chromium-browser google-chrome"
 # on a busy machine a test may be too slow for its own deadlines: CI gives it a second try, and reports that
 retried := "--reruns 1"
 
-# what covers most of the code in a few minutes
-covering := "tests/unit tests/components tests/testing_kit tests/local/test_init.py tests/local/test_dev.py tests/google tests/storage tests/integration --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/integration/test_isolation.py --ignore=tests/integration/test_sizes.py -k 'not fake-gcs-server'"
+# what covers most of the code, and all the other tests: faults, killed processes, whole stacks
+covering := "tests/unit tests/components tests/testing_kit tests/google tests/storage tests/integration tests/local/test_init.py tests/local/test_dev.py"
+others := "tests " + replace_regex(covering, '\S+', '--ignore=$0')
 
 _default:
     @{{ just_executable() }} --list --unsorted
@@ -158,18 +159,17 @@ terraform:
 terraform-mutate *arguments:
     {{ run }} python -m tests.terraform.mutate {{ arguments }}
 
-# Check that the tests cover the code; those of faults, killed processes and whole stacks are left out
-[group('check')]
-coverage:
-    {{ run }} pytest {{ parallel }} --quiet --cov --cov-report=term:skip-covered --cov-fail-under=95 {{ retried }} {{ covering }}
-
 # All that keeps main honest
 [group('check')]
-ci: lint workflows types test-all test-ui coverage test-wheels versions-lowest deployable
+ci: lint workflows types test-covering test-others test-ui test-wheels versions-lowest deployable
 
-# Run all tests, each failing one twice
+# Run the tests that cover most of the code, each failing one twice, and check that they do
 [group('ci')]
-test-all: (test retried)
+test-covering: (test retried "--cov --cov-report=term:skip-covered --cov-fail-under=95" covering)
+
+# Run all other tests, each failing one twice
+[group('ci')]
+test-others: (test retried others)
 
 # Run the tests of the UI, each failing one twice
 [group('ci')]
