@@ -98,20 +98,18 @@ def once(keys: Iterable[str]) -> list[tuple[str, str, str]]:
 
 
 def test_exactly_the_failed_partitions_are_failed_and_called_again(stack: Stack) -> None:
-    """A thousand partitions on SQLite, of which 37 fail. Most of the time is Dagster's own, for its events."""
-    keys = KEYS if stack.database == "SQLite" else KEYS[:SOME]
-    failing = [key for key in FAILING if key in keys]
-    stack.configure(failures=1, failing_keys=failing)
-    failed = execute("without_retries", len(keys), stack.instance)
+    """A thousand partitions, of which 37 fail. Most of the time is Dagster's own, for its events."""
+    stack.configure(failures=1, failing_keys=FAILING)
+    failed = execute("without_retries", len(KEYS), stack.instance)
     assert not failed.success
-    assert stack.executions == Counter(keys)
-    assert stack.materialized(failed.run_id) == once([key for key in keys if key not in failing])
-    assert stack.failed == set(failing)
+    assert stack.executions == Counter(KEYS)
+    assert stack.materialized(failed.run_id) == once([key for key in KEYS if key not in FAILING])
+    assert stack.failed == set(FAILING)
 
-    again = execute("without_retries", len(keys), stack.instance, again=True)
+    again = execute("without_retries", len(KEYS), stack.instance, again=True)
     assert again.success
-    assert stack.executions == Counter([*keys, *failing])
-    assert stack.materialized(again.run_id) == once(keys)  # a run that has planned a partition has an event of it
+    assert stack.executions == Counter([*KEYS, *FAILING])
+    assert stack.materialized(again.run_id) == once(KEYS)  # a run that has planned a partition has an event of it
     assert stack.failed == set()
 
 

@@ -16,18 +16,18 @@ from tests.waiting import wait_until
 EXECUTE = "from tests.many.interrupted_job import execute; execute()"
 
 
-@pytest.mark.parametrize("executions_before", [30, 90])
+@pytest.mark.parametrize(("calls", "executions_before"), [(60, 30), (60, 90), (500, 500)])
 def test_a_killed_step_makes_each_call_once_in_all(
-    platform: SimulatedPlatform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, executions_before: int
+    platform: SimulatedPlatform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, calls: int, executions_before: int
 ) -> None:
-    """It is killed in the first or in the second of two sets of 60 calls, while some of them run."""
+    """It is killed in the first or in the second of two sets of calls, while some of them run."""
     bucket = f"bucket-{uuid.uuid4().hex}"
     platform.create_bucket(bucket)
     for name, value in {
         BUCKET: bucket,
         URL: platform.function_url,
         RESULTS: str(tmp_path / "results"),
-        CALLS: "60",
+        CALLS: str(calls),
     }.items():
         monkeypatch.setenv(name, value)
     home = tmp_path / "home"
@@ -44,6 +44,6 @@ def test_a_killed_step_makes_each_call_once_in_all(
         tags = {"dagster/is_resume_retry": "true"}  # as the UI and the daemon have it
         with execute_job(reconstructable(job), instance, tags=tags, reexecution_options=options) as result:
             assert result.success
-    keys = [f"{group}{number}" for group in ("first", "second") for number in range(60)]
+    keys = [f"{group}{number}" for group in ("first", "second") for number in range(calls)]
     assert json.loads((tmp_path / "results").read_text()) == {key: key for key in keys}
     assert platform.figures().executions == dict.fromkeys(keys, 1)
