@@ -1,4 +1,4 @@
-"""`just dev`: a real `dg dev` with the example's definitions, an emulator and the function."""
+"""A real `dg dev`, an emulator and a function: as `just dev`, or with other definitions."""
 
 import os
 import shutil
@@ -21,6 +21,7 @@ from dagster_gcf_pipes.local._processes import (
 )
 
 ROOT = Path(__file__).parent.parent
+EXAMPLE = f"example={ROOT / 'cloud_function'}"
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,14 @@ class Dagster:
 
 
 @contextmanager
-def run_dagster(home: Path, environment: Mapping[str, str] = os.environ) -> Iterator[Dagster]:
-    """Run it while the block runs. `home` is a new folder for what it writes."""
+def run_dagster(
+    home: Path,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    module: str = "examples.definitions",
+    function: str = EXAMPLE,
+) -> Iterator[Dagster]:
+    """Run it while the block runs. `home` is a new folder for what it writes; `function` has the form of the option."""
     (home / "dagster_home").mkdir(parents=True)
     shutil.copy(ROOT / "examples" / "dagster.yaml", home / "dagster_home")
     variables = {
@@ -59,8 +66,8 @@ def run_dagster(home: Path, environment: Mapping[str, str] = os.environ) -> Iter
     def run_at(port: int) -> AbstractContextManager[ChildProcess]:
         return run_process(
             python_command(
-                *("-m", "dagster_gcf_pipes", "dev", "--function", f"example={ROOT / 'cloud_function'}", "--"),
-                *(dg, "dev", "-m", "examples.definitions", "-h", "127.0.0.1", "-p", str(port)),
+                *("-m", "dagster_gcf_pipes", "dev", "--function", function, "--"),
+                *(dg, "dev", "-m", module, "-h", "127.0.0.1", "-p", str(port)),
             ),
             ready=rf"Serving dagster-webserver on (http://127.0.0.1:{port})",
             env=variables,

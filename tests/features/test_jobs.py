@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from dagster import DagsterInstance
 
 from examples.features import (
@@ -11,10 +12,11 @@ from examples.features import (
     nested_resources,
     open_pipes_session,
     ops,
+    run_many,
     run_tags,
 )
 from tests.dagster_runs import logged
-from tests.features.runs import materialized, reported, run_assets, run_job, step_keys
+from tests.features.runs import failure_text, materialized, reported, run_assets, run_job, step_keys
 
 
 def test_ops_and_graphs(instance: DagsterInstance) -> None:
@@ -29,6 +31,31 @@ def test_dynamic_mapping(instance: DagsterInstance) -> None:
     assert sorted(logged(instance, run.run_id)) == ["resizing 0.png", "resizing 1.png", "resizing 2.png"]
     steps = step_keys(instance, run, "STEP_SUCCESS")
     assert sorted(steps[1:4]) == ["resize[image_0]", "resize[image_1]", "resize[image_2]"]
+
+
+def test_run_many(instance: DagsterInstance) -> None:
+    run = run_assets(run_many, instance)
+    assert run.is_success
+    metadata = reported(materialized(instance, run)["pages"])
+    assert metadata == {"sizes": {site: len(url) for site, url in run_many.SITES.items()}, "missing": []}
+    assert sorted(logged(instance, run.run_id)) == sorted(
+        f"[{site}] fetching {url}" for site, url in run_many.SITES.items()
+    )
+
+
+@pytest.mark.parametrize(("gone", "succeeds"), [(["site7", "site3"], True), (["site7", "site3", "site5"], False)])
+def test_run_many_with_failures(instance: DagsterInstance, gone: list[str], *, succeeds: bool) -> None:
+    """Of the snippet's forty calls, two may fail."""
+    urls = {**run_many.SITES, **{site: f"https://{site}.invalid" for site in gone}}
+    run = run_assets(run_many, instance, run_config={"ops": {"pages": {"config": {"urls": urls}}}})
+    assert run.is_success is succeeds
+    if succeeds:
+        metadata = reported(materialized(instance, run)["pages"])
+        assert metadata["missing"] == ["site3", "site7"]
+        assert len(metadata["sizes"]) == 38
+    else:
+        assert not materialized(instance, run)
+        assert "3 of 40 calls failed" in failure_text(instance, run)
 
 
 def test_nested_resources(instance: DagsterInstance) -> None:

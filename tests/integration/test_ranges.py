@@ -32,10 +32,9 @@ from dagster_gcf_pipes.local import Emulator, run_function
 from dagster_gcf_pipes.testing import LocalPipesCloudFunctionClient, invoke
 from tests.conftest import FUNCTIONS
 from tests.functions.partitioned.main import main as partitioned
+from tests.integration.partition_ranges import DAYS, ODD_KEYS, tags
 
-DAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
 WEEKDAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01", exclusions=["0 0 * * 6", "0 0 * * 0"])
-ODD_KEYS = ["a/b", "grün", 'it\'s "q"', "x..y", "a,b|c", "<b>&", " space ", "z" * 2000]
 COLORS = StaticPartitionsDefinition(["red", *ODD_KEYS])
 CUSTOMERS = DynamicPartitionsDefinition(name="customers")
 SHADES = StaticPartitionsDefinition(["dark", "light"])
@@ -44,10 +43,6 @@ SHADES_BY_CUSTOMER = MultiPartitionsDefinition({"color": StaticPartitionsDefinit
 AUTUMN = HourlyPartitionsDefinition("2024-10-27-00:00", end_date="2024-10-28-00:00", timezone="Europe/Berlin")
 SPRING = HourlyPartitionsDefinition("2024-03-31-00:00", end_date="2024-04-01-00:00", timezone="Europe/Berlin")
 MONTHS = MonthlyPartitionsDefinition("2024-01-01", end_date="2025-01-01")
-
-
-def tags(first: str, last: str) -> dict[str, str]:
-    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
 
 
 @pytest.fixture
@@ -76,7 +71,7 @@ def what_the_function_knows(
 
     with DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("customers", ["zoe", "adam", "mia"])
-        materialize([sales], instance=instance, resources={"cloud_function": client}, tags=tags(first, last))
+        materialize([sales], instance=instance, resources={"cloud_function": client}, tags=tags([first, last]))
     return answers[0]
 
 
@@ -208,7 +203,7 @@ def test_assets_without_partitions_in_the_run_have_no_range(client: LocalPipesCl
     def both(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Any:
         yield from cloud_function.run(context=context, function="partitioned").get_results()
 
-    days = tags("2024-01-03", "2024-01-04")
+    days = tags(["2024-01-03", "2024-01-04"])
     result = materialize([stations, both], resources={"cloud_function": client}, tags=days)
     ranges = {tuple(call.context["asset_keys"] or ()): call.context["partition_key_range"] for call in client.calls}
     assert ranges == {("stations",): None, ("days", "totals"): {"start": "2024-01-03", "end": "2024-01-04"}}
@@ -234,7 +229,7 @@ def test_a_check_in_the_run_knows_the_range(client: LocalPipesCloudFunctionClien
         event = {"reports": [], "checks": ["complete"], "checked": "sales"}
         return cloud_function.run(context=context, function="partitioned", event=event).get_asset_check_result()
 
-    days = tags("2024-01-03", "2024-01-04")
+    days = tags(["2024-01-03", "2024-01-04"])
     assert materialize([sales, complete], resources={"cloud_function": client}, tags=days).success
     assert client.calls[0].context["partition_key_range"] == {"start": "2024-01-03", "end": "2024-01-04"}
 
@@ -252,7 +247,7 @@ def test_steps_with_different_partitions_have_their_own_windows(client: LocalPip
 
     assets = [calling("by_day", DAYS), calling("by_hour", hours)]
     job = Definitions(assets=assets, resources={"cloud_function": client}).resolve_implicit_global_asset_job_def()
-    job.execute_in_process(tags=tags("2024-01-03", "2024-01-04"))
+    job.execute_in_process(tags=tags(["2024-01-03", "2024-01-04"]))
     windows = {str(call.context["asset_keys"]): call.context["partition_time_window"] for call in client.calls}
     assert windows == {
         "['by_day']": {"start": "2024-01-03T00:00:00+00:00", "end": "2024-01-05T00:00:00+00:00"},

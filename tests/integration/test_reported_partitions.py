@@ -15,7 +15,6 @@ from dagster import (
     AssetsDefinition,
     AssetSpec,
     DagsterInstance,
-    DailyPartitionsDefinition,
     DataVersion,
     DynamicPartitionsDefinition,
     ExecuteInProcessResult,
@@ -56,17 +55,9 @@ from tests.conftest import FUNCTIONS
 from tests.dagster_runs import failure_text, materializations, step_error
 from tests.functions.by_partition.main import main as by_partition
 from tests.integration import killed_step_job
+from tests.integration.partition_ranges import DAYS, ODD_KEYS, SALES, THREE_DAYS, essence, expected, run_assets, tags
 from tests.quotes import Quote
 from tests.waiting import in_background, wait_until
-
-DAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
-THREE_DAYS = ["2024-01-03", "2024-01-04", "2024-01-05"]
-SALES = AssetKey("sales")
-ODD_KEYS = ["a/b", "grün", 'it\'s "q"', "x..y", "a,b|c", "<b>&", " space ", "z" * 2000]
-
-
-def tags(keys: Sequence[str]) -> dict[str, str]:
-    return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
 
 
 @pytest.fixture
@@ -93,25 +84,6 @@ def run_asset(
         return cloud_function.run(context=context, function="by_partition", event=given).get_materialize_result()
 
     return run_assets(instance, client, [sales, *others], keys)
-
-
-def run_assets(
-    instance: DagsterInstance, client: PipesCloudFunctionClient, assets: Sequence[Any], keys: Sequence[str] = THREE_DAYS
-) -> ExecuteInProcessResult:
-    return materialize(
-        assets, resources={"cloud_function": client}, instance=instance, tags=tags(keys), raise_on_error=False
-    )
-
-
-def essence(materialization: AssetMaterialization) -> tuple[str | None, Any, str | None]:
-    """What the function reported of a partition."""
-    day = materialization.metadata.get("day")
-    version = (materialization.tags or {}).get("dagster/data_version")
-    return materialization.partition, day and day.value, version
-
-
-def expected(keys: Sequence[str]) -> list[tuple[str, str, str]]:
-    return [(key, key, f"version of {key}") for key in keys]
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,11 @@ from dagster import (
     AssetDep,
     AssetExecutionContext,
     AssetKey,
-    AssetMaterialization,
     AssetsDefinition,
     AssetSpec,
     DagsterEvent,
     DagsterEventType,
     DagsterInstance,
-    DailyPartitionsDefinition,
     DynamicPartitionsDefinition,
     ExecuteInProcessResult,
     HourlyPartitionsDefinition,
@@ -59,13 +57,9 @@ from dagster_gcf_pipes.testing import LocalPipesCloudFunctionClient
 from tests.conftest import FUNCTIONS
 from tests.dagster_runs import check_evaluations, failure_text, materializations, step_error
 from tests.functions.partitioned.main import main as partitioned
+from tests.integration.partition_ranges import DAYS, ODD_KEYS, SALES, THREE_DAYS, essence, expected, run_assets, tags
 from tests.quotes import Quote
 from tests.waiting import wait_until
-
-DAYS = DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
-THREE_DAYS = ["2024-01-03", "2024-01-04", "2024-01-05"]
-SALES = AssetKey("sales")
-ODD_KEYS = ["a/b", "grün", 'it\'s "q"', "x..y", "a,b|c", "<b>&", " space ", "z" * 2000]
 
 INTERRUPTED = """
 import json, sys
@@ -83,10 +77,6 @@ def sales(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClie
 
 materialize([sales], resources={"cloud_function": PipesCloudFunctionClient(bucket=bucket)}, tags=tags)
 """
-
-
-def tags(keys: Sequence[str]) -> dict[str, str]:
-    return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
 
 
 @pytest.fixture
@@ -117,28 +107,9 @@ def run_asset(
     return run_assets(instance, client, [sales, *others], keys)
 
 
-def run_assets(
-    instance: DagsterInstance, client: PipesCloudFunctionClient, assets: Sequence[Any], keys: Sequence[str] = THREE_DAYS
-) -> ExecuteInProcessResult:
-    return materialize(
-        assets, resources={"cloud_function": client}, instance=instance, tags=tags(keys), raise_on_error=False
-    )
-
-
-def essence(materialization: AssetMaterialization) -> tuple[str | None, Any, str | None]:
-    """What the function reported of a partition."""
-    day = materialization.metadata.get("day")
-    version = (materialization.tags or {}).get("dagster/data_version")
-    return materialization.partition, day and day.value, version
-
-
 def reported(instance: DagsterInstance, run_id: str) -> list[tuple[str | None, Any, str | None]]:
     """What the functions reported, in the order of the partitions: the calls are made at once, and end in any order."""
     return sorted(map(essence, materializations(instance, run_id)), key=str)
-
-
-def expected(keys: Sequence[str]) -> list[tuple[str, str, str]]:
-    return sorted(((key, key, f"version of {key}") for key in keys), key=str)
 
 
 def events(instance: DagsterInstance, run_id: str, event_type: DagsterEventType) -> list[DagsterEvent]:
@@ -178,7 +149,7 @@ def test_each_partition_has_its_own_materialization(
     instance.add_dynamic_partitions("customers", ["zoe", "adam", "mia"])
     result = run_asset(instance, client, keys, definition=definition)
     assert result.success
-    assert reported(instance, result.run_id) == expected(keys)
+    assert reported(instance, result.run_id) == sorted(expected(keys), key=str)
     assert sorted(str(call.context["partition_key"]) for call in client.calls) == sorted(keys)
     assert instance.get_materialized_partitions(SALES) == set(keys)
 

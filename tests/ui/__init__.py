@@ -1,1 +1,1 @@
-"""Tests of what a browser shows of `just dev`: run them with `just ui`."""
+"""Tests of what Dagster's UI shows in a browser: run them with `just ui`."""

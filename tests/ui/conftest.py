@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,11 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def open_page(browser: Browser, dev: Dev) -> Page:
+@contextmanager
+def open_page(browser: Browser, url: str) -> Iterator[Page]:
+    """Open a page with Dagster's light theme. It asks only this machine for anything."""
     context = browser.new_context(
-        base_url=dev.url,
+        base_url=url,
         viewport={"width": 1280, "height": 900},
         device_scale_factor=2,
         locale="en-GB",
@@ -53,46 +56,42 @@ def open_page(browser: Browser, dev: Dev) -> Page:
     page = context.new_page()
     page.set_default_timeout(TIMEOUT)
     expect.set_options(timeout=TIMEOUT)
-    return page
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    yield page
+    context.close()
+    assert [each for each in requested if not each.startswith((url, "data:", "blob:"))] == []
 
 
 @pytest.fixture
 def page(browser: Browser, dev: Dev) -> Iterator[Page]:
-    """A page with Dagster's light theme. It asks only this machine for anything."""
-    page = open_page(browser, dev)
-    requested: list[str] = []
-    page.on("request", lambda request: requested.append(request.url))
-    yield page
-    page.context.close()
-    assert [url for url in requested if not url.startswith((dev.url, "data:", "blob:"))] == []
+    with open_page(browser, dev.url) as page:
+        yield page
 
 
 @pytest.fixture(scope="session")
 def backfill(browser: Browser, dev: Dev) -> str:
     """The path of a backfill of four months, which a person has launched from the asset's page."""
-    page = open_page(browser, dev)
-    asset = AssetPage(page)
-    asset.open("monthly_weather")
-    asset.materialize(FOUR_MONTHS)
-    page.wait_for_url("**/runs/b/**")
-    BackfillPage(page).expect_completed()
-    page.context.close()
-    return str(page.url)
+    with open_page(browser, dev.url) as page:
+        asset = AssetPage(page)
+        asset.open("monthly_weather")
+        asset.materialize(FOUR_MONTHS)
+        page.wait_for_url("**/runs/b/**")
+        BackfillPage(page).expect_completed()
+        return str(page.url)
 
 
 @pytest.fixture(scope="session")
 def failed_run(browser: Browser, dev: Dev, backfill: str) -> str:
     """The id of a run whose function raised."""
-    page = open_page(browser, dev)
-    asset = AssetPage(page)
-    asset.open("monthly_weather")
-    with dev.without_source():
+    with open_page(browser, dev.url) as page, dev.without_source():
+        asset = AssetPage(page)
+        asset.open("monthly_weather")
         asset.materialize("2015-07-01")
         page.wait_for_url("**/runs/*")
         run = RunPage(page)
         run.expect_status("Failure")
-    page.context.close()
-    return run.run_id
+        return run.run_id
 
 
 @pytest.fixture

@@ -78,14 +78,24 @@ class AssetPage:
     def open(self, name: str, view: str = "overview") -> None:
         self.page.goto(f"/assets/{name}?view={view}")
 
-    def materialize(self, partitions: str) -> None:
-        """Materialize partitions, and open what that launched."""
+    def materialize(self, partitions: str, config: str = "") -> None:
+        """Materialize partitions, with a config if there is one, and open what that launched."""
         self.page.get_by_role("button", name="Materialize").first.click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_role("textbox").fill(partitions)
         dialog.get_by_role("textbox").press("Tab")
+        if config:
+            dialog.get_by_text("Config", exact=True).click()
+            dialog.get_by_role("button", name="Add config").click()
+            editor = dialog.filter(has_text="Config Editor")
+            editor.locator(".CodeMirror").first.click()
+            self.page.keyboard.insert_text(config)
+            editor.get_by_role("button", name="Save config").click()
         dialog.get_by_role("button", name="Launch").click()
         self.page.get_by_role("link", name="View", exact=True).click()
+
+    def open_partition(self, name: str, partition: str) -> None:
+        self.page.goto(f"/assets/{name}?view=partitions&partition={partition}")
 
     def metadata(self, key: str) -> Locator:
         """Return the row of a metadata key."""

@@ -44,6 +44,16 @@ def resize(request: flask.Request, pipes: PipesContext) -> None:
 
 
 @pipes_function
+def crawl(request: flask.Request, pipes: PipesContext) -> dict[str, Any]:
+    """Fetch a page, and return its size."""
+    url = request.get_json()["url"]
+    pipes.log.info(f"fetching {url}")
+    if url.endswith(".invalid"):
+        raise LookupError(f"no such host: {url}")
+    return {"bytes": len(url)}
+
+
+@pipes_function
 def unreliable(request: flask.Request, pipes: PipesContext) -> None:
     """Fail until Dagster has tried again."""
     attempt = pipes.retry_number or int(pipes.extras.get("attempt", 0))
