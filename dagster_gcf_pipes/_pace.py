@@ -1,8 +1,8 @@
 """How many calls to make at once: the platform says only when there were too many.
 
 The limit grows quickly while the platform takes every call, and halves when it refuses one. Then it grows back quickly
-to nearly what the platform had taken. Beyond that it grows slowly at first, and faster the longer nothing is refused, as
-TCP's does (https://datatracker.ietf.org/doc/html/rfc9438).
+to nearly what the platform had taken. Beyond that it grows slowly at first, and faster the longer nothing is refused,
+as that of TCP does (https://datatracker.ietf.org/doc/html/rfc9438).
 """
 
 import random
