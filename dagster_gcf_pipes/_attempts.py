@@ -4,6 +4,7 @@ A retry posts the same body for the same session. That is safe if the function c
 however often the call is delivered, the user's code runs at most once.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -169,6 +170,19 @@ def _may_still_run(attempts: tuple[Attempt, ...], session: SessionRecord) -> boo
     return unanswered_earlier or last.status is None or last.status in _PLAIN_FUNCTION_MAY_RUN
 
 
+@dataclass
+class _Turn:
+    """The turn of an attempt to be made.
+
+    Attributes:
+        is_awaited: Whether the attempt waits for it, the first time or because the platform had no instance.
+        posted: What the attempt met when it was last made.
+    """
+
+    is_awaited: bool = True
+    posted: Posted | None = None
+
+
 class Caller:
     """Makes one call.
 
@@ -210,7 +224,7 @@ class Caller:
         self._attempts: tuple[Attempt, ...] = ()
         self._response: requests.Response | None = None
         self._started = self._first_started = time.monotonic()
-        self._is_queued = False
+        self._turn = _Turn(is_awaited=False)
 
     @property
     def deadline(self) -> float:
@@ -288,37 +302,45 @@ class Caller:
 
     def _attempt(self) -> Steps[None]:
         """Make one attempt, and wait for its response until the messages say that it makes no difference."""
-        self._is_queued = True
-        call = self._start(self._timed_post)
-        abandoned = yield from self._wait_until(lambda: call.done() or self._reader.record.done)
-        if not call.done() and self._reader.record.failure is None and not abandoned:
+        turn = self._turn = _Turn()
+        call = self._start(lambda: self._timed_post(turn))
+        abandoned = yield from self._wait_until(lambda: call.done() or self._reader.record.done or self._is_needless)
+        if not (call.done() or self._reader.record.failure or abandoned or self._is_needless):
             yield Wait(call.done, RESPONSE_TIMEOUT)
-        self._is_queued = False
         if call.done():
-            attempt, self._response = call.result()
+            turn.posted = call.result()
         else:
-            call.cancel()  # if it has not been made
-            attempt, self._response = Attempt(AnsweredBy.NOBODY, error=abandoned or self._why_abandoned()), None
+            call.cancel()  # it may not have been made
+        none = Attempt(AnsweredBy.NOBODY, error=abandoned or self._why_abandoned()), None
+        attempt, self._response = turn.posted or none
         self._attempts += (attempt,)
+        self._turn = _Turn(is_awaited=False)
 
-    def _timed_post(self) -> Posted:
+    def _timed_post(self, turn: "_Turn") -> Posted:
         self._started = time.monotonic()
         if not self._attempts:
             self._first_started = self._started
-        self._is_queued = False
-        posted = self._post()
-        self._is_queued = True  # whoever makes the attempts may make it again
-        return posted
+        turn.is_awaited, turn.posted = False, None
+        turn.posted = self._post()
+        turn.is_awaited = True  # whoever makes the attempts may make it again
+        return turn.posted
+
+    @property
+    def _is_needless(self) -> bool:
+        """Whether the attempt waits for its turn, and the function runs already: it could only be a duplicate."""
+        return self._turn.is_awaited and self._reader.record.opened
 
     def _why_abandoned(self) -> str:
         if self._reader.record.failure:
             return "its messages cannot be read"
+        if self._is_needless:
+            return "the function had started before"
         return f"none arrived within {RESPONSE_TIMEOUT:g} s of `closed`"
 
     def _wait_until(self, reached: Callable[[], bool]) -> Steps[str]:
         """Wait until a condition holds, and return an empty text; or return why the caller gave up."""
         while not (yield Wait(reached, self._check_interval)):
-            if time.monotonic() >= self.deadline and not self._is_queued:
+            if time.monotonic() >= self.deadline and not self._turn.is_awaited:
                 return f"not within {self._call_timeout:g} s"
             if self._reader.misses_heartbeats and self._has_crashed():
                 return "its instance was terminated"
@@ -326,7 +348,8 @@ class Caller:
 
     @property
     def _check_interval(self) -> float:
-        return CHECK_INTERVAL if self._is_queued else min(CHECK_INTERVAL, max(0.0, self.deadline - time.monotonic()))
+        left = math.inf if self._turn.is_awaited else max(0.0, self.deadline - time.monotonic())
+        return min(CHECK_INTERVAL, left)
 
     def _wait_for_close(self) -> Steps[None]:
         remaining = self.deadline - time.monotonic()

@@ -73,18 +73,30 @@ class PacedPosts:
         return len(self._running)
 
     def start(self, post: Post, on_done: Callable[[], None]) -> "Future[Posted]":
-        """Make an attempt as soon as it may start.
+        """Make an attempt as soon as it may start. If its future is cancelled, it no longer counts as in flight.
 
         Args:
             post: Makes the attempt.
             on_done: Called when it is done.
         """
-        future: Future[Posted] = Future()
-        future.add_done_callback(lambda _: on_done())
+        queued = _QueuedPost(post, Future())
+        queued.future.add_done_callback(lambda _: self._abandon_if_cancelled(queued))
+        queued.future.add_done_callback(lambda _: on_done())
         with self._lock:
-            self._waiting.append(_QueuedPost(post, future))
+            self._waiting.append(queued)
         self.release()
-        return future
+        return queued.future
+
+    def _abandon_if_cancelled(self, queued: _QueuedPost) -> None:
+        """Give the place of an attempt to the next if nobody waits for it. It may never get a response."""
+        if not queued.future.cancelled():
+            return
+        with self._lock:
+            if queued in self._running:
+                self._running.remove(queued)
+                self._workers.allow_one_more()
+            elif queued in self._waiting:
+                self._waiting.remove(queued)
 
     @property
     def free(self) -> int:
@@ -102,10 +114,9 @@ class PacedPosts:
                 self._waiting.clear()
             while self._waiting and len(self._running) < limit:
                 queued = self._waiting.popleft()
-                if not queued.future.cancelled():
-                    queued.started = now
-                    self._running.add(queued)
-                    self._workers.do(partial(self._make, queued))
+                queued.started = now
+                self._running.add(queued)
+                self._workers.do(partial(self._make, queued))
             self.peak = max(self.peak, len(self._running))
         for queued in refused:
             _resolve(queued.future, refusal, None)
@@ -133,7 +144,9 @@ class PacedPosts:
         """Note the end of an attempt. Return whether it counts; otherwise it waits for its next turn."""
         now = time.monotonic()
         with self._lock:
-            self._running.discard(queued)
+            if queued not in self._running:
+                return True
+            self._running.remove(queued)
             if posted is None or not posted[0].found_no_instance:
                 self._refused_since = None
                 return True

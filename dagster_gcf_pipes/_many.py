@@ -184,21 +184,29 @@ class ManyCalls:
                     refuse_ended_run(self.plan.step)
                     with self._handling:
                         self._context.log.info(progress.line())
-                for each in self._readers.values():
-                    self._unexpected = self._unexpected or each.failure
-                return goes_on(self.failures) and self._unexpected is None
+                return goes_on(self.failures) and self._error is None
 
             try:
                 with marker.write_if_interrupted(self._stop_all, self._find_adopter):
                     self.fan_out.run(each_tick)
-                    if self._unexpected:
-                        raise self._unexpected
+                    self._raise_error()
             except PipesCloudFunctionError:
                 marker.unless_adopted(self._stop_all, "the run has ended", self._find_adopter)
                 raise
             self._say_what_the_platform_allows()
             if self._open:
                 self._stop_all("a call has failed, and `fail_fast` is set")
+        self._raise_error()  # a reader hands on its last lines at its end
+
+    @property
+    def _error(self) -> BaseException | None:
+        """What ends the step, whatever the calls do."""
+        failures = (each.failure for each in self._readers.values())
+        return self._unexpected or next(filter(None, failures), None)
+
+    def _raise_error(self) -> None:
+        if error := self._error:
+            raise error
 
     def _say_what_the_platform_allows(self) -> None:
         if allowed := self.pace.allowed:

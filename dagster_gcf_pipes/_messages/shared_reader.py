@@ -4,6 +4,7 @@ A list of the prefix tells which chunks are new, and a response tells how many c
 fetch them. So the number of requests depends on the number of chunks, and not on how long the functions run.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -86,6 +87,7 @@ class SharedReader:
                 self._changed.notify_all()
             self._fetchers.stop()
             lister.join(STOP_TIMEOUT)
+            self._hand_on_kept_lines()
 
     def add(self, session: "SharedSession") -> None:
         """Read the messages of a session from now on."""
@@ -107,7 +109,8 @@ class SharedReader:
 
     def _read(self, session: "SharedSession", turn: Turn) -> None:
         session.read(turn, self._handling)
-        self._hand_on_kept_lines()
+        if not self.is_behind:  # otherwise another thread does it, or the one that lists
+            self._hand_on_kept_lines()
         self._end_turn(session, turn)  # and look again, in case there was news meanwhile
 
     def _end_turn(self, session: "SharedSession", turn: Turn) -> None:
@@ -128,8 +131,6 @@ class SharedReader:
                 self._end_turn(session, turn)
 
     def _hand_on_kept_lines(self) -> None:
-        if self.is_behind:
-            return  # whoever is last does it
         try:
             with self._handling:
                 self.entries.flush()
@@ -144,6 +145,7 @@ class SharedReader:
             except Exception as error:  # noqa: BLE001 - the verdict fails the calls with it
                 self._note_failure(error)
             self._replace_late_threads()
+            self._hand_on_kept_lines()  # a thread may wait for a chunk for long
             with self._changed:
                 rest = started + LIST_INTERVAL - time.monotonic()
                 self._changed.wait_for(lambda: self._stopped, max(rest, 0))
@@ -241,6 +243,7 @@ class SharedSession(SessionReader):
         self._next_index = 1
         self._known = 0
         self._read_timeout = READ_TIMEOUT
+        self._unreadable_since: float | None = None
         self._announced: WritingEnded | None = None
         self._alive_at = time.monotonic()
         self._silent_for = 0.0
@@ -302,11 +305,13 @@ class SharedSession(SessionReader):
             self._announced = WritingEnded(self._known, announced.drain_until, announced.deadline)
 
     def note_failed_list(self, error: Exception) -> None:
-        """Note that nobody can know whether the function lives."""
-        self._note_life()
+        """Note that nobody can know whether the function lives, unless a list can tell nothing new."""
         announced = self._announced
+        if self._ended or (announced and announced.chunk_count is not None):
+            return
+        self._note_life()
         is_transient = isinstance(error, PipesStorageError) and error.transient
-        if not is_transient or (announced and announced.chunk_count is None and _is_over(announced)):
+        if not is_transient or (announced and time.monotonic() >= announced.deadline):
             self._fail(error)
 
     def read(self, turn: Turn, handling: Lock) -> None:
@@ -333,7 +338,7 @@ class SharedSession(SessionReader):
     def note_late_read(self) -> None:
         """Note that a chunk did not arrive in time."""
         error = PipesStorageError(f"Cannot read a chunk of {self._prefix.uri} within {self._read_timeout:g} s.")
-        if not self._may_read_again(error):
+        if not self._may_read_again(error, is_late=True):
             self._fail(error)
 
     @property
@@ -361,24 +366,34 @@ class SharedSession(SessionReader):
             PipesStorageError: It stayed unavailable until the deadline, or a retry would fail in the same way.
         """
         while True:
-            timeout = self._read_timeout
+            started, timeout = time.monotonic(), self._read_timeout
             try:
                 with turn.fetching(timeout):
                     key = self._prefix.chunk_key(index)
                     data = self._store.read_here(key, max_bytes=MAX_CHUNK_BYTES, timeout=timeout)
             except PipesStorageError as error:
-                if turn.is_lost() or self._interrupted or not self._may_read_again(error):
+                is_late = time.monotonic() >= started + timeout
+                if turn.is_lost() or self._interrupted or not self._may_read_again(error, is_late=is_late):
                     raise
                 time.sleep(RETRY_DELAY)
             else:
-                self._read_timeout = READ_TIMEOUT
+                self._read_timeout, self._unreadable_since = READ_TIMEOUT, None
                 return data
 
-    def _may_read_again(self, error: PipesStorageError) -> bool:
-        """Whether to retry after an error. The next attempt has more time."""
-        self._read_timeout = min(2 * self._read_timeout, MAX_READ_TIMEOUT)
+    def _may_read_again(self, error: PipesStorageError, *, is_late: bool) -> bool:
+        """Whether to retry after an error. If it came late, the next attempt has more time.
+
+        Each chunk has its own time: others may have waited for long before this one was requested at all.
+        """
+        if is_late:
+            self._read_timeout = min(2 * self._read_timeout, MAX_READ_TIMEOUT)
         self._note_life()  # nobody can know whether the function lives
-        return error.transient and not (self._announced and _is_over(self._announced))
+        if self._unreadable_since is None:
+            self._unreadable_since = time.monotonic()
+        deadline = max(
+            self._announced.deadline if self._announced else math.inf, self._unreadable_since + MIN_DRAIN_DEADLINE
+        )
+        return error.transient and time.monotonic() < deadline
 
     def _hand_on_kept_lines(self) -> None:
         """Do nothing: the lines of several sessions share entries, and the reader hands them on."""
@@ -402,10 +417,6 @@ class SharedSession(SessionReader):
     def _end(self) -> None:
         self._ended = True
         self._on_change()
-
-
-def _is_over(announced: WritingEnded) -> bool:
-    return time.monotonic() >= announced.deadline
 
 
 def _labelled(message: PipesMessage, label: str) -> PipesMessage:

@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -65,6 +65,7 @@ class Response:
         body: The whole body.
         reason: The text beside the status.
         keep_bytes: If given, the client gets this many bytes of the body, and then the connection ends.
+        pieces: If given, the body in the pieces in which the client gets it.
     """
 
     status: int
@@ -72,6 +73,7 @@ class Response:
     body: bytes = field(default=b"", repr=False)
     reason: str = ""
     keep_bytes: int | None = None
+    pieces: Iterable[bytes] | None = field(default=None, repr=False)
 
 
 class HangUp(Enum):
@@ -284,6 +286,35 @@ class Truncate(Action):
         if len(response.body) <= self.keep_bytes:
             raise ValueError(f"{self} cannot cut a body of {len(response.body)} bytes (HTTP {response.status}).")
         return replace(response, keep_bytes=self.keep_bytes)
+
+
+@dataclass(frozen=True)
+class Corrupt(Action):
+    """Forwards, and changes the last byte of the response's body, but not its headers."""
+
+    def apply(self, exchange: Exchange) -> Response:
+        response = exchange.forward()
+        return replace(response, body=response.body[:-1] + bytes([response.body[-1] ^ 1]))
+
+
+@dataclass(frozen=True)
+class Trickle(Action):
+    """Forwards, and answers byte by byte. So the connection is never silent for long, and the body never complete.
+
+    Attributes:
+        pause: Seconds before each byte. The end of the plan ends the waits.
+    """
+
+    pause: float
+
+    def apply(self, exchange: Exchange) -> Response:
+        response = exchange.forward()
+        return replace(response, pieces=self._pieces(response.body, exchange))
+
+    def _pieces(self, body: bytes, exchange: Exchange) -> Iterator[bytes]:
+        for byte in body:
+            exchange.wait(self.pause)
+            yield bytes([byte])
 
 
 @dataclass(frozen=True)

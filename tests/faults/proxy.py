@@ -112,7 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
         if has_body:
-            self.wfile.write(response.body[: response.keep_bytes])
+            for piece in response.pieces or [response.body[: response.keep_bytes]]:
+                self.wfile.write(piece)
         if response.keep_bytes is not None:
             self.close_connection = True
 

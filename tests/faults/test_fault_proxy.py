@@ -4,7 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -31,6 +31,7 @@ from tests.faults.plan import (
     STORAGE_UNAVAILABLE,
     UPLOAD,
     Action,
+    Corrupt,
     Delay,
     DelayAnswer,
     DeliverLate,
@@ -43,6 +44,7 @@ from tests.faults.plan import (
     Stall,
     Status,
     StatusAfter,
+    Trickle,
     Truncate,
     Unavailable,
     after,
@@ -267,6 +269,8 @@ def test_the_first_of_several_faults_is_injected(upstream: RecordingServer) -> N
         (ResetBefore(), RESET, 0),
         (ResetAfter(), RESET, 1),
         (Truncate(3), "4 more expected", 1),
+        (Corrupt(), 200, 1),
+        (Trickle(0.01), 200, 1),
         (Stall(0.05), CLOSED, 0),
         (Stall(0.05, processed=True), CLOSED, 1),
         (Delay(0.05), 200, 1),
@@ -330,6 +334,20 @@ def test_a_body_that_is_too_short_to_truncate_is_an_error(upstream: RecordingSer
     text = r"Truncate\(keep_bytes=7\) cannot cut a body of 7 bytes"
     with pytest.raises(ValueError, match=text), proxy, pytest.raises(requests.ConnectionError):
         post(proxy.url)
+
+
+def test_a_changed_body_has_the_same_headers(upstream: RecordingServer) -> None:
+    with FaultProxy(upstream.url, [Fault(CALL, Corrupt())]) as proxy:
+        assert post(proxy.url).text == "1:helln"
+
+
+def test_a_trickling_response_outlasts_its_timeout_and_ends_with_its_plan(upstream: RecordingServer) -> None:
+    with FaultProxy(upstream.url) as proxy, ThreadPoolExecutor() as pool:
+        with proxy.planned(Fault(CALL, Trickle(0.4))) as plan:
+            response = pool.submit(post, proxy.url, timeout=0.8)
+            plan.wait_until_triggered(TIMEOUT)
+            assert not wait([response], 1.2).done
+        assert response.result(TIMEOUT).text == "1:hello"
 
 
 def test_concurrent_duplicates_are_in_progress_at_the_same_time(upstream: RecordingServer) -> None:

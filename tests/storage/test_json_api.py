@@ -1,24 +1,14 @@
 """Small objects and lists come straight from the transport. What is not the expected answer, the library handles."""
 
-from dataclasses import replace
-
 import pytest
 from gcf_pipes import PipesObjectTooLargeError
 
 from dagster_gcf_pipes.local import Emulator
-from tests.faults.plan import READ, Action, Exchange, Fault, Reply, Status, Truncate, first
+from tests.faults.plan import READ, Action, Corrupt, Fault, Status, Truncate, first
 from tests.faults.proxy import FaultProxy
 from tests.storage.servers import store_at
 
 DATA = b"content " * 100
-
-
-class Corrupt(Action):
-    """Forwards, and changes a byte of the response's body. Its hash stays."""
-
-    def apply(self, exchange: Exchange) -> Reply:
-        response = exchange.forward()
-        return replace(response, body=b"C" + response.body[1:])
 
 
 @pytest.mark.parametrize("action", [Corrupt(), Status(401), Truncate(10)], ids=lambda action: type(action).__name__)

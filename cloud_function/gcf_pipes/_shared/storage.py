@@ -360,8 +360,8 @@ class ObjectStore:
 
         http = self._client._http  # noqa: SLF001
         for prefix, adapter in [*http.adapters.items()]:
-            if type(adapter) is HTTPAdapter:
-                http.mount(prefix, HTTPAdapter(pool_maxsize=count))
+            if type(adapter) is HTTPAdapter:  # `mount` would take out the others for a moment, and threads may use them
+                http.adapters[prefix] = HTTPAdapter(pool_maxsize=count)
 
     def delete(self, keys: Sequence[str], *, timeout: float) -> None:
         """Delete objects within `timeout` seconds, in batches. Objects that do not exist are skipped.
