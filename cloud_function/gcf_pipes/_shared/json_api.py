@@ -79,7 +79,14 @@ class JsonApi:
         if credentials := getattr(self._http, "credentials", None):
             credentials.before_request(self._refresh, "GET", self._host, headers)
         response = pool.urlopen(
-            "GET", target, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
+            "GET",
+            target,
+            headers=headers,
+            timeout=timeout,
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            enforce_content_length=True,  # the default since urllib3 2.0
         )
         with closing(response):
             if response.status != _OK:
