@@ -1,7 +1,7 @@
 """Numbers the boundaries that a process of Dagster crosses, and sends a signal at one of them.
 
 A boundary is the moment before or after a write to the event log or an HTTP request, or a place that the job names.
-It works without knowledge of the package: it wraps Dagster's event storages and the transport of `requests`.
+It works without knowledge of the package: it wraps Dagster's event storages, and what sends all HTTP requests.
 """
 
 import functools
@@ -9,7 +9,8 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from http.client import HTTPConnection
@@ -21,8 +22,7 @@ from dagster import DagsterEventType, EventLogEntry
 from dagster._core.events import EngineEventData
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster_postgres.event_log import PostgresEventLogStorage
-from requests import PreparedRequest
-from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool
 
 from dagster_gcf_pipes.testing._batches import BATCH_PATH
 
@@ -146,9 +146,9 @@ def install() -> None:
     _boundaries = Boundaries(plan)
     os.register_at_fork(after_in_child=functools.partial(_start_anew, plan))
     for storage in (SqliteEventLogStorage, PostgresEventLogStorage):
-        storage.store_event = _crossing(storage.store_event, _event_label, _phase_after_event)  # type: ignore[method-assign]
+        storage.store_event = _crossing_event(storage.store_event)  # type: ignore[assignment, method-assign]
     HTTPConnection.getresponse = _crossing_once_sent(HTTPConnection.getresponse)  # type: ignore[method-assign]
-    HTTPAdapter.send = _crossing(HTTPAdapter.send, _request_label, _phase_after_request, Phase.SENT)  # type: ignore[method-assign]
+    HTTPConnectionPool.urlopen = _crossing_request(HTTPConnectionPool.urlopen)  # type: ignore[method-assign]
 
 
 def _start_anew(plan: Plan) -> None:
@@ -156,27 +156,42 @@ def _start_anew(plan: Plan) -> None:
     _boundaries = Boundaries(plan)
 
 
-def _crossing(
-    original: Callable[..., Any],
-    label: Callable[[Any], str],
-    phase_after: Callable[[Any, Any], Phase | None],
-    phase_of_post: Phase | None = None,
-) -> Callable[..., Any]:
-    """Wrap a method whose first argument says what it does."""
+def _crossing_event(original: Callable[[Any, EventLogEntry], None]) -> Callable[[Any, EventLogEntry], None]:
+    """Wrap what stores an event."""
 
     @functools.wraps(original)
-    def crossing(self: Any, subject: Any, *arguments: Any, **options: Any) -> Any:
-        assert _boundaries
-        _boundaries.cross(f"before {label(subject)}")
-        if phase_of_post and _is_call(subject):
-            _boundaries.enter(phase_of_post)
-        result = original(self, subject, *arguments, **options)
-        if phase := phase_after(subject, result):
-            _boundaries.enter(phase)
-        _boundaries.cross(f"after {label(subject)}")
-        return result
+    def crossing(storage: Any, event: EventLogEntry) -> None:
+        with _boundary(_event_label(event)) as boundaries:
+            original(storage, event)
+            if phase := _phase_after_event(event):
+                boundaries.enter(phase)
 
     return crossing
+
+
+def _crossing_request(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what sends a request and returns the response."""
+
+    @functools.wraps(original)
+    def crossing(pool: HTTPConnectionPool, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        request = _Request(method, f"{pool.scheme}://{pool.host}:{pool.port}{url}")
+        with _boundary(request.label) as boundaries:
+            if request.is_call:
+                boundaries.enter(Phase.SENT)
+            response = original(pool, method, url, *arguments, **options)
+            if phase := request.phase_after(response.status):
+                boundaries.enter(phase)
+        return response
+
+    return crossing
+
+
+@contextmanager
+def _boundary(label: str) -> Iterator[Boundaries]:
+    assert _boundaries
+    _boundaries.cross(f"before {label}")
+    yield _boundaries
+    _boundaries.cross(f"after {label}")
 
 
 def _crossing_once_sent(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -197,7 +212,7 @@ def _event_label(entry: EventLogEntry) -> str:
     return "the record" if _is_record(entry) else entry.dagster_event.event_type_value
 
 
-def _phase_after_event(entry: EventLogEntry, _: Any) -> Phase | None:
+def _phase_after_event(entry: EventLogEntry) -> Phase | None:
     if _is_record(entry):
         return Phase.RECORDED
     succeeded = entry.dagster_event and entry.dagster_event.event_type is DagsterEventType.STEP_SUCCESS
@@ -209,24 +224,27 @@ def _is_record(entry: EventLogEntry) -> bool:
     return isinstance(data, EngineEventData) and HANDLE_KEY in data.metadata
 
 
-def _request_label(request: PreparedRequest) -> str:
-    if _is_call(request):
-        return "the POST"
-    return f"{request.method} {_object(request)}"
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    url: str
 
+    @property
+    def label(self) -> str:
+        return "the POST" if self.is_call else f"{self.method} {self._object}"
 
-def _phase_after_request(request: PreparedRequest, response: Any) -> Phase | None:
-    if _is_call(request):
-        return Phase.RESPONDED
-    opened = request.method == "GET" and _object(request) == "1.json" and response.status_code == 200
-    return Phase.STREAMING if opened else None
+    @property
+    def is_call(self) -> bool:
+        return self.method == "POST" and self.url.startswith(os.environ["EVICT_FUNCTION_URL"])
 
+    def phase_after(self, status: int) -> Phase | None:
+        if self.is_call:
+            return Phase.RESPONDED
+        opened = self.method == "GET" and self._object == "1.json" and status == 200
+        return Phase.STREAMING if opened else None
 
-def _is_call(request: PreparedRequest) -> bool:
-    return request.method == "POST" and str(request.url).startswith(os.environ["EVICT_FUNCTION_URL"])
-
-
-def _object(request: PreparedRequest) -> str:
-    path = str(request.url).partition("?")[0].replace("%2F", "/")
-    name = path.rpartition("/")[2]
-    return "batch" if path.endswith(BATCH_PATH) else name if name.endswith(".json") or name == "o" else "object"
+    @property
+    def _object(self) -> str:
+        path = self.url.partition("?")[0].replace("%2F", "/")
+        name = path.rpartition("/")[2]
+        return "batch" if path.endswith(BATCH_PATH) else name if name.endswith(".json") or name == "o" else "object"

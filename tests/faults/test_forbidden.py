@@ -7,7 +7,7 @@ from gcf_pipes import PipesStorageForbiddenError
 from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes.local import Emulator, storage_client
-from tests.faults.plan import READ, Fault, Status, storage_error
+from tests.faults.plan import EVERY, READ, Fault, Status, storage_error
 from tests.faults.proxy import FaultProxy
 
 LACKS = "{} does not have storage.objects.get access to the Google Cloud Storage object."
@@ -32,7 +32,7 @@ def test_a_refused_read_names_the_command_and_the_member(
         "json without a message": Status(403, f'["{text}"]'.encode()),
     }[form]
     with (
-        FaultProxy(emulator.url, [Fault(READ, answer)]) as proxy,
+        FaultProxy(emulator.url, [Fault(READ, answer, EVERY)]) as proxy,
         closing(storage_client(proxy.url)) as client,
         pytest.raises(PipesStorageForbiddenError) as caught,
     ):

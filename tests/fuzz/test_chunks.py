@@ -101,7 +101,7 @@ def test_any_chunk_ends_in_success_or_one_typed_error(writer: ChunkWriter, bucke
             with suppress(PipesCloudFunctionError):
                 cloud_function.run(context=context, function_url=writer.url)
             assert time.monotonic() - started < TIME_LIMIT
-            assert [thread.name for thread in threading.enumerate() if "pipes" in thread.name] == []
+            assert [thread.name for thread in threading.enumerate() if thread.name.startswith("pipes ")] == []
 
         runs()
         return MaterializeResult()
