@@ -70,6 +70,7 @@ def test_the_function_needs_nothing_outside_its_folder(tmp_path: Path) -> None:
         "functions-framework",
         "dagster-pipes",
         "google-cloud-storage",
+        "requests",
     ]
 
 
