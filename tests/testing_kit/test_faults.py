@@ -115,7 +115,8 @@ def test_a_death_is_not_logged_as_an_error_of_the_function(
 ) -> None:
     with pytest.raises(PipesCloudFunctionCallError, match="HTTP 503"):
         call(client_with(die_after=calls, forward_logs=True), function="orders")
-    assert [record.getMessage() for record in caplog.records if record.name != "dagster"] == []
+    of_others = ("dagster", "sqlalchemy")  # an in-memory instance of another test may be collected now
+    assert [record.getMessage() for record in caplog.records if not record.name.startswith(of_others)] == []
     output = capsys.readouterr()
     assert "the test asked for" not in output.out + output.err
 
