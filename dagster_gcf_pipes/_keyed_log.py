@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 Log: TypeAlias = "Logger | LoggerAdapter[Logger]"
 
 
-class KeyedLog(LoggerAdapter[Logger]):
+class KeyedLog(LoggerAdapter):  # type: ignore[type-arg]  # Python 3.10 takes none
     """Logs warnings and errors of a call with its key. Information about each of many calls would be too much."""
 
     def __init__(self, log: Logger, label: str) -> None:
