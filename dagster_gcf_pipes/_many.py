@@ -36,7 +36,8 @@ from dagster_gcf_pipes._messages.injector import InjectorSession
 from dagster_gcf_pipes._messages.log_entries import LogEntries
 from dagster_gcf_pipes._messages.reader import PipesCloudStorageMessageReader
 from dagster_gcf_pipes._messages.session_reader import LIST_TIMEOUT
-from dagster_gcf_pipes._messages.shared_reader import SharedReader, SharedSession
+from dagster_gcf_pipes._messages.shared_reader import SharedReader
+from dagster_gcf_pipes._messages.shared_session import SharedSession
 from dagster_gcf_pipes._pace import Pace
 from dagster_gcf_pipes._request_body import encode_body
 from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation, fails_a_blocking_check

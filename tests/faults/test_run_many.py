@@ -142,9 +142,14 @@ def stack(emulator: Emulator) -> Iterator[ProxiedStack]:
         yield stack
 
 
+def set_read_timeout(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for module in ("shared_reader", "shared_session"):
+        monkeypatch.setattr(f"dagster_gcf_pipes._messages.{module}.READ_TIMEOUT", seconds)
+
+
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagster_gcf_pipes._messages.shared_reader.READ_TIMEOUT", 1.0)
+    set_read_timeout(monkeypatch, 1.0)
     monkeypatch.setattr("dagster_gcf_pipes._messages.shared_reader.LIST_INTERVAL", 0.3)
 
 
@@ -264,8 +269,8 @@ def test_a_chunk_that_was_requested_late_gets_its_own_time(
     stack: ProxiedStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thousands of chunks may wait before it, and the deadline of its function passes meanwhile."""
-    monkeypatch.setattr("dagster_gcf_pipes._messages.shared_reader.READ_TIMEOUT", 10.0)
-    monkeypatch.setattr("dagster_gcf_pipes._messages.shared_reader.MIN_DRAIN_DEADLINE", 1.5)
+    set_read_timeout(monkeypatch, 10.0)
+    monkeypatch.setattr("dagster_gcf_pipes._messages.shared_session.MIN_DRAIN_DEADLINE", 1.5)
     monkeypatch.setattr("dagster_gcf_pipes._calling.READ_TIMEOUT_MARGIN", 0.0)
     late = Fault(of_second(READ, 3).answered(200), DelayAnswer(2.5))
     then = Fault(of_second(READ, 4), STORAGE_UNAVAILABLE, first(4), minimum=4)
@@ -276,7 +281,7 @@ def test_a_chunk_that_was_requested_late_gets_its_own_time(
 
 def test_a_chunk_that_never_arrives_is_given_up(stack: ProxiedStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single thread reads. It loses its turn, and another one reads the chunks of all calls."""
-    monkeypatch.setattr("dagster_gcf_pipes._messages.shared_reader.MIN_DRAIN_DEADLINE", 2.0)
+    monkeypatch.setattr("dagster_gcf_pipes._messages.shared_session.MIN_DRAIN_DEADLINE", 2.0)
     monkeypatch.setattr("dagster_gcf_pipes._messages.shared_reader.PARALLEL_READS", 1)
     monkeypatch.setattr("dagster_gcf_pipes._calling.READ_TIMEOUT_MARGIN", 0.0)
     events = new_events()
@@ -333,7 +338,7 @@ def test_a_line_is_shown_although_the_next_read_stalls(stack: ProxiedStack, monk
 
     A single thread reads. It handles all chunks of the first call, while the second one waits. Then it waits for that.
     """
-    monkeypatch.setattr("dagster_gcf_pipes._messages.shared_reader.READ_TIMEOUT", 60.0)
+    set_read_timeout(monkeypatch, 60.0)
     monkeypatch.setattr("dagster_gcf_pipes._messages.shared_reader.PARALLEL_READS", 1)
     may_start, both_known, may_arrive = threading.Event(), threading.Event(), threading.Event()
     first_call = Fault(READ.of(r"/2\.json$"), DelayUntil(both_known))
