@@ -171,15 +171,15 @@ def _may_still_run(attempts: tuple[Attempt, ...], session: SessionRecord) -> boo
 
 
 @dataclass
-class _Turn:
-    """The turn of an attempt to be made.
+class _AttemptState:
+    """How far an attempt is.
 
     Attributes:
-        is_awaited: Whether the attempt waits for it, the first time or because the platform had no instance.
+        is_queued: Whether it waits to be made, the first time or because the platform had no instance.
         posted: What the attempt met when it was last made.
     """
 
-    is_awaited: bool = True
+    is_queued: bool = True
     posted: Posted | None = None
 
 
@@ -224,7 +224,7 @@ class Caller:
         self._attempts: tuple[Attempt, ...] = ()
         self._response: requests.Response | None = None
         self._started = self._first_started = time.monotonic()
-        self._turn = _Turn(is_awaited=False)
+        self._state = _AttemptState(is_queued=False)
 
     @property
     def deadline(self) -> float:
@@ -302,33 +302,33 @@ class Caller:
 
     def _attempt(self) -> Steps[None]:
         """Make one attempt, and wait for its response until the messages say that it makes no difference."""
-        turn = self._turn = _Turn()
-        call = self._start(lambda: self._timed_post(turn))
+        state = self._state = _AttemptState()
+        call = self._start(lambda: self._timed_post(state))
         abandoned = yield from self._wait_until(lambda: call.done() or self._reader.record.done or self._is_needless)
         if not (call.done() or self._reader.record.failure or abandoned or self._is_needless):
             yield Wait(call.done, RESPONSE_TIMEOUT)
         if call.done():
-            turn.posted = call.result()
+            state.posted = call.result()
         else:
             call.cancel()  # it may not have been made
         none = Attempt(AnsweredBy.NOBODY, error=abandoned or self._why_abandoned()), None
-        attempt, self._response = turn.posted or none
+        attempt, self._response = state.posted or none
         self._attempts += (attempt,)
-        self._turn = _Turn(is_awaited=False)
+        self._state = _AttemptState(is_queued=False)
 
-    def _timed_post(self, turn: "_Turn") -> Posted:
+    def _timed_post(self, state: _AttemptState) -> Posted:
         self._started = time.monotonic()
         if not self._attempts:
             self._first_started = self._started
-        turn.is_awaited, turn.posted = False, None
-        turn.posted = self._post()
-        turn.is_awaited = True  # whoever makes the attempts may make it again
-        return turn.posted
+        state.is_queued, state.posted = False, None
+        state.posted = self._post()
+        state.is_queued = True  # whoever makes the attempts may make it again
+        return state.posted
 
     @property
     def _is_needless(self) -> bool:
-        """Whether the attempt waits for its turn, and the function runs already: it could only be a duplicate."""
-        return self._turn.is_awaited and self._reader.record.opened
+        """Whether the attempt waits to be made, and the function runs already: it could only be a duplicate."""
+        return self._state.is_queued and self._reader.record.opened
 
     def _why_abandoned(self) -> str:
         if self._reader.record.failure:
@@ -340,7 +340,7 @@ class Caller:
     def _wait_until(self, reached: Callable[[], bool]) -> Steps[str]:
         """Wait until a condition holds, and return an empty text; or return why the caller gave up."""
         while not (yield Wait(reached, self._check_interval)):
-            if time.monotonic() >= self.deadline and not self._turn.is_awaited:
+            if time.monotonic() >= self.deadline and not self._state.is_queued:
                 return f"not within {self._call_timeout:g} s"
             if self._reader.misses_heartbeats and self._has_crashed():
                 return "its instance was terminated"
@@ -348,7 +348,7 @@ class Caller:
 
     @property
     def _check_interval(self) -> float:
-        left = math.inf if self._turn.is_awaited else max(0.0, self.deadline - time.monotonic())
+        left = math.inf if self._state.is_queued else max(0.0, self.deadline - time.monotonic())
         return min(CHECK_INTERVAL, left)
 
     def _wait_for_close(self) -> Steps[None]:
