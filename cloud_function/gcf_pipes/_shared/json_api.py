@@ -48,6 +48,7 @@ class JsonApi:
         self._template = self._http.prepare_request(requests.Request("GET", self._host))
         options = self._http.merge_environment_settings(self._host, {}, True, None, None)
         self._tls = {name: options[name] for name in ("verify", "cert", "proxies")}
+        self._has_proxy = bool(select_proxy(self._host, options["proxies"]))
         self._refresh = Request()
 
     def read(self, key: str, *, max_bytes: int, timeout: float) -> tuple[int | None, bytes | None]:
@@ -72,7 +73,7 @@ class JsonApi:
 
     def _get(self, target: str, max_bytes: int, timeout: float) -> tuple[int | None, bytes | None]:
         adapter = self._http.get_adapter(self._host)
-        if not isinstance(adapter, HTTPAdapter) or select_proxy(self._host, self._tls["proxies"]):
+        if not isinstance(adapter, HTTPAdapter) or self._has_proxy:
             return None, None
         pool: Any = adapter.get_connection_with_tls_context(self._template, **self._tls)
         headers = dict(self._template.headers)
