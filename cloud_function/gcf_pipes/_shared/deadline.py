@@ -70,6 +70,7 @@ class Deadline:
             TimeoutError: An operation did not return by the deadline.
             Exception: The first error that an operation raised.
         """
+        _ = self.remaining  # if there is none, no operation starts
         futures = [in_thread(operation) for operation in operations]
         try:
             done, late = wait(futures, self.timeout + GRACE, return_when=FIRST_EXCEPTION)
