@@ -47,21 +47,11 @@ def _measure_at(storage_url: str, latency: float, sizes: Sizes) -> Iterator[Row]
             default_samples.append(_sample(stock, stock_task, plain_url))
             one_second_samples.append(_sample(stock, one_second_task, plain_url))
         at = f"storage at {latency * 1000:g} ms"
-        yield Row(
-            SECTION,
-            f"{at}: a run adds to the plain call, median",
-            RUN_BARS.get(latency, ""),
-            _figures(our_samples, _run),
-            _figures(default_samples, _run),
-        )
-        yield Row(SECTION, f"{at}: the same, stock with intervals of 1 s", "", "", _figures(one_second_samples, _run))
-        yield Row(
-            SECTION,
-            f"{at}: the call itself adds, without the set-up of the run and its resources",
-            CALL_BARS.get(latency, ""),
-            _figures(our_samples, _call),
-            _figures(default_samples, _call),
-        )
+        both = our_samples, default_samples
+        yield _row(f"{at}: a run adds to the plain call, median", RUN_BARS.get(latency, ""), *both, _run)
+        yield _row(f"{at}: the same, stock with intervals of 1 s", "", [], one_second_samples, _run)
+        call = f"{at}: the call itself adds, without the set-up of the run and its resources"
+        yield _row(call, CALL_BARS.get(latency, ""), *both, _call)
         yield _part(f"{at}: subtracted, an empty materialization", our_samples, default_samples, lambda s: s.empty_run)
         yield _part(f"{at}: subtracted, the plain call", our_samples, default_samples, lambda s: s.plain_call)
 
@@ -78,7 +68,19 @@ def _call(sample: OverheadSample) -> float:
     return sample.overhead_of_call
 
 
+def _row(
+    metric: str,
+    bar: str,
+    ours: list[OverheadSample],
+    stock: list[OverheadSample],
+    part: Callable[[OverheadSample], float],
+) -> Row:
+    return Row(SECTION, metric, bar, _figures(ours, part), _figures(stock, part))
+
+
 def _figures(samples: list[OverheadSample], part: Callable[[OverheadSample], float]) -> str:
+    if not samples:
+        return ""
     values = [part(sample) * 1000 for sample in samples]
     return f"{median(values):,.0f} ms (95th percentile {percentile(values, 95):,.0f}; n = {len(samples)})"
 

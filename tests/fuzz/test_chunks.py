@@ -22,6 +22,7 @@ from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionError
 from dagster_gcf_pipes.local import EMBEDDED, run_emulator
 from tests.dagster_runs import calling_asset, logged, materializations, step_error
 from tests.fuzz.chunks import chain, exception, hostile_lines, line
+from tests.waiting import wait_until
 
 TIME_LIMIT: Final = 20.0
 """Seconds in which any run has ended."""
@@ -104,6 +105,7 @@ def test_any_chunk_ends_in_success_or_one_typed_error(writer: ChunkWriter, bucke
             assert [thread.name for thread in threading.enumerate() if thread.name.startswith("pipes ")] == []
 
         runs()
+        wait_until(lambda: not [thread for thread in threading.enumerate() if "pipes" in thread.name])
         return MaterializeResult()
 
     with DagsterInstance.ephemeral() as instance:
