@@ -32,10 +32,10 @@ from dagster_gcf_pipes._google_errors import only_our_errors
 from dagster_gcf_pipes._keyed_log import KeyedLog
 from dagster_gcf_pipes._made_call import CallInput, MadeCall
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
+from dagster_gcf_pipes._messages.chunk_reader import LIST_TIMEOUT
 from dagster_gcf_pipes._messages.injector import InjectorSession
 from dagster_gcf_pipes._messages.log_entries import LogEntries
 from dagster_gcf_pipes._messages.reader import PipesCloudStorageMessageReader
-from dagster_gcf_pipes._messages.session_reader import LIST_TIMEOUT
 from dagster_gcf_pipes._messages.shared_reader import SharedReader
 from dagster_gcf_pipes._messages.shared_session import SharedSession
 from dagster_gcf_pipes._pace import Pace

@@ -61,12 +61,12 @@ class ChunkFormatError(ValueError):
     """A line of a chunk is not a Pipes message."""
 
 
-def parse_chunk(data: bytes, uri: str) -> Iterator[PipesMessage]:
+def parse_chunk(data: bytes, where: str) -> Iterator[PipesMessage]:
     """Yield the messages of a chunk in order, up to a bad line. A heartbeat has none.
 
     Args:
-        data: The content of the object.
-        uri: The `gs://` URI of the object, for the error text.
+        data: Newline-delimited JSON.
+        where: Where it comes from, such as the `gs://` URI of the object, for the error text.
 
     Raises:
         ChunkFormatError: A line is not a message of the installed version of the Pipes protocol.
@@ -75,7 +75,7 @@ def parse_chunk(data: bytes, uri: str) -> Iterator[PipesMessage]:
         return
     for number, line in enumerate(io.BytesIO(data), start=1):
         try:
-            message = _parse_message(line, f"line {number} of {uri}")
+            message = _parse_message(line, f"line {number} of {where}")
         except JsonValidationError as error:
             raise ChunkFormatError(str(error)) from error
         yield message
@@ -146,14 +146,14 @@ def read_usage(usage: object) -> Usage:
     return cast("Usage", _reasonable_facts(usage, Usage))
 
 
-def read_response(response: object) -> ClosedResponse | None:
-    """Return the function's own response in `closed`, or None if there is none, or if it is not a short 2xx text."""
+def read_response(response: object, *, max_bytes: int = MAX_CLOSED_RESPONSE_BYTES) -> ClosedResponse | None:
+    """Return the function's own response in `closed`, or None if there is none, or if it is not a 2xx of that size."""
     if not isinstance(response, Mapping):
         return None
     status, content_type, body = (response.get(name) for name in ("status", "content_type", "body"))
     if type(status) is not int or status not in _SUCCESS or not isinstance(body, str):
         return None
-    if len(body) > MAX_CLOSED_RESPONSE_BYTES or not isinstance(content_type, str) or not _is_header_value(content_type):
+    if len(body) > max_bytes or not isinstance(content_type, str) or not _is_header_value(content_type):
         return None
     return ClosedResponse(status=status, content_type=content_type, body=body)
 

@@ -1,9 +1,9 @@
 """Reads the messages of one session in a thread of its own. All state of the session is here."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Condition, Thread
+from threading import Thread
 from typing import Final
 
 from dagster import PipesMessageHandler
@@ -11,15 +11,16 @@ from dagster_pipes import PipesMessage, PipesParams
 from gcf_pipes._shared.protocol import SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore
 
+from dagster_gcf_pipes._messages.chunk_reader import ChunkReader
 from dagster_gcf_pipes._messages.chunk_stream import ChunkStream, WritingEnded
 from dagster_gcf_pipes._messages.log_entries import DEFAULT_EVENT_LOG_LEVEL, DEFAULT_LINES_PER_ENTRY, LogEntries
-from dagster_gcf_pipes._messages.session_reader import SessionReader, TakeMessage
+from dagster_gcf_pipes._messages.session_reader import TakeMessage
 
 STOP_TIMEOUT: Final = 5.0
 """Seconds to wait for the thread when the call is interrupted. It is a daemon, and ends by itself."""
 
 
-class ReaderSession(SessionReader):
+class ReaderSession(ChunkReader):
     """The message reader of one session, with a thread of its own.
 
     The thread polls for chunks and hands their messages to Dagster. Dagster takes 1 to 10 ms for a message, and a poll
@@ -56,7 +57,6 @@ class ReaderSession(SessionReader):
         self._log_lines_per_entry = log_lines_per_entry
         self._event_log_level = event_log_level
         self._stream = ChunkStream(store, prefix, poll_interval=poll_interval)
-        self._changed = Condition()
         self._thread: Thread | None = None
         self._ended = False
 
@@ -84,19 +84,6 @@ class ReaderSession(SessionReader):
         """Seconds without a sign of life."""
         return self._stream.silent_for
 
-    def wait_until(self, reached: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait until a condition holds, for at most `timeout` seconds; return whether it does.
-
-        Re-evaluated after each message and after `wake`.
-        """
-        with self._changed:
-            return self._changed.wait_for(reached, timeout)
-
-    def wake(self) -> None:
-        """Let `wait_until` evaluate its condition again."""
-        with self._changed:
-            self._changed.notify_all()
-
     def end_writing(self, chunk_count: int | None, *, timeout: float, deadline: float = 0.0) -> None:
         """Let the reader read the messages to their end, as the base class says."""
         self._stream.end_writing(WritingEnded(chunk_count, time.monotonic() + timeout, deadline))
@@ -106,8 +93,6 @@ class ReaderSession(SessionReader):
         self.end_writing(chunk_count, timeout=timeout, deadline=deadline)
         if self._thread:
             self._thread.join()
-
-    _wake = wake
 
     @property
     def _interrupted(self) -> bool:

@@ -1,25 +1,21 @@
-"""The message reader of one session, wherever its chunks come from: it checks messages, and hands them to Dagster."""
+"""The message reader of one session, wherever its messages come from: it checks them, and hands them to Dagster."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
-from threading import Lock
+from threading import Condition, Lock
 from typing import Any, Final, TypeAlias
 
 from dagster import PipesMessageReader
 from dagster_pipes import PipesBlobStoreMessageWriter, PipesMessage, PipesParams
 from gcf_pipes._shared.halves import Half, protocol_problem
 from gcf_pipes._shared.protocol import (
-    BUCKET_PARAM,
-    KEY_PREFIX_PARAM,
+    MAX_CLOSED_RESPONSE_BYTES,
     PARTITION_KEY,
     PARTITIONS_PARAM,
     RESPONSE_PARAM,
     USAGE_PARAM,
-    SessionPrefix,
 )
-from gcf_pipes._shared.storage import ObjectStore
 
 from dagster_gcf_pipes._messages.log_entries import handling_error
 from dagster_gcf_pipes._messages.parser import (
@@ -32,10 +28,6 @@ from dagster_gcf_pipes._messages.parser import (
 )
 from dagster_gcf_pipes._messages.record import SessionRecord
 
-MAX_MISSING_CHUNKS: Final = 1000
-"""How many missing chunks are searched: a response may claim that the function wrote any number."""
-LIST_TIMEOUT: Final = 30.0
-"""Seconds to retry the list of a session's objects."""
 MAX_SILENT_HEARTBEATS: Final = 3
 """Heartbeats that may be missing before the reader gives the function up."""
 LATE_HEARTBEAT: Final = 1.5
@@ -60,29 +52,24 @@ TakeMessage: TypeAlias = Callable[[PipesMessage, "SessionReader"], bool]
 
 
 class SessionReader(PipesMessageReader):
-    """The message reader of one session. A subclass fetches the chunks.
+    """The message reader of one session. A subclass fetches the messages.
 
     Args:
-        store: The bucket.
-        prefix: The session's prefix in the bucket.
         include_stdio_in_messages: Whether to ask the external process to send what it prints.
         take_partitions: Takes materializations of single partitions, or None if the step has no use for them.
+
+    Attributes:
+        max_response_bytes: The largest response of the function in `closed`, in bytes.
     """
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        prefix: SessionPrefix,
-        *,
-        include_stdio_in_messages: bool,
-        take_partitions: TakeMessage | None = None,
-    ) -> None:
-        self._store = store
-        self._prefix = prefix
+    max_response_bytes = MAX_CLOSED_RESPONSE_BYTES
+
+    def __init__(self, *, include_stdio_in_messages: bool, take_partitions: TakeMessage | None = None) -> None:
         self._include_stdio_in_messages = include_stdio_in_messages
         self._take_partitions = take_partitions
         self._record = SessionRecord()
         self._record_lock = Lock()
+        self._changed = Condition()
 
     @property
     def record(self) -> SessionRecord:
@@ -90,12 +77,9 @@ class SessionReader(PipesMessageReader):
         return self._record
 
     @property
-    def deletable_keys(self) -> list[str]:
-        """The names of the handled chunks, without the first.
-
-        The first chunk is the claim. Without it, a late delivery of the call would run the user's code again.
-        """
-        return [self._prefix.chunk_key(index) for index in range(2, self._record.chunk_count + 1)]
+    def deletable_keys(self) -> Sequence[str]:
+        """The names of the objects in the bucket that nobody needs when the call has succeeded."""
+        return ()
 
     @property
     @abstractmethod
@@ -117,16 +101,23 @@ class SessionReader(PipesMessageReader):
     def silent_for(self) -> float:
         """Seconds without a sign of life, as far as the reader can know."""
 
-    @abstractmethod
-    def _wake(self) -> None:
+    def wait_until(self, reached: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait until a condition holds, for at most `timeout` seconds; return whether it does.
+
+        Re-evaluated after each message and after `wake`.
+        """
+        with self._changed:
+            return self._changed.wait_for(reached, timeout)
+
+    def wake(self) -> None:
         """Let whoever waits for the session look at it again."""
+        with self._changed:
+            self._changed.notify_all()
 
     @property
     def _params(self) -> PipesParams:
-        """What the external process needs to know."""
+        """What the external process needs to know, wherever it writes the messages."""
         return {
-            BUCKET_PARAM: self._prefix.bucket,
-            KEY_PREFIX_PARAM: self._prefix.path,
             PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY: self._include_stdio_in_messages,
             **({PARTITIONS_PARAM: True} if self._take_partitions else {}),
         }
@@ -150,29 +141,24 @@ class SessionReader(PipesMessageReader):
         """Always 1. Overridden because Dagster's default emits a preview warning."""
         return 1
 
-    def no_messages_debug_text(self) -> str:
-        """Tell where the reader expected messages, and from what."""
-        return (
-            f"Attempted to read messages from {self._prefix.uri}. Expected the function's entry point to be "
-            "decorated with `gcf_pipes.pipes_function`, or `gcf_pipes.PipesCloudStorageMessageWriter` or "
-            "`dagster_pipes.PipesGCSMessageWriter` to be passed to `open_dagster_pipes` in the external process."
-        )
+    def _handle_lines(self, lines: bytes, where: str) -> bool:
+        """Hand the messages of complete lines to Dagster; return whether nothing has interrupted that.
 
-    def _handle_chunk(self, index: int, data: bytes) -> None:
-        """Hand the messages of the next chunk to Dagster.
+        Args:
+            lines: Newline-delimited JSON.
+            where: What has the lines, for error texts.
 
         Raises:
-            ChunkFormatError: It has a line that is not a message, or that does not belong there.
+            ChunkFormatError: A line is not a message, or does not belong there.
             AnotherProtocolError: The function has another version of the wire protocol.
             MessageHandlingError: Dagster could not handle a message.
             PartitionReportError: The step cannot materialize a partition that the function has reported.
         """
-        uri = f"gs://{self._prefix.bucket}/{self._prefix.chunk_key(index)}"
-        for number, message in enumerate(parse_chunk(data, uri), start=1):
+        for number, message in enumerate(parse_chunk(lines, where), start=1):
             if self._interrupted:
-                return
-            self._handle(message, f"line {number} of {uri}")
-        self._update(chunk_count=index)
+                return False
+            self._handle(message, f"line {number} of {where}")
+        return True
 
     @abstractmethod
     def _hand_on_kept_lines(self) -> None:
@@ -195,14 +181,6 @@ class SessionReader(PipesMessageReader):
     def _interrupted(self) -> bool:
         """Whether nobody waits for the session any more."""
 
-    def _find_missing(self, chunk_count: int) -> tuple[int, ...]:
-        """Return the numbers of chunks that were written and are not in the bucket. The reader stops at the first."""
-        keys = self._store.list_keys(self._prefix.object_prefix, timeout=LIST_TIMEOUT)
-        stored = {index for key in keys if (index := self._prefix.chunk_index(key))}
-        written = max(chunk_count, *stored, 0)
-        missing = (index for index in range(1, written + 1) if index not in stored)
-        return tuple(islice(missing, MAX_MISSING_CHUNKS))
-
     def _handle(self, message: PipesMessage, where: str) -> None:
         method, params = message["method"], message["params"] or {}
         self._refuse_another_session(method, where)
@@ -216,7 +194,8 @@ class SessionReader(PipesMessageReader):
             self._refuse_another_protocol()
         if method == "closed":
             self._hand_on_kept_lines()
-            usage, response = read_usage(params.get(USAGE_PARAM)), read_response(params.get(RESPONSE_PARAM))
+            usage = read_usage(params.get(USAGE_PARAM))
+            response = read_response(params.get(RESPONSE_PARAM), max_bytes=self.max_response_bytes)
             self._update(closed=True, exception=params.get("exception"), usage=usage, response=response)
         if not self._takes(message, where):
             self._hand_on(message, where)
@@ -240,7 +219,7 @@ class SessionReader(PipesMessageReader):
     def _update(self, **seen: Any) -> None:
         with self._record_lock:
             self._record = replace(self._record, **seen)
-        self._wake()
+        self.wake()
 
     def _refuse_another_session(self, method: str, where: str) -> None:
         """Refuse what no writer of this session writes: its first message is `opened`, its last is `closed`."""

@@ -14,9 +14,9 @@ from gcf_pipes import PipesStorageError
 from gcf_pipes._shared.pages import MAX_PAGE
 from gcf_pipes._shared.protocol import MAX_CHUNK_BYTES, SHARED_PREFIX_PARAM, SessionPrefix
 
+from dagster_gcf_pipes._messages.chunk_reader import ChunkReader
 from dagster_gcf_pipes._messages.chunk_stream import MAX_READ_TIMEOUT, MIN_DRAIN_DEADLINE, READ_TIMEOUT, WritingEnded
 from dagster_gcf_pipes._messages.log_entries import LogEntries
-from dagster_gcf_pipes._messages.session_reader import SessionReader
 from dagster_gcf_pipes._messages.turn import Turn
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ RETRY_DELAY: Final = 0.25
 """Seconds before a request is made again while Cloud Storage is unavailable."""
 
 
-class SharedSession(SessionReader):
+class SharedSession(ChunkReader):
     """The message reader of one of many sessions.
 
     Args:
@@ -170,7 +170,8 @@ class SharedSession(SessionReader):
     def _interrupted(self) -> bool:
         return self._ended or self._reader.stopped
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let whoever makes the calls look at this one again."""
         self._on_change()
 
     def _fetch(self, index: int, turn: Turn) -> bytes | None:
