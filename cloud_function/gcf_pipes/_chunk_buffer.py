@@ -80,17 +80,24 @@ class ChunkBuffer:
             self._wait_for_room(len(line), may_wait)
             self._add(line)
 
-    def offer(self, line: bytes) -> None:
-        """Add a message if there is room, and drop it otherwise.
+    def offer(self, line: bytes) -> bool:
+        """Add a message if there is room, and drop it otherwise. Return whether it was added.
 
         Raises:
             SealedError: The buffer is sealed.
         """
         with self._changed:
-            if self._is_open() and not self._has_room(len(line)):
-                self._dropped += 1
-            else:
+            has_room = not self._is_open() or self._has_room(len(line))
+            if has_room:
                 self._add(line)
+            else:
+                self._dropped += 1
+            return has_room
+
+    def drop(self) -> None:
+        """Count a message as dropped."""
+        with self._changed:
+            self._dropped += 1
 
     def seal(self) -> int:
         """Accept no more messages, not even those that wait for room. Return how many were dropped.

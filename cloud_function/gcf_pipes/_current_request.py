@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from gcf_pipes._channel import SessionChannel
 from gcf_pipes._execution import Execution
-from gcf_pipes._writer import PipesCloudStorageMessageWriterChannel
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class CurrentRequest:
     """
 
     execution: Execution
-    channel: PipesCloudStorageMessageWriterChannel
+    channel: SessionChannel
 
 
 _current: ContextVar[CurrentRequest] = ContextVar("gcf_pipes_current_request")

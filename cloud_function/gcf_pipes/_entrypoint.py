@@ -7,8 +7,9 @@ import os
 import re
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, NoReturn, overload
 
 from dagster_pipes import (
@@ -25,10 +26,13 @@ from dagster_pipes import (
 
 from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._cancellation import CallDeadline
+from gcf_pipes._channel import SessionChannel
+from gcf_pipes._closed_response import closed_response
 from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._encoding import make_message
 from gcf_pipes._execution import Execution, Process
 from gcf_pipes._loaders import PipesCloudFunctionContextLoader, PipesCloudFunctionParamsLoader
+from gcf_pipes._response_channel import ResponseChannel, stream_response
 from gcf_pipes._shared.errors import (
     GcfPipesError,
     PipesDuplicateCallError,
@@ -49,11 +53,13 @@ from gcf_pipes._shared.own_logs import log
 from gcf_pipes._shared.protocol import (
     BUCKETS_VARIABLE,
     CAPABILITIES,
+    CHANNEL_PARAM,
     CHUNK_COUNT_HEADER,
     ERROR_HEADER,
     KEY_PREFIX_VARIABLE,
-    MAX_CLOSED_RESPONSE_BYTES,
+    PARTITIONS_PARAM,
     PROTOCOL_HEADER,
+    RESPONSE_CHANNEL,
     RESPONSE_PARAM,
     STORAGE_HEADER,
     TIMEOUT_HEADER,
@@ -66,7 +72,7 @@ from gcf_pipes._shared.protocol import (
 from gcf_pipes._shared.storage import import_library
 from gcf_pipes._stdio import ForwardedOutput, remember_streams
 from gcf_pipes._structured_logs import label_request_logs, label_run_logs
-from gcf_pipes._writer import PipesCloudStorageMessageWriter, PipesCloudStorageMessageWriterChannel
+from gcf_pipes._writer import PipesCloudStorageMessageWriter
 
 if TYPE_CHECKING:
     import flask
@@ -157,23 +163,30 @@ def pipes_function(
         @functools.wraps(function)
         def handle(request: "flask.Request") -> "ResponseReturnValue":
             arrived = time.monotonic()
-            writer = _writer_for_test(own_writer)
-            with _exceptions_only(), process.meter.measuring() as get_usage:
+            with ExitStack() as scope:
+                scope.enter_context(_exceptions_only())
+                get_usage = scope.enter_context(process.meter.measuring())
                 execution = process.describe_request(request.headers)
                 label_request_logs(execution)
                 try:
                     _check_method(request)
                     _check_dagster_side(request)
-                    writer.check_storage(request.headers.get(STORAGE_HEADER))
-                    request_writer = _RequestMessageWriter(writer, execution, _deadline(request, arrived), get_usage)
                     params = PipesCloudFunctionParamsLoader(request.get_data())
-                    writer.session_prefix(params.load_messages_params())  # refuse before the large context is parsed
-                    pipes = PipesContext(params, loader, request_writer)
+                    open_channel = _channel_opener(request, params, _writer_for_test(own_writer))
+                    deadline = _deadline(request, arrived)
+                    writer = _RequestMessageWriter(lambda: open_channel(deadline), execution, get_usage)
+                    pipes = PipesContext(params, loader, writer)
                 except GcfPipesError as error:
                     return _refusal(error)
-                _send_chunk_count_with_response(request_writer)
-                with current_request(CurrentRequest(execution, request_writer.channel)):
-                    return _serve(function, request, pipes, request_writer)
+
+                def serve() -> "ResponseReturnValue":
+                    with current_request(CurrentRequest(execution, writer.channel)):
+                        return _serve(function, request, pipes, writer)
+
+                _describe_response(writer.channel)
+                if isinstance(writer.channel, ResponseChannel):
+                    return stream_response(writer.channel, scope.pop_all(), serve)
+                return serve()
 
         setattr(handle, ENTRY_POINT_ATTRIBUTE, True)
         return handle
@@ -190,6 +203,28 @@ def _writer_for_test(own: PipesCloudStorageMessageWriter) -> PipesCloudStorageMe
     return test.message_writer or own
 
 
+def _channel_opener(
+    request: "flask.Request", params: PipesCloudFunctionParamsLoader, writer: PipesCloudStorageMessageWriter
+) -> "Callable[[CallDeadline], SessionChannel]":
+    """Return what opens the channel of a request, before the large context is parsed.
+
+    Raises:
+        PipesRequestError: The function cannot send its messages where Dagster expects them.
+    """
+    messages = params.load_messages_params()
+    channel = messages.get(CHANNEL_PARAM)
+    if channel == RESPONSE_CHANNEL:
+        return lambda deadline: ResponseChannel(deadline, takes_partitions=bool(messages.get(PARTITIONS_PARAM)))
+    if channel is not None:
+        raise PipesRequestError(
+            f"Expected {CHANNEL_PARAM!r} in the messages params to be {RESPONSE_CHANNEL!r}, or none for a bucket, got "
+            f"{excerpt(channel)}."
+        )
+    writer.check_storage(request.headers.get(STORAGE_HEADER))
+    writer.session_prefix(messages)
+    return lambda deadline: writer.open_channel(messages, deadline)
+
+
 def _serve(
     function: "PipesFunction",
     request: "flask.Request",
@@ -200,12 +235,13 @@ def _serve(
         try:
             with closing(pipes), writer.forwarding(pipes), _parent_only():
                 response = _complete_response(function(request, pipes))
+                in_closed = closed_response(response, writer.channel.response_room)
         except BaseException as error:
             if test := in_process_request():
                 test.error = error
             writer.close(describe_exception(error))
             raise
-        writer.close(_status_exception(response), _short_response(response))
+        writer.close(_status_exception(response), in_closed)
     except PipesMessagesNotStoredError as error:
         log(logging.ERROR, "[pipes] messages of run %s could not be stored", pipes.run_id, cause=error)
         return _error_body(error), error.status
@@ -213,37 +249,31 @@ def _serve(
 
 
 class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
-    """Opens a channel of the process's writer for one request, and closes it with the function's outcome."""
+    """Opens the channel of one request, and closes it with the function's outcome."""
 
-    channel: PipesCloudStorageMessageWriterChannel
+    channel: SessionChannel
 
     def __init__(
-        self,
-        writer: PipesCloudStorageMessageWriter,
-        execution: Execution,
-        deadline: CallDeadline,
-        get_usage: Callable[[], Usage],
+        self, open_channel: Callable[[], SessionChannel], execution: Execution, get_usage: Callable[[], Usage]
     ) -> None:
-        self._writer = writer
+        self._open_channel = open_channel
         self._execution = execution
-        self._deadline = deadline
         self._get_usage = get_usage
 
     @contextmanager
     def open(self, params: PipesParams) -> Iterator["_UserChannel"]:
-        self.channel = self._writer.open_channel(params, self._deadline)
+        self.channel = self._open_channel()
         self._forwards_output = bool(params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY))
         self._user_channel = _UserChannel(self.channel)
         yield self._user_channel
 
     def get_opened_extras(self) -> PipesExtras:
-        request = OpenedExtras(closes_with_request=True)
-        return {
-            **self._writer.get_opened_extras(),
-            **self._execution.opened_extras,
-            **_this_function().opened_extras,
-            **request,
-        }
+        request = OpenedExtras(
+            delivery_id=uuid.uuid4().hex,
+            heartbeat_interval=self.channel.heartbeat_interval,
+            closes_with_request=True,
+        )
+        return {**self._execution.opened_extras, **_this_function().opened_extras, **request}
 
     def forwarding(self, pipes: PipesContext) -> AbstractContextManager[None]:
         """Label log lines with the run, and forward the function's output if Dagster asks for it."""
@@ -255,7 +285,7 @@ class _RequestMessageWriter(PipesMessageWriter[PipesMessageWriterChannel]):
 
         Args:
             exception: The exception with which the function failed.
-            response: The response of a function that succeeded, if it is short.
+            response: The response of a function that succeeded, if `closed` has it.
 
         Raises:
             PipesMessagesNotStoredError: Messages could not be stored.
@@ -280,7 +310,7 @@ class _UserChannel(PipesMessageWriterChannel):
         exception: The exception with which the function's code closed its context.
     """
 
-    def __init__(self, channel: PipesCloudStorageMessageWriterChannel) -> None:
+    def __init__(self, channel: SessionChannel) -> None:
         self._channel = channel
         self.reported_partitions = channel.reported_partitions
         self.exception: PipesException | None = None
@@ -430,16 +460,17 @@ def _error_body(error: GcfPipesError) -> "dict[str, Any]":
     return {"error": {"code": error.code, "message": str(error)}}
 
 
-def _send_chunk_count_with_response(writer: _RequestMessageWriter) -> None:
-    """Add the header to any response of this request, errors too: it says that the user's code has run.
+def _describe_response(channel: SessionChannel) -> None:
+    """Add the headers to any response of this request, errors too. The chunk count says that the user's code has run.
 
     Remove the error header, which the function may have copied from another function's response.
     """
     import flask
 
     @flask.after_this_request
-    def add_header(response: "flask.Response") -> "flask.Response":
-        response.headers[CHUNK_COUNT_HEADER] = str(writer.channel.chunk_count)
+    def add_headers(response: "flask.Response") -> "flask.Response":
+        if channel.chunk_count is not None:
+            response.headers[CHUNK_COUNT_HEADER] = str(channel.chunk_count)
         response.headers.update(_this_function().headers)
         response.headers.pop(ERROR_HEADER, None)
         return response
@@ -452,18 +483,6 @@ def _complete_response(result: "ResponseReturnValue | None") -> "flask.Response"
     response = flask.make_response(("", 204) if result is None else result)
     response.make_sequence()
     return response
-
-
-def _short_response(response: "flask.Response") -> ClosedResponse | None:
-    """Return a response that is short enough for `closed`, or None."""
-    body = response.get_data()
-    if len(body) > MAX_CLOSED_RESPONSE_BYTES:
-        return None
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    return ClosedResponse(status=response.status_code, content_type=response.content_type or "", body=text)
 
 
 def _status_exception(response: "flask.Response") -> PipesException | None:

@@ -1,8 +1,6 @@
 """Writes Pipes messages to a bucket, in numbered chunks, while the function runs."""
 
-import logging
 import math
-import os
 import time
 import uuid
 import warnings
@@ -18,14 +16,14 @@ from dagster_pipes import (
     PipesExtras,
     PipesMessage,
     PipesMessageWriter,
-    PipesMessageWriterChannel,
     PipesParams,
 )
 
 from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._cancellation import CallDeadline, Cancellation
+from gcf_pipes._channel import SessionChannel, last_lines
 from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
-from gcf_pipes._encoding import encode_message, make_message
+from gcf_pipes._encoding import encode_message
 from gcf_pipes._shared.counting import counted
 from gcf_pipes._shared.errors import (
     PipesDuplicateCallError,
@@ -35,7 +33,6 @@ from gcf_pipes._shared.errors import (
 )
 from gcf_pipes._shared.halves import Half
 from gcf_pipes._shared.json_validation import get_param, validate_json
-from gcf_pipes._shared.own_logs import log
 from gcf_pipes._shared.protocol import (
     BUCKET_PARAM,
     HEARTBEAT,
@@ -100,7 +97,7 @@ class _MessagesParams(TypedDict, total=False):
     partition_materializations: bool | None
 
 
-class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
+class PipesCloudStorageMessageWriterChannel(SessionChannel):
     """The channel of one session. It numbers the chunks and uploads them in order, each once.
 
     The first message is uploaded before `write_message` returns. It claims the session: of several deliveries of one
@@ -111,8 +108,6 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
 
     Uploads are retried after transient errors until the call's deadline, or without limit if it has none.
 
-    The channel belongs to the process that created it. A forked child cannot write messages.
-
     Args:
         store: The bucket.
         prefix: The session's prefix in the bucket.
@@ -122,10 +117,6 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         heartbeat_interval: Seconds without a chunk after which a heartbeat is uploaded.
         shared_prefix: The prefix that the sessions of many calls share, or None.
         takes_partitions: Whether the message reader takes materializations of single partitions.
-
-    Attributes:
-        reported_partitions: What the function has reported partition by partition: the partitions of each asset. None
-            if the message reader takes no such reports.
     """
 
     def __init__(
@@ -140,17 +131,15 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         shared_prefix: SessionPrefix | None = None,
         takes_partitions: bool = False,
     ) -> None:
-        self.reported_partitions: dict[str, set[str]] | None = {} if takes_partitions else None
+        super().__init__(heartbeat_interval=heartbeat_interval, takes_partitions=takes_partitions)
         self._store = store
         self._prefix = prefix
         self._buffer = buffer
         self._deadline = deadline
         self._give_up_at = -math.inf  # uploads are retried until then
         self._upload_timeout = upload_timeout
-        self._heartbeat_interval = heartbeat_interval
         self._cancellation = Cancellation(store, prefix, shared_prefix)
         self._uploader = Thread(target=self._upload_chunks, name=f"pipes {prefix.uri}", daemon=True)
-        self._process_id = os.getpid()
         self._failure: Exception | None = None
         self._in_upload = 0  # messages of the chunk that is uploaded now, or whose upload failed
         self._chunk_count = 0
@@ -166,9 +155,8 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         return self._chunk_count
 
     @property
-    def is_inherited(self) -> bool:
-        """Whether this is a forked child of the process that created the channel."""
-        return os.getpid() != self._process_id
+    def response_room(self) -> None:
+        """None: the HTTP response takes the function's response to Dagster."""
 
     def write_message(self, message: PipesMessage) -> None:
         """Write a message. Wait if the buffer is full.
@@ -219,13 +207,6 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
         if self._failure:
             raise self._not_stored()
 
-    def _refuse_in_child(self, method: str) -> None:
-        if method != "closed":  # the child closes its copy of the context; the parent's session stays open
-            raise DagsterPipesError(
-                f"Cannot send the Pipes message `{method}` from a forked child process. Only the process that opened "
-                "the Pipes session can send messages.\nFix: Return the result to that process, and send it there."
-            )
-
     def _claim(self, line: bytes) -> None:
         now = time.monotonic()
         self._give_up_at = min(now + self._upload_timeout, max(self._deadline.flush_until, now + MIN_FLUSH_TIMEOUT))
@@ -257,20 +238,12 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
 
     def _seal(self, closed: bytes) -> None:
         dropped = self._buffer.seal()
-        if not dropped or self._failure:
-            self._buffer.end_writing(closed)
-            return
-        text = (
-            f"[pipes] {dropped:,} pieces of the function's output were dropped here: it printed faster than the output "
-            "could be stored. The function's log has all of it."
-        )
-        self._buffer.end_writing(encode_message(make_message("log", {"message": text, "level": "WARNING"})), closed)
-        log(logging.WARNING, text)
+        self._buffer.end_writing(*last_lines(closed, 0 if self._failure else dropped))
 
     def _upload_chunks(self) -> None:
         try:
             self._cancellation.start()
-            while (chunk := self._buffer.take(self._heartbeat_interval)) or not self._buffer.drained:
+            while (chunk := self._buffer.take(self.heartbeat_interval)) or not self._buffer.drained:
                 self._upload(chunk or HEARTBEAT_CHUNK)
         except Exception as error:  # noqa: BLE001 - raised as a cause in the request's thread
             self._fail(error)
@@ -291,7 +264,7 @@ class PipesCloudStorageMessageWriterChannel(PipesMessageWriterChannel):
 
     def _attempt_timeout(self, size: int) -> float:
         """Return how many seconds to wait for an upload. It depends on the chunk's size, not on earlier attempts."""
-        stalled = max(MIN_ATTEMPT_TIMEOUT, min(MAX_ATTEMPT_TIMEOUT, self._heartbeat_interval / 2))
+        stalled = max(MIN_ATTEMPT_TIMEOUT, min(MAX_ATTEMPT_TIMEOUT, self.heartbeat_interval / 2))
         remaining = self._give_up_at - time.monotonic()
         least = MIN_FLUSH_TIMEOUT if self._chunk_count else 0.0  # the claim's timeout bounds all of its attempts
         return min(stalled + size / MIN_UPLOAD_RATE, max(remaining, least))

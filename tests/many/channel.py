@@ -120,7 +120,7 @@ class LoopChannel(PipesCloudStorageMessageWriterChannel):
     def _upload(self, chunk: Chunk) -> None:
         super()._upload(chunk)
         _stop(self._heartbeat)
-        self._heartbeat = self._loop.call_later(self._heartbeat_interval, self._upload_heartbeat)
+        self._heartbeat = self._loop.call_later(self.heartbeat_interval, self._upload_heartbeat)
 
     def _upload_later(self) -> None:
         self._flush = self._loop.call_later(self._flush_interval, self._upload_due)

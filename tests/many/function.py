@@ -25,6 +25,7 @@ from dagster_pipes import (
     PipesParamsLoader,
 )
 from functions_framework import crash_handler
+from gcf_pipes._closed_response import closed_response
 from gcf_pipes._entrypoint import (
     _check_dagster_side,
     _check_method,
@@ -32,7 +33,6 @@ from gcf_pipes._entrypoint import (
     _error_body,
     _refusal,
     _RequestMessageWriter,
-    _short_response,
     _status_exception,
     _this_function,
 )
@@ -116,8 +116,10 @@ class SimulatedFunction:
             _check_method(http)
             _check_dagster_side(http)
             self._writer.check_storage(request.headers.get(STORAGE_HEADER))
-            writer = _Writer(self._writer, execution, _deadline(http, arrived), lambda: _usage(arrived))
+            deadline = _deadline(http, arrived)
             params = await self._load_params(request.body, str(event.get(DAGSTER_PIPES_CONTEXT_ENV_VAR)))
+            messages = params.load_messages_params()
+            writer = _Writer(lambda: self._writer.open_channel(messages, deadline), execution, lambda: _usage(arrived))
             await _pause(self._options.storage_latency)  # the claim
             pipes = PipesContext(params, PipesDefaultContextLoader(), writer)
         except GcfPipesError as error:
@@ -155,7 +157,7 @@ class SimulatedFunction:
             exception, response = describe_exception(error), _crash_response()
         else:
             flask_response: Any = response  # the entry point reads its status, type and body
-            exception, short_response = _status_exception(flask_response), _short_response(flask_response)
+            exception, short_response = _status_exception(flask_response), closed_response(flask_response, None)
         await _pause(self._options.storage_latency)  # the last chunk
         try:
             writer.close(exception, short_response)

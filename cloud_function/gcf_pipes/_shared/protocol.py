@@ -49,11 +49,26 @@ FORWARD_LOGS: Final = "forward_logs"
 SHARED_CANCEL: Final = "shared_cancel"
 """The capability to stop at the cancel marker of many calls, in addition to the call's own."""
 
-CAPABILITIES: Final = (FORWARD_LOGS, SHARED_CANCEL)
+RESPONSE_MESSAGES: Final = "response_messages"
+"""The capability to send the messages in the HTTP response."""
+
+CAPABILITIES: Final = (FORWARD_LOGS, SHARED_CANCEL, RESPONSE_MESSAGES)
 """The optional parts of this protocol that a call may need, and that other functions may lack."""
 
 BOOTSTRAP_KEYS: Final = (DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR)
 """The two top-level keys of the request body that carry the Pipes bootstrap payload."""
+
+CHANNEL_PARAM: Final = "channel"
+"""Key of the way that the messages take, in the messages params. Missing if they go through a bucket."""
+
+RESPONSE_CHANNEL: Final = "response"
+"""The value of `CHANNEL_PARAM` if the messages go through the HTTP response."""
+
+NDJSON: Final = "application/x-ndjson"
+"""The media type of a response that has messages. Source: https://github.com/ndjson/ndjson-spec."""
+
+RESPONSE_HEARTBEAT_INTERVAL: Final = 15.0
+"""Seconds without a line after which a response that has messages gets an empty line."""
 
 BUCKET_PARAM: Final = "bucket"
 """Key of the bucket's name in the messages params and in the context params."""
@@ -163,6 +178,15 @@ MAX_EXCEPTION_CHARACTERS: Final = 32 * 1024
 MAX_CLOSED_RESPONSE_BYTES: Final = 32 * 1024
 """The largest response body that `closed` carries, in bytes."""
 
+MAX_STREAM_BYTES: Final = 10_000_000
+"""The largest HTTP response that has messages, in bytes. The platform ends a larger one.
+
+Source: https://cloud.google.com/functions/quotas ("Max uncompressed HTTP response size", 10MB for streaming responses).
+"""
+
+MAX_STREAMED_MESSAGES_BYTES: Final = 8_000_000
+"""The bytes of all messages before `closed` in an HTTP response. The rest is for `closed` and the heartbeats."""
+
 MAX_MESSAGES_PARAMS_BYTES: Final = 8 * 1024
 """The largest decompressed messages params, in bytes: a bucket, a prefix of at most 1,000 bytes, and a few flags."""
 
@@ -252,18 +276,23 @@ class Usage(TypedDict, total=False):
     shared: bool
 
 
-class ClosedResponse(TypedDict):
+class _RequiredResponse(TypedDict):
+    status: int
+    content_type: str
+    body: str
+
+
+class ClosedResponse(_RequiredResponse, total=False):
     """The function's own response in `closed`.
 
     Attributes:
         status: The HTTP status.
         content_type: The media type, with its parameters.
         body: The body.
+        base64: Whether the body is in base64, because it is not UTF-8. Missing if it is text.
     """
 
-    status: int
-    content_type: str
-    body: str
+    base64: bool
 
 
 class PartitionMaterialization(TypedDict):
