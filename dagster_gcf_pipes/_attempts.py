@@ -61,6 +61,8 @@ class RetryPolicy:
         initial_delay: Seconds before the second attempt; each further delay is twice as long.
         max_delay: The longest delay, in seconds.
         timeout: Seconds from the start of the first attempt in which a retry may start.
+        only_unsent: Whether to retry only what has not reached the function: nothing claims the session, so that a
+            retry might run its code twice.
     """
 
     retry_on: frozenset[str]
@@ -68,6 +70,7 @@ class RetryPolicy:
     initial_delay: float
     max_delay: float
     timeout: float
+    only_unsent: bool = False
 
     def delay_before(self, attempt: int) -> float:
         """Seconds to wait before the second or a later attempt. Half of the delay is random."""
@@ -85,6 +88,8 @@ class RetryPolicy:
         if attempt.identity_error is not None and not attempt.identity_error.allow_retries:
             return False
         if attempt.answered_by is AnsweredBy.REFUSAL and attempt.status != _SERVICE_UNAVAILABLE:
+            return False
+        if self.only_unsent and attempt.answered_by not in {AnsweredBy.NOT_SENT, AnsweredBy.REFUSAL}:
             return False
         outcomes = {NO_RESPONSE} if attempt.status is None else {str(attempt.status), f"{attempt.status // 100}xx"}
         return not outcomes.isdisjoint(self.retry_on)
@@ -240,7 +245,7 @@ class Caller:
         if claim is Claim.FUNCTION:  # a delivery has just started the function
             yield Wait(self._opened_or_failed, self._call_timeout)
             step = NextStep.DONE if self._next_step() is NextStep.DONE else NextStep.WAIT_FOR_CLOSE
-        if step is NextStep.WAIT_FOR_CLOSE and not self._reader.record.done:
+        if step is NextStep.WAIT_FOR_CLOSE and not (self._reader.record.done or self._reader.ended):
             yield from self._wait_for_close()
         last = self._attempts[-1]
         responded_plainly = last.answered_by is AnsweredBy.PLATFORM and not (last.denied_access or last.redirected)
@@ -342,6 +347,8 @@ class Caller:
         while not (yield Wait(reached, self._check_interval)):
             if time.monotonic() >= self.deadline and not self._state.is_queued:
                 return f"not within {self._call_timeout:g} s"
+            if self._reader.is_over_with_response and self._reader.give_up_if_silent():
+                return "no further line"
             if self._reader.misses_heartbeats and self._has_crashed():
                 return "its instance was terminated"
         return ""

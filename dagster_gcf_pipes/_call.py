@@ -37,7 +37,8 @@ class Call:
 
     Attributes:
         target: The function.
-        prefix: The session's prefix in the bucket.
+        prefix: The session's prefix in the bucket. Without a bucket, its path is the session's id alone.
+        through: Where its messages arrive, in words. Default: the prefix.
         trace: The trace that the call belongs to.
         messages_stay_on_failure: Whether the messages of a failed call stay in the bucket.
         prices: What to estimate its cost with, or None for the list prices of its region.
@@ -47,6 +48,7 @@ class Call:
 
     target: Target
     prefix: SessionPrefix
+    through: str = ""
     messages_stay_on_failure: bool = True
     prices: PipesCloudFunctionPrices | None = None
     trace: CallTrace = field(default_factory=trace_of_call)
@@ -54,12 +56,17 @@ class Call:
     adopted_from: str | None = None
 
     @property
+    def has_claim(self) -> bool:
+        """Whether the function claims the session, so that its code runs at most once, however often it is called."""
+        return not self.through
+
+    @property
     def announcement(self) -> str:
         """The log line before the call."""
         logs = self.logs_url
         return (
             f"[pipes] calling {redacted(self.target.url)} in trace {self.trace.trace_id}; its messages arrive through "
-            f"{self.prefix.uri}{f', and its logs are at {logs}' if logs else ''}"
+            f"{self.through or self.prefix.uri}{f', and its logs are at {logs}' if logs else ''}"
         )
 
     @property

@@ -1,9 +1,9 @@
 """Makes a call with the settings and the connections of a resource: the steps from its first attempt to its verdict."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -18,7 +18,7 @@ from dagster_gcf_pipes._adoption import Launch
 from dagster_gcf_pipes._attempts import Caller, CallRecord, Post, Posted
 from dagster_gcf_pipes._auth import FunctionAuth
 from dagster_gcf_pipes._call import Call
-from dagster_gcf_pipes._config import PipesCloudFunctionSettings
+from dagster_gcf_pipes._config import CHANNEL_CAPABILITIES, PipesCloudFunctionSettings
 from dagster_gcf_pipes._contexts import CallingContext, step_path
 from dagster_gcf_pipes._crash_logs import CrashLogs, CrashWatch
 from dagster_gcf_pipes._credentials import Identity
@@ -29,6 +29,7 @@ from dagster_gcf_pipes._last_peak import describe_last_peak
 from dagster_gcf_pipes._made_call import MadeCall
 from dagster_gcf_pipes._messages.cancel_marker import CancelMarker
 from dagster_gcf_pipes._messages.record import SessionRecord
+from dagster_gcf_pipes._messages.response_reader import ResponseReader
 from dagster_gcf_pipes._messages.session_reader import SessionReader
 from dagster_gcf_pipes._outcome import Outcome, determine_outcome
 from dagster_gcf_pipes._steps import Steps, Wait
@@ -54,6 +55,7 @@ class OpenCall:
         launch: How the step makes or adopts it.
         session: The Pipes session.
         reader: Reads its messages.
+        marker: Tells the function to stop.
         body: The request body.
         start: Starts an attempt in another thread.
         log: Gets what Dagster's log says of this call.
@@ -63,6 +65,7 @@ class OpenCall:
     launch: Launch
     session: PipesSession
     reader: SessionReader
+    marker: CancelMarker
     body: bytes
     start: "Callable[[Post], Future[Posted]]"
     log: Log
@@ -75,7 +78,7 @@ class Calling:
 
     Attributes:
         settings: The settings of the resource.
-        storage_client: The Cloud Storage client.
+        get_storage_client: Returns the Cloud Storage client.
         identity: The identity that calls.
         http_session: Opens the HTTP session of an attempt; the attempt closes it.
         reattach: Whether a later attempt of the step may adopt a function that still runs.
@@ -83,7 +86,7 @@ class Calling:
     """
 
     settings: PipesCloudFunctionSettings
-    storage_client: "storage.Client"
+    get_storage_client: "Callable[[], storage.Client]"
     identity: Identity
     http_session: HttpSession
     reattach: bool
@@ -92,7 +95,7 @@ class Calling:
     @cached_property
     def store(self) -> ObjectStore:
         """The bucket."""
-        return ObjectStore(self.settings.bucket, self.storage_client)
+        return ObjectStore(self.settings.bucket, self.get_storage_client())
 
     def new_prefix(self, context: CallingContext) -> SessionPrefix:
         """Return a prefix that no session has."""
@@ -115,9 +118,8 @@ class Calling:
 
     def steps(self, opened: OpenCall, context: CallingContext) -> Steps[MadeCall]:
         """Make a call, or follow the function that an earlier attempt of the step has called, and judge it."""
-        launch, reader, log = opened.launch, opened.reader, opened.log
-        marker = CancelMarker(self.store, launch.call.prefix, log)
-        caller = self._caller(opened, marker)
+        launch, reader, marker, log = opened.launch, opened.reader, opened.marker, opened.log
+        caller = self._caller(opened)
         record = yield from (caller.follow() if launch.adopts else caller.call())
         timeout = self.settings.drain_timeout if record.may_write_more else 0
         reader.end_writing(record.chunk_count, timeout=timeout, deadline=caller.deadline)
@@ -138,35 +140,42 @@ class Calling:
         step = launch.step if self.reattach else None
         return partial(find_adopter, step, launch.call.prefix.uri, interrupted=interrupted)
 
-    def _caller(self, opened: OpenCall, marker: CancelMarker) -> Caller:
+    def _caller(self, opened: OpenCall) -> Caller:
         launch, call, reader = opened.launch, opened.launch.call, opened.reader
         watch = CrashWatch(lambda: call.log_scope(reader.record.opened_extras), self.logs)
         return Caller(
-            self._post_once(call, opened.body, opened.log),
+            self._post_once(opened),
             opened.start,
             reader,
-            self.settings.retry_policy,
+            replace(self.settings.retry_policy, only_unsent=not call.has_claim),
             call_timeout=launch.seconds_left if launch.adopts else call.target.timeout + READ_TIMEOUT_MARGIN,
             drain_timeout=self.settings.drain_timeout,
-            claim_session=marker.claim_session,
+            claim_session=opened.marker.claim_session,
             has_crashed=watch.has_crashed,
             log=opened.log,
         )
 
-    def _post_once(self, call: Call, body: bytes, log: Log) -> Post:
-        storage = storage_of(self.storage_client)
-        known = {STORAGE_HEADER: storage} if storage else {}
-        about_call = {TIMEOUT_HEADER: str(call.target.timeout), **known, **call.trace.headers}
-        headers = {**about_call, **self._this_side.headers}
+    def _post_once(self, opened: OpenCall) -> Post:
+        call = opened.launch.call
         audience = self.settings.audience or call.target.audience
-        auth = FunctionAuth(self.identity, audience=audience, log=log, function=call.target.name)
+        auth = FunctionAuth(self.identity, audience=audience, log=opened.log, function=call.target.name)
         timeout = (self.settings.connect_timeout, call.target.timeout + READ_TIMEOUT_MARGIN)
+        headers = self._headers(call)
+        read = opened.reader.read if isinstance(opened.reader, ResponseReader) else None
 
         def post_once() -> Posted:
             with self.http_session() as http:
-                return post(http, call.target.url, body, headers=headers, auth=auth, timeout=timeout)
+                return post(
+                    http, call.target.url, opened.body, headers=headers, auth=auth, timeout=timeout, read_messages=read
+                )
 
         return post_once
+
+    def _headers(self, call: Call) -> Mapping[str, str]:
+        storage = storage_of(self.get_storage_client()) if call.has_claim else None
+        known = {STORAGE_HEADER: storage} if storage else {}
+        about_call = {TIMEOUT_HEADER: str(call.target.timeout), **known, **call.trace.headers}
+        return {**about_call, **self._this_side.headers}
 
     def _outcome(self, call: Call, record: CallRecord, messages: SessionRecord, context: CallingContext) -> Outcome:
         return determine_outcome(
@@ -179,7 +188,8 @@ class Calling:
 
     @property
     def _this_side(self) -> Half:
-        return Half.ours([FORWARD_LOGS] if self.settings.forward_logs else [])
+        forwards = [FORWARD_LOGS] if self.settings.forward_logs else []
+        return Half.ours([*forwards, *CHANNEL_CAPABILITIES[self.settings.messages]])
 
     def _warn_of_missing_capabilities(self, messages: SessionRecord, log: Log) -> None:
         """Warn if the function ran without what the call needs: with other code than ours, or behind a proxy."""

@@ -25,7 +25,7 @@ from dagster_gcf_pipes._adoption import LaunchPlan
 from dagster_gcf_pipes._arguments import checked_arguments
 from dagster_gcf_pipes._calling import Calling, HttpSession
 from dagster_gcf_pipes._cleanup import Leftover, close, deletable_keys, delete_messages, in_background
-from dagster_gcf_pipes._config import PipesCloudFunctionSettings
+from dagster_gcf_pipes._config import BUCKET_MESSAGES, PipesCloudFunctionSettings
 from dagster_gcf_pipes._contexts import (
     CallingContext,
     calling_context,
@@ -54,6 +54,7 @@ from dagster_gcf_pipes._results import (
     fails_a_blocking_check,
     report_partial_results,
 )
+from dagster_gcf_pipes._unclaimed import make_unclaimed_call
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -307,10 +308,11 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
 
     @contextmanager
     def _reachable(self, function: str | None, function_url: str | None) -> Iterator[Target]:
-        """Yield the function to call in the block, after a check that both sides can use the same bucket."""
+        """Yield the function to call in the block, after a check that both sides can use the same bucket, if any."""
         target = self._resolve(function, function_url)
         with explain_missing_emulator(target.url), only_our_errors():
-            check_emulator(emulator_of(self._storage_client()), target)
+            if self.messages == BUCKET_MESSAGES:
+                check_emulator(emulator_of(self._storage_client()), target)
             yield target
 
     def deployed_revision(self, function: str) -> str | None:
@@ -334,13 +336,10 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     def _call(self, target: Target, context: CallingContext, given: CallInput) -> PipesCloudFunctionCompletedInvocation:
         """Make a call, or adopt the call of an earlier attempt of the step."""
         calling = self._calling(reattach=given.reattach)
-        call = calling.new_call(target, calling.new_prefix(context))
-        asked = given.asked(context, url=target.url, location=calling.location)
-        plan = LaunchPlan(call, context, asked, longest=calling.longest(target))
-        made = make_call(calling, plan.adopted_or_new(calling.store, reattach=given.reattach), context, given)
-        if made.is_gone:
-            context.log.warning("[pipes] calling anew: the adopted function has shown no sign of life")
-            made = make_call(calling, plan.new(), context, given)
+        if self.messages == BUCKET_MESSAGES:
+            made = self._make_or_adopt(calling, target, context, given)
+        else:
+            made = make_unclaimed_call(calling, target, context, given)
         self._clean_up(made, context.log)
         if made.outcome.error is None and fails_a_blocking_check(context, made.session):
             made.launch.record_over()  # the next attempt evaluates the check again
@@ -348,6 +347,17 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
             report_partial_results(context, made.session, made.outcome.metadata)  # a failed step returns nothing
             raise made.outcome.error
         return made.results()
+
+    @staticmethod
+    def _make_or_adopt(calling: Calling, target: Target, context: CallingContext, given: CallInput) -> MadeCall:
+        call = calling.new_call(target, calling.new_prefix(context))
+        asked = given.asked(context, url=target.url, location=calling.location)
+        plan = LaunchPlan(call, context, asked, longest=calling.longest(target))
+        made = make_call(calling, plan.adopted_or_new(calling.store, reattach=given.reattach), context, given)
+        if made.is_gone:
+            context.log.warning("[pipes] calling anew: the adopted function has shown no sign of life")
+            made = make_call(calling, plan.new(), context, given)
+        return made
 
     def _make_many(
         self,
@@ -373,6 +383,11 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         """
         from dagster_gcf_pipes._many import MAX_LOGGED_FAILURES, plan_calls
 
+        if self.messages != BUCKET_MESSAGES:
+            raise PipesCloudFunctionRequestError(
+                f"Expected `messages='bucket'` for many calls, got {self.messages!r}.\n"
+                "Fix: Set `messages` of the resource to 'bucket', and `bucket` to the name of a bucket."
+            )
         most = within_file_limit(min(most, max(len(inputs), 1)), context.log)
         reattach = all(given.reattach for given in inputs.values())
         with shared_http_session(self.get_http_session(), target.url, most) as http:
@@ -409,7 +424,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     ) -> Calling:
         logs = CrashLogs(self._identity().credentials, log_view=self.log_view, most_reads=most_log_tails)
         session = http_session or self.get_http_session
-        return Calling(self, self._storage_client(), self._identity(), session, reattach, logs)
+        return Calling(self, self._storage_client, self._identity(), session, reattach, logs)
 
     def _resolve(self, function: str | None, function_url: str | None) -> Target:
         return resolve_target(

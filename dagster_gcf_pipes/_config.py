@@ -1,14 +1,17 @@
 """The fields of the resource: their types, validation, units and defaults."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from dagster import ConfigurableResource, EnvVar
+from gcf_pipes._shared import protocol
 from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
@@ -48,9 +51,26 @@ def _text(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _refuse_no_bucket(value: Any) -> Any:
-    """Refuse None, which Dagster passes for a field that is missing, and the empty text of a variable without value."""
-    if value in (None, ""):
+BUCKET_MESSAGES: Final = "bucket"
+RESPONSE_MESSAGES: Final = "response"
+CHANNEL_CAPABILITIES: Final[Mapping[str, tuple[str, ...]]] = {
+    BUCKET_MESSAGES: (),
+    RESPONSE_MESSAGES: (protocol.RESPONSE_MESSAGES,),
+}
+"""The capabilities that a function needs, by the values of `messages`."""
+
+
+def _check_bucket(value: Any, info: ValidationInfo) -> Any:
+    """Refuse a bucket that is missing, and one that would not be used.
+
+    Dagster passes None for a field that is missing, and a variable may have an empty text.
+    """
+    is_missing, messages = value in (None, ""), info.data.get("messages", BUCKET_MESSAGES)
+    if messages in CHANNEL_CAPABILITIES and messages != BUCKET_MESSAGES:
+        if is_missing:
+            return ""
+        raise ValueError(f"expected no bucket with `messages={messages!r}`, which does not use it, got {value!r}")
+    if is_missing:
         raise ValueError(
             "expected the name of a bucket, got none. The function writes its messages to this bucket, and Dagster "
             "reads them there.\nFix: Write `PipesCloudFunctionClient(bucket=EnvVar('PIPES_BUCKET'))`, and set "
@@ -63,8 +83,8 @@ _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 
 BucketName = Annotated[
     str,
-    _text(rf"(?=.{{3,222}}$){_LABEL}(?:\.{_LABEL})*", "the name of a bucket, without `gs://` and without a path"),
-    BeforeValidator(_refuse_no_bucket),
+    _text(rf"|(?=.{{3,222}}$){_LABEL}(?:\.{_LABEL})*", "the name of a bucket, without `gs://` and without a path"),
+    BeforeValidator(_check_bucket),
     _OR_ENV_VAR,
 ]
 """Source: https://cloud.google.com/storage/docs/buckets#naming (3 to 63 characters, with dots up to 222)."""
@@ -105,6 +125,8 @@ LogView = Annotated[
 ]
 """Source: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list (`resourceNames[]`)."""
 
+Messages = Annotated[str, _text("|".join(CHANNEL_CAPABILITIES), "'bucket' or 'response'"), _OR_ENV_VAR]
+
 CleanupPolicy = Annotated[str, _text("always|on_success|never", "'always', 'on_success' or 'never'"), _OR_ENV_VAR]
 """A string, not an enum: Dagster's config accepts an enum only by its name, and not from an environment variable."""
 
@@ -138,8 +160,20 @@ RetriedOutcome = Annotated[
 class PipesCloudFunctionSettings(ConfigurableResource[Any]):
     """The settings of `PipesCloudFunctionClient`."""
 
+    messages: Messages = Field(
+        default=BUCKET_MESSAGES,
+        description=(
+            "How the function's messages reach Dagster: through a 'bucket' (the default), or in the 'response', which "
+            "needs no bucket and is for functions of seconds."
+        ),
+    )
     bucket: BucketName = Field(
-        description="Name of the Cloud Storage bucket that carries the function's messages to Dagster.",
+        default="",
+        validate_default=True,
+        description=(
+            "Name of the Cloud Storage bucket that carries the function's messages to Dagster. Required if `messages` "
+            "is 'bucket'."
+        ),
     )
     key_prefix: KeyPrefix = Field(
         default=DEFAULT_KEY_PREFIX,

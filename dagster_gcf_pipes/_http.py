@@ -3,10 +3,11 @@
 import io
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from gcf_pipes._shared.protocol import (
     CHUNK_COUNT_HEADER,
     DUPLICATE_CODE,
     ERROR_HEADER,
+    NDJSON,
 )
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
@@ -221,6 +223,7 @@ def post(
     headers: Mapping[str, str],
     auth: FunctionAuth,
     timeout: tuple[float, float],
+    read_messages: Callable[[requests.Response], str] | None = None,
 ) -> tuple[Attempt, requests.Response | None]:
     """Post a body to a function, and wait for the response: one attempt.
 
@@ -233,6 +236,8 @@ def post(
         headers: Further request headers.
         auth: Adds the ID token, unless the session authenticates by itself.
         timeout: Connect and read timeout, in seconds.
+        read_messages: Reads a response that has the messages of the call. It returns why they are not complete, or an
+            empty text. None: no response has messages.
 
     Returns:
         The record of the attempt, and the response or None.
@@ -246,13 +251,29 @@ def post(
             auth=None if _authenticates(http) else auth,
             timeout=timeout,
             allow_redirects=False,
+            stream=read_messages is not None,
         )
+        if read_messages and _has_messages(response):
+            with response:
+                return _record_of_messages(response, auth, read_messages(response)), None
+        _ = response.content
     except PipesCloudFunctionIdentityError as error:
         return Attempt(AnsweredBy.NOT_SENT, error="no ID token", identity_error=error), None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         # `requests` does not wrap all errors of urllib3, of the file system and of its own parsers
         return _failed(error, url, timeout, sent=data.read_from), None
     return record_of(response, auth), response
+
+
+def _has_messages(response: requests.Response) -> bool:
+    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    return response.status_code == HTTPStatus.OK and content_type == NDJSON
+
+
+def _record_of_messages(response: requests.Response, auth: FunctionAuth, broken: str) -> Attempt:
+    if broken:
+        return Attempt(AnsweredBy.NOBODY, error=broken, caller=auth.caller)
+    return Attempt(AnsweredBy.FUNCTION, status=response.status_code, caller=auth.caller)
 
 
 def _failed(error: Exception, url: str, timeout: tuple[float, float], *, sent: bool) -> Attempt:

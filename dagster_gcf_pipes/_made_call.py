@@ -1,5 +1,6 @@
 """A call from its input to its end: what a step passes from one part of the client to the next."""
 
+from base64 import b64decode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +104,8 @@ class MadeCall:
             return None
         request = requests.Request("POST", redacted(self.launch.call.target.url)).prepare()
         headers = {"Content-Type": response["content_type"]} if response["content_type"] else {}
-        return make_response(request, response["status"], response["body"].encode(), headers)
+        body = b64decode(response["body"]) if response.get("base64") else response["body"].encode()
+        return make_response(request, response["status"], body, headers)
 
     def results(self) -> PipesCloudFunctionCompletedInvocation:
         """Return what the caller of a successful call gets."""

@@ -272,7 +272,8 @@ class ManyCalls:
             }
             body = encode_body(given.event, bootstrap)
             log = KeyedLog(self._context.log, label)
-            opened = OpenCall(launch, session, reader, body, threads.start, log)
+            marker = CancelMarker(self._calling.store, prefix, log)
+            opened = OpenCall(launch, session, reader, marker, body, threads.start, log)
             return (yield from self._calling.steps(opened, self._context))
 
     @contextmanager
@@ -288,7 +289,7 @@ class ManyCalls:
         """Yield what tells the function its context, encoded."""
         injector = InjectorSession(
             prefix,
-            lambda: self._calling.storage_client,
+            self._calling.get_storage_client,
             self._calling.settings.inline_context_limit,
             checked_assets(self._context),
             partitions or {},
@@ -352,7 +353,9 @@ class ManyCalls:
 def _log_entries(calling: Calling, context: CallingContext) -> LogEntries:
     """Return what hands the log lines of all calls to Dagster."""
     settings = calling.settings
-    reader = PipesCloudStorageMessageReader(bucket=settings.bucket, client=calling.storage_client)  # reads nothing
+    reader = PipesCloudStorageMessageReader(
+        bucket=settings.bucket, client=calling.get_storage_client()
+    )  # reads nothing
     return LogEntries(
         PipesMessageHandler(context, reader).handle_message,
         lines_per_entry=settings.log_lines_per_entry,

@@ -51,7 +51,7 @@ def make_call(calling: Calling, launch: Launch, context: CallingContext, given: 
 
         with marker.write_if_interrupted(stop, next_attempt):  # around all the time in which the function may run
             start, keys = partial(start_in_thread, on_done=reader.wake), tuple(injector.deletable_keys)
-            opened = OpenCall(launch, session, reader, body, start, context.log, keys)
+            opened = OpenCall(launch, session, reader, marker, body, start, context.log, keys)
             return partitions.judge(take_steps(calling.steps(opened, context), reader.wait_until))
 
 
@@ -60,7 +60,7 @@ def _injector(
 ) -> InjectorSession:
     return InjectorSession(
         launch.call.prefix,
-        lambda: calling.storage_client,
+        calling.get_storage_client,
         calling.settings.inline_context_limit,
         checked_assets(context),
         range_data(context) if partitions is None else partitions,

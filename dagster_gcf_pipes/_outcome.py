@@ -58,6 +58,9 @@ _SAME_STORAGE: Final = (
     "Let the function write to the storage that Dagster reads from. With emulators, set STORAGE_EMULATOR_HOST to the "
     "same one for both, as `dagster-gcf-pipes dev` does."
 )
+_NO_CLAIM: Final = (
+    "The call is not retried: the request was sent, and without a bucket nothing keeps the function from running twice."
+)
 _INTERNAL_ERROR: Final = 500
 _UNAVAILABLE: Final = 503
 _SERVER_ERRORS: Final = range(500, 600)
@@ -141,6 +144,8 @@ def determine_outcome(
         cause = tail.cause
         metadata = {f"{METADATA_PREFIX}last_log_entries": MetadataValue.md(f"```\n{tail}\n```")}
     error = judge(record, session, cause=cause, describe_last_peak=describe_last_peak)
+    if error and not call.has_claim and may_still_run(record, session):
+        error = _without_retry(error)
     if error:
         call.describe(error, record, session, metadata)
     adoptable = isinstance(session.failure, PipesStorageError) and session.failure.transient
@@ -167,6 +172,15 @@ def judge(
         return None
     errors = (rule(call, session) for rule in _RULES)
     return next(filter(None, errors), None) or _unexplained(call, session, cause, describe_last_peak)
+
+
+def _without_retry(error: PipesCloudFunctionError) -> PipesCloudFunctionError:
+    """Keep Dagster from retrying the step: without a claim, the code of its function could run twice at once."""
+    problem, separator, fix = str(error.description).partition(_FIX)
+    error.description = f"{problem} {_NO_CLAIM}{separator}{fix}"
+    error.args = (error.description,)
+    error.allow_retries = False
+    return error
 
 
 def succeeded(call: CallRecord, session: SessionRecord) -> bool:
@@ -435,7 +449,8 @@ def _progress(session: SessionRecord) -> str:
 
 
 def _arrived(session: SessionRecord) -> str:
-    return f"{_count(session.message_count, 'message')} in {_count(session.chunk_count, 'chunk')}"
+    chunks = f" in {_count(session.chunk_count, 'chunk')}" if session.chunk_count else ""
+    return f"{_count(session.message_count, 'message')}{chunks}"
 
 
 def _count(number: int, noun: str) -> str:

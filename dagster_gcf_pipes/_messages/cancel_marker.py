@@ -1,4 +1,4 @@
-"""The two objects that Dagster writes when it no longer waits for a function.
+"""What Dagster does when it no longer waits for a function: with a bucket, it writes two objects.
 
 Closing the connection would not reach the function: the platform does not pass a disconnect on. The cancel marker ends
 a function that runs. A first chunk of ours, the claim, keeps a function from starting.
@@ -123,3 +123,26 @@ class CancelMarker:
             return True
         except PipesStorageError:
             return False
+
+
+class NoCancelMarker(CancelMarker):
+    """What stands in for the marker of a session without a bucket: nothing reaches its function.
+
+    Args:
+        log: Gets a line that says that the function goes on.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def stop(self, session: SessionRecord | SessionFacts, reason: str) -> None:
+        """Say that the function may go on."""
+        if not session.closed:
+            self._log.warning(
+                f"[pipes] {reason}: the function goes on, if it runs, until its end or its timeout. Only messages in a "
+                "bucket let Dagster stop it."
+            )
+
+    def claim_session(self) -> Claim:
+        """Nobody can: a late delivery may start the function."""
+        return Claim.UNKNOWN

@@ -92,7 +92,8 @@ class InjectorSession(PipesContextInjector):
 
     Args:
         prefix: The session's prefix in the bucket.
-        get_client: Returns the Cloud Storage client. Called only if the context goes to the bucket.
+        get_client: Returns the Cloud Storage client. Called only if the context goes to the bucket. None: there is no
+            bucket, and a large context is refused.
         inline_context_limit: The largest context that travels in the event, in bytes as encoded for it.
         checked_assets: Keys of the assets that the step checks.
         partitions: The partitions of the call, as Pipes names them in the context, in place of Dagster's.
@@ -104,7 +105,7 @@ class InjectorSession(PipesContextInjector):
     def __init__(
         self,
         prefix: SessionPrefix,
-        get_client: "Callable[[], storage.Client]",
+        get_client: "Callable[[], storage.Client] | None",
         inline_context_limit: int,
         checked_assets: Sequence[str] = (),
         partitions: Mapping[str, Any] = MappingProxyType({}),
@@ -135,6 +136,12 @@ class InjectorSession(PipesContextInjector):
         return len(encoded) <= limit and len(json.dumps(params)) <= MAX_INLINE_CONTEXT_BYTES
 
     def _upload(self, data: bytes) -> PipesParams:
+        if self._get_client is None:
+            raise PipesCloudFunctionRequestError(
+                f"The Pipes context has {len(data):,} bytes of JSON, which is too large for the request.\n"
+                "Fix: Set `messages` of the resource to 'bucket', and `bucket` to the name of a bucket. Or put large "
+                "input into a bucket, and pass its URI in `event` or `extras`."
+            )
         key = self._prefix.context_key
         store = ObjectStore(self._prefix.bucket, self._get_client())
         with suppress(PipesObjectExistsError):  # of an earlier attempt, which the function may be reading

@@ -2,6 +2,7 @@
 
 import functools
 import io
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypedDict, cast, get_args, get_type_hints
 
@@ -151,11 +152,22 @@ def read_response(response: object, *, max_bytes: int = MAX_CLOSED_RESPONSE_BYTE
     if not isinstance(response, Mapping):
         return None
     status, content_type, body = (response.get(name) for name in ("status", "content_type", "body"))
+    base64 = response.get("base64", False)
     if type(status) is not int or status not in _SUCCESS or not isinstance(body, str):
         return None
     if len(body) > max_bytes or not isinstance(content_type, str) or not _is_header_value(content_type):
         return None
-    return ClosedResponse(status=status, content_type=content_type, body=body)
+    if base64 is True and _is_base64(body):
+        return ClosedResponse(status=status, content_type=content_type, body=body, base64=True)
+    return None if base64 else ClosedResponse(status=status, content_type=content_type, body=body)
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_header_value(text: str) -> bool:

@@ -145,7 +145,7 @@ def the_context_without_its_name(setup: Setup) -> str:
 @mistake
 def no_bucket(setup: Setup) -> str:
     with pytest.raises(ValidationError) as caught:
-        PipesCloudFunctionClient()  # type: ignore[call-arg]
+        PipesCloudFunctionClient()
     return str(caught.value)
 
 

@@ -171,7 +171,6 @@ def passes_wrong_arguments(context: AssetExecutionContext, cloud_function: Pipes
     cloud_function.run(context=context, functionurl=URL)  # type: ignore[call-arg]
     cloud_function.run(context, function_url=URL)  # type: ignore[call-arg]
     cloud_function.run(function_url=URL)  # type: ignore[call-arg]
-    PipesCloudFunctionClient()  # type: ignore[call-arg]
 
 
 code_version: str | None = smallest.deployed_revision("orders")
