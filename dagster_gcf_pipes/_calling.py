@@ -175,7 +175,8 @@ class Calling:
         storage = storage_of(self.get_storage_client()) if call.has_claim else None
         known = {STORAGE_HEADER: storage} if storage else {}
         about_call = {TIMEOUT_HEADER: str(call.target.timeout), **known, **call.trace.headers}
-        return {**about_call, **self._this_side.headers}
+        at_once = {} if call.has_claim else {"Accept-Encoding": "identity"}  # what compresses waits for more
+        return {**about_call, **at_once, **self._this_side.headers}
 
     def _outcome(self, call: Call, record: CallRecord, messages: SessionRecord, context: CallingContext) -> Outcome:
         return determine_outcome(

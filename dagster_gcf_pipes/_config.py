@@ -61,7 +61,7 @@ CHANNEL_CAPABILITIES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def _check_bucket(value: Any, info: ValidationInfo) -> Any:
-    """Refuse a bucket that is missing, and one that would not be used.
+    """Refuse a bucket that is missing, and a bucket without a use.
 
     Dagster passes None for a field that is missing, and a variable may have an empty text.
     """

@@ -48,7 +48,7 @@ class ChunkBuffer:
         self._max_chunk_bytes = max_chunk_bytes
         self._max_buffer_bytes = max_buffer_bytes
         self._lines: deque[tuple[float, bytes]] = deque()  # with the time at which each is due
-        self._bytes = 0
+        self._bytes = self._all_bytes = 0
         self._waiting_writers = 0
         self._dropped = 0
         self._sealed = False
@@ -60,6 +60,11 @@ class ChunkBuffer:
     def dropped(self) -> int:
         """How many messages were dropped because the buffer was full or has failed."""
         return self._dropped
+
+    @property
+    def all_bytes(self) -> int:
+        """The size of all messages so far, in bytes."""
+        return self._all_bytes
 
     @property
     def drained(self) -> bool:
@@ -80,19 +85,17 @@ class ChunkBuffer:
             self._wait_for_room(len(line), may_wait)
             self._add(line)
 
-    def offer(self, line: bytes) -> bool:
-        """Add a message if there is room, and drop it otherwise. Return whether it was added.
+    def offer(self, line: bytes) -> None:
+        """Add a message if there is room, and drop it otherwise.
 
         Raises:
             SealedError: The buffer is sealed.
         """
         with self._changed:
-            has_room = not self._is_open() or self._has_room(len(line))
-            if has_room:
-                self._add(line)
-            else:
+            if self._is_open() and not self._has_room(len(line)):
                 self._dropped += 1
-            return has_room
+            else:
+                self._add(line)
 
     def drop(self) -> None:
         """Count a message as dropped."""
@@ -169,6 +172,7 @@ class ChunkBuffer:
             return
         self._lines.append((time.monotonic() + self._flush_interval, line))
         self._bytes += len(line)
+        self._all_bytes += len(line)
 
     def _is_due(self) -> bool:
         if not self._lines:

@@ -51,7 +51,6 @@ class ResponseChannel(SessionChannel):
         self._buffer = ChunkBuffer(
             flush_interval=0, max_chunk_bytes=MAX_BUFFER_BYTES, max_buffer_bytes=MAX_BUFFER_BYTES
         )
-        self._written = 0
         self._disconnected = False
 
     @property
@@ -66,7 +65,7 @@ class ResponseChannel(SessionChannel):
     @property
     def response_room(self) -> int:
         """The bytes of JSON that the function's response may have in `closed`."""
-        return MAX_STREAM_BYTES - RESERVED_BYTES - self._written
+        return MAX_STREAM_BYTES - RESERVED_BYTES - self._buffer.all_bytes
 
     def write_message(self, message: PipesMessage) -> None:
         """Write a message. Wait if the buffer is full.
@@ -112,20 +111,22 @@ class ResponseChannel(SessionChannel):
         else:
             self._check(len(line))
             self._buffer.put(line, self._check)
-            self._written += len(line)
             self._check()
 
     def _offer(self, line: bytes) -> None:
-        if self._written + len(line) > MAX_STREAMED_MESSAGES_BYTES:
+        if self._fits(len(line)):
+            self._buffer.offer(line)
+        else:
             self._buffer.drop()
-        elif self._buffer.offer(line):
-            self._written += len(line)
+
+    def _fits(self, size: int) -> bool:
+        return self._buffer.all_bytes + size <= MAX_STREAMED_MESSAGES_BYTES
 
     def _check(self, size: int = 0) -> None:
         if self._disconnected:
             raise PipesCancelledError("Dagster no longer reads the response.")
         self._deadline.check()
-        if self._written + size > MAX_STREAMED_MESSAGES_BYTES:
+        if size and not self._fits(size):
             raise DagsterPipesError(
                 f"Expected the messages in the HTTP response to have at most {MAX_STREAMED_MESSAGES_BYTES:,} bytes, "
                 f"got more.\nFix: Send less, or give the Dagster resource a bucket, with `messages='bucket'`."

@@ -132,7 +132,7 @@ def test_delegates_can_come_from_env_vars(monkeypatch: pytest.MonkeyPatch) -> No
         ("funtion_timeout", "did you mean 'function_timeout'?"),
         ("key_prefx", "did you mean 'key_prefix'?"),
         ("function_url", "it is an argument of `run`"),
-        ("zone", "expected some of ['bucket', 'key_prefix', 'project'"),
+        ("zone", "expected some of ['messages', 'bucket', 'key_prefix'"),
     ],
 )
 def test_refuses_an_unknown_field(field: str, meant: str) -> None:

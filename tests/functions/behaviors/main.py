@@ -180,6 +180,13 @@ def dies(pipes: PipesContext, event: dict[str, Any]) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def dies_later(pipes: PipesContext, event: dict[str, Any]) -> Any:
+    """Let the line arrive before the process ends."""
+    pipes.log.info("loading everything bit by bit")
+    ended.wait(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def threads(pipes: PipesContext, event: dict[str, Any]) -> Any:
     return {"threads": sorted(thread.name for thread in threading.enumerate())}
 
