@@ -48,6 +48,7 @@ class Task:
         storage: Where Dagster keeps the event log.
         log_lines_per_entry: The resource's field of that name.
         event_log_level: The resource's field of that name.
+        messages: The resource's field of that name.
     """
 
     implementation: Implementation
@@ -58,6 +59,7 @@ class Task:
     storage: Storage = "memory"
     log_lines_per_entry: int = DEFAULT_LINES_PER_ENTRY
     event_log_level: str = DEFAULT_EVENT_LOG_LEVEL
+    messages: str = "bucket"
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,10 @@ def _materialize(task: Task, instance: DagsterInstance) -> ExecuteInProcessResul
     if task.implementation == "ours":
         assets = [calling_asset(task.function_url, dict(event), name=name) for name, event in task.events.items()]
         client = PipesCloudFunctionClient(
-            bucket=task.bucket, log_lines_per_entry=task.log_lines_per_entry, event_log_level=task.event_log_level
+            messages=task.messages,
+            bucket=task.bucket if task.messages == "bucket" else "",
+            log_lines_per_entry=task.log_lines_per_entry,
+            event_log_level=task.event_log_level,
         )
         resources = {"cloud_function": client}
     else:
