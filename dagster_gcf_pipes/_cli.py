@@ -99,6 +99,66 @@ def doctor(*, as_json: bool, **options: Any) -> None:
     raise SystemExit(show(findings, as_json=as_json))
 
 
+@main.command()
+@click.option("--url", metavar="URL", required=True, help="The function's URL. It implements the six tasks.")
+@click.option(
+    "--bucket",
+    metavar="NAME",
+    envvar="PIPES_BUCKET",
+    show_envvar=True,
+    help="The bucket for the messages. With an emulator, the default is a new one.",
+)
+@click.option(
+    "--key-prefix", metavar="PREFIX", default=DEFAULT_KEY_PREFIX, show_default=True, help="As in the resource."
+)
+@click.option("--audience", metavar="TEXT", help="The audience of the ID token, if it is not the function's URL.")
+@click.option("--impersonate-service-account", metavar="EMAIL", help="As in the resource.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=1),
+    default=30,
+    show_default=True,
+    help="How long a call may take, in addition to the time for which it asks the function to sleep.",
+)
+@click.option(
+    "--stop-within",
+    metavar="SECONDS",
+    type=click.FloatRange(min=1),
+    default=20,
+    show_default=True,
+    help="How soon the function must stop after a cancel marker.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of the findings.")
+def conformance(*, as_json: bool, **options: Any) -> None:
+    """Hold a function in any language against the protocol, and print what it does not do.
+
+    The function implements the six tasks of the documentation's page on the protocol. The command calls them as Dagster
+    would, and prints a line for each requirement: `ok`, `FAILED`, or `not there` for an optional part that the function
+    lacks. It writes into the bucket, and deletes nothing.
+
+    A function on this machine and the command use the same emulator: set STORAGE_EMULATOR_HOST for both.
+
+    The exit code is 0 if all required parts hold and no optional part is wrong, 1 if not, and 2 if an option is not
+    valid.
+    """
+    from gcf_pipes import GcfPipesError
+
+    from dagster_gcf_pipes._conformance import Options, UnreachableError, caller_of, check_function, show
+
+    try:
+        caller = caller_of(Options(**options))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except GcfPipesError as error:
+        raise click.ClickException(str(error)) from error
+    try:
+        code = show(check_function(caller), as_json=as_json)
+    except UnreachableError as error:
+        raise click.ClickException(str(error)) from error
+    raise SystemExit(code)
+
+
 def _require_extra() -> None:
     if missing := [name for name in ("functions_framework", "tomlkit", "uv", "watchfiles") if not find_spec(name)]:
         raise click.ClickException(
