@@ -115,6 +115,11 @@ class Caller:
         return read_opened_extras(self._opened_extras).get("heartbeat_interval")
 
     @property
+    def announces_protocol(self) -> bool:
+        """Whether the function says its version of the wire protocol."""
+        return "protocol" in self._opened_extras
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """What the function announces."""
         half = Half.parse(self._opened_extras.get("protocol"), self._opened_extras.get("version"))
@@ -151,10 +156,10 @@ class Caller:
             headers: Headers, in addition to the usual ones or in their place.
         """
         prefix = prefix or self.new_prefix(task)
-        params = {BUCKET_PARAM: prefix.bucket, KEY_PREFIX_PARAM: prefix.path, "include_stdio_in_messages": False}
+        params = usual_params(prefix)
         bootstrap = {
-            DAGSTER_PIPES_CONTEXT_ENV_VAR: encode_param(context_params or {"data": context_of(prefix.path)}),
-            DAGSTER_PIPES_MESSAGES_ENV_VAR: encode_param({**params, **messages}),
+            DAGSTER_PIPES_CONTEXT_ENV_VAR: encode_param(context_params or params[DAGSTER_PIPES_CONTEXT_ENV_VAR]),
+            DAGSTER_PIPES_MESSAGES_ENV_VAR: encode_param({**params[DAGSTER_PIPES_MESSAGES_ENV_VAR], **messages}),
         }
         merged = {key: value for key, value in {**bootstrap, **keys}.items() if value is not None}
         body = encode_body({"task": task, **event}, merged)
@@ -242,6 +247,15 @@ class Caller:
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
+
+
+def usual_params(prefix: SessionPrefix) -> dict[str, dict[str, Any]]:
+    """Return the context params and the messages params of a session, by the bootstrap keys."""
+    messages = {BUCKET_PARAM: prefix.bucket, KEY_PREFIX_PARAM: prefix.path, "include_stdio_in_messages": False}
+    return {
+        DAGSTER_PIPES_CONTEXT_ENV_VAR: {"data": context_of(prefix.path)},
+        DAGSTER_PIPES_MESSAGES_ENV_VAR: messages,
+    }
 
 
 def context_of(run_id: str, **fields: Any) -> dict[str, Any]:

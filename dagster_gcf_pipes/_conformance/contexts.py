@@ -104,7 +104,7 @@ def echo_large(caller: Caller) -> Checks:
 def echo_object(caller: Caller) -> Checks:
     """Call the task with the context in the bucket."""
     prefix = caller.new_prefix("echo")
-    context = context_of("run", extras={"from": "the bucket", **TEXTS})
+    context = context_of("run", extras={"from": "the bucket"})
     caller.create(prefix.context_key, json.dumps(context).encode())
     params = {BUCKET_PARAM: prefix.bucket, CONTEXT_KEY_PARAM: prefix.context_key}
     session = caller.call("echo", prefix=prefix, context_params=params)

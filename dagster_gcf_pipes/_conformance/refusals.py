@@ -1,5 +1,6 @@
 """Requests that the function has to refuse before it runs the user's code, and before it writes anything."""
 
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from gcf_pipes._shared.protocol import (
 )
 from gcf_pipes._shared.storage import uses_emulator
 
-from dagster_gcf_pipes._conformance.calls import Caller, Delivery, context_of, encode
+from dagster_gcf_pipes._conformance.calls import Caller, Delivery, context_of, encode, usual_params
 from dagster_gcf_pipes._conformance.findings import Check, Checks, NotThereError, expect
 from dagster_gcf_pipes._conformance.sessions import Answer
 from dagster_gcf_pipes._http import AnsweredBy
@@ -72,17 +73,21 @@ def refuse(caller: Caller) -> Checks:
         "refuses-encoding": _refused([_key(caller, key, value) for key, value in _not_encoded()]),
         "refuses-params": _refused([_key(caller, key, encode_param(value)) for key, value in _wrong_types(caller)]),
         "refuses-pipes-version": _refused([_of_another_pipes(caller)]),
-        "refuses-bomb": _refused([_key(caller, key, encode(b" " * (size + 1))) for key, size in bomb]),
+        "refuses-bomb": _refused([_padded(caller, key, size) for key, size in bomb]),
     }
 
 
 def refuse_what_does_not_fit(caller: Caller) -> Checks:
-    """Send what another function could do, but perhaps not this one."""
+    """Send what another function could do, but perhaps not this one.
+
+    A function that announces its own protocol must look at Dagster's.
+    """
     other_storage = CLOUD if uses_emulator() else EMULATOR
+    checked = _refused if caller.announces_protocol else _optional
     return {
-        "refuses-protocol": _optional(_header(caller, PROTOCOL_HEADER, f"{PROTOCOL + 98}")),
-        "refuses-capability": _optional(_header(caller, PROTOCOL_HEADER, f"{PROTOCOL} conformance_unknown")),
-        "refuses-storage": _optional(_header(caller, STORAGE_HEADER, other_storage)),
+        "refuses-protocol": checked([_header(caller, PROTOCOL_HEADER, f"{PROTOCOL + 98}")]),
+        "refuses-capability": checked([_header(caller, PROTOCOL_HEADER, f"{PROTOCOL} conformance_unknown")]),
+        "refuses-storage": _optional([_header(caller, STORAGE_HEADER, other_storage)]),
         "refuses-bucket": _another_bucket(caller),
         "refusal-text": _text(_body(caller, b"[]")),
     }
@@ -97,12 +102,11 @@ def _refused(requests: Sequence[Wrong]) -> Check:
     return check
 
 
-def _optional(request: Wrong) -> Check:
+def _optional(requests: Sequence[Wrong]) -> Check:
     def check() -> str:
-        if request.answer.is_from_function:
-            raise NotThereError(f"the function runs the call with {request.what}")
-        request.check()
-        return request.what
+        if taken := [request.what for request in requests if request.answer.is_from_function]:
+            raise NotThereError(f"the function runs the call with {', '.join(taken)}")
+        return _refused(requests)()
 
     return check
 
@@ -145,10 +149,16 @@ def _wrong_types(caller: Caller) -> Iterator[tuple[str, Any]]:
 
 
 def _of_another_pipes(caller: Caller) -> Wrong:
-    prefix = caller.new_prefix("report")
-    params = {BUCKET_PARAM: prefix.bucket, KEY_PREFIX_PARAM: prefix.path, PIPES_PROTOCOL_VERSION_FIELD: "999.0"}
-    delivery = caller.prepare("report", prefix=prefix, keys={_MESSAGES: encode_param(params)})
+    delivery = caller.prepare("report", messages={PIPES_PROTOCOL_VERSION_FIELD: "999.0"})
     return _sent(caller, delivery, f"{PIPES_PROTOCOL_VERSION_FIELD} 999.0 in the messages params")
+
+
+def _padded(caller: Caller, key: str, size: int) -> Wrong:
+    """Send params that are right, and followed by as many spaces: only their size is wrong."""
+    prefix = caller.new_prefix("report")
+    data = json.dumps(usual_params(prefix)[key]).encode() + b" " * size
+    delivery = caller.prepare("report", prefix=prefix, keys={key: encode(data)})
+    return _sent(caller, delivery, f"{key} of {len(data):,} bytes when decompressed")
 
 
 def _another_bucket(caller: Caller) -> Check:

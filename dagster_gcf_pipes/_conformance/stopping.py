@@ -19,7 +19,6 @@ LONGEST_SLEEP: Final = 120
 """Seconds after which a heartbeat is not waited for any more."""
 CLAIM_SHARE: Final = 0.5
 """The part of the sleep that must lie between the claim and the last chunk."""
-DEADLINE: Final = 10
 SUCCESS: Final = range(200, 300)
 MARKER: Final = b"{}"
 
@@ -111,16 +110,17 @@ def _check_ended_with_exception(session: Session) -> None:
 
 def run_out_of_time(caller: Caller) -> Checks:
     """Let the user's code sleep for longer than the call may take."""
-    asleep = 2 * DEADLINE
-    delivery = caller.prepare("sleep", event={"seconds": asleep}, headers={TIMEOUT_HEADER: str(DEADLINE)})
+    deadline = max(1, round(caller.stop_within / 2))
+    asleep = 2 * deadline
+    delivery = caller.prepare("sleep", event={"seconds": asleep}, headers={TIMEOUT_HEADER: str(deadline)})
     session = caller.read(delivery.prefix, caller.deliver(delivery, seconds=asleep))
 
     def check() -> str:
         if session.answer.seconds >= asleep and session.answer.is_from_function:
             raise NotThereError("the function sleeps on: it stops only when the platform stops it")
-        expected, got = f"a response within {DEADLINE} s", f"one after {session.answer.seconds:.1f} s"
-        expect(session.answer.seconds <= DEADLINE and session.answer.status, expected, got, session.uri)
+        expected, got = f"a response within {deadline} s", f"one after {session.answer.seconds:.1f} s"
+        expect(session.answer.seconds <= deadline and session.answer.status, expected, got, session.uri)
         _check_ended_with_exception(session)
-        return f"it stopped after {session.answer.seconds:.1f} s of {DEADLINE} s"
+        return f"it stopped after {session.answer.seconds:.1f} s of {deadline} s"
 
     return {"deadline": check}
