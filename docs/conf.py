@@ -44,6 +44,7 @@ html_theme = "furo"
 html_title = project
 html_baseurl = "https://dagster-gcf-pipes.github.io/dagster-gcf-pipes/"
 html_static_path = ["_static"]
+html_extra_path = ["protocol"]  # the JSON Schemas, where their `$id`s say
 html_css_files = ["errors.css"]
 html_js_files = ["search.js"]
 html_copy_source = False

@@ -150,7 +150,7 @@ def test_every_header_has_an_entry(entries: set[str]) -> None:
 
 def test_the_pages_show_every_constant_of_the_protocol() -> None:
     """The directive `constants` shows it with its value; environment variables have entries."""
-    shown = (DOCS / "reference/protocol.md").read_text() + (DOCS / "operations/limits.md").read_text()
+    shown = (DOCS / "protocol.md").read_text() + (DOCS / "operations/limits.md").read_text()
     constants = {name for name in vars(PROTOCOL) if name.isupper() and not name.endswith(("_VAR", "_VARIABLE"))}
     assert constants - set(re.findall(r"^(?:[\w.]+\.)?([A-Z_]+)$", shown, re.MULTILINE)) == set()
 

@@ -7,12 +7,12 @@ from dagster._check import CheckError
 from dagster._core.definitions.metadata.external_metadata import metadata_value_from_external
 from dagster_pipes import PIPES_METADATA_TYPE_INFER, PipesMetadataType
 from gcf_pipes._shared.halves import Half
-from gcf_pipes._shared.protocol import PROTOCOL, RESPONSE_PARAM, USAGE_PARAM
+from gcf_pipes._shared.protocol import PROTOCOL, USAGE_PARAM
 
 from dagster_gcf_pipes._conformance.calls import Caller, dumps
 from dagster_gcf_pipes._conformance.findings import Checks, NotMetError, NotThereError, expect
 from dagster_gcf_pipes._conformance.sessions import Session
-from dagster_gcf_pipes._messages.parser import read_response, read_usage
+from dagster_gcf_pipes._messages.parser import read_usage
 
 ASSET: Final = "conformance/orders"
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -46,7 +46,6 @@ def report(caller: Caller) -> Checks:
         "message-order": lambda: _check_order(session),
         "own-response": lambda: _check_response(session),
         "closes-with-request": lambda: _check_closes_with_request(session),
-        "closed-response": lambda: _check_closed_response(session),
         "closed-usage": lambda: _check_usage(session),
         "versions": lambda: _check_versions(session),
     }
@@ -131,19 +130,6 @@ def _check_closes_with_request(session: Session) -> str:
         raise NotThereError("`closes_with_request` is not in `opened`: Dagster trusts only a 2xx response")
     expect(said is True, "`closes_with_request` to be true", dumps(said), session.chunk_uri(1))
     return "`closes_with_request` is true"
-
-
-def _check_closed_response(session: Session) -> str:
-    response = (session.closed_params or {}).get(RESPONSE_PARAM)
-    if response is None:
-        raise NotThereError("`response` is not in `closed`: a step that adopts the call gets no response")
-    answer = session.answer
-    if (valid := read_response(response)) is None:
-        raise NotMetError(f"Expected `status`, `content_type` and `body`, got {dumps(response)}, at {session.uri}.")
-    got = valid["status"], valid["body"]
-    expected = answer.status, answer.body.decode("utf-8", errors="replace")
-    expect(got == expected, f"the response, {dumps(expected)}", dumps(got), session.uri)
-    return "the status and the body of the response"
 
 
 def _check_usage(session: Session) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from gcf_pipes._shared.protocol import HEARTBEAT
+from gcf_pipes._shared.protocol import HEARTBEAT, MAX_CLOSED_RESPONSE_BYTES, RESPONSE_PARAM
 
 from dagster_gcf_pipes._conformance.calls import Caller, dumps
-from dagster_gcf_pipes._conformance.findings import Checks, expect
+from dagster_gcf_pipes._conformance.findings import Checks, NotMetError, NotThereError, expect
 from dagster_gcf_pipes._conformance.sessions import Session
-from dagster_gcf_pipes._messages.parser import ChunkFormatError, parse_chunk
+from dagster_gcf_pipes._messages.parser import ChunkFormatError, parse_chunk, read_response
 
 _PARAMS: Final[Mapping[str, tuple[frozenset[str], frozenset[str]]]] = {
     "log": (frozenset({"message", "level"}), frozenset()),
@@ -32,6 +32,7 @@ def check_sessions(caller: Caller) -> Checks:
         "chunk-format": lambda: _each(sessions, _check_format),
         "chunk-count": lambda: _each(sessions, _check_count),
         "opened-first": lambda: _each(sessions, _check_opened),
+        "closed-response": lambda: _check_responses(sessions),
         "closed-last": lambda: _each(sessions, _check_closed),
         "sealed": lambda: _each(sessions, lambda session: _check_sealed(caller, session)),
     }
@@ -101,6 +102,27 @@ def _check_closed(session: Session) -> None:
     methods = session.methods
     expect(methods[-1:] == ["closed"], "`closed` as the last message", dumps(methods[-1:]), session.uri)
     expect(methods.count("closed") == 1, "one `closed`", methods.count("closed"), session.uri)
+
+
+def _check_responses(sessions: Sequence[Session]) -> str:
+    closed = [(session, (session.closed_params or {}).get(RESPONSE_PARAM)) for session in sessions]
+    kept = [(session, response) for session, response in closed if response is not None]
+    if not kept:
+        raise NotThereError("`response` is not in `closed`: a step that adopts the call gets no response")
+    for session, response in kept:
+        _check_response(session, response)
+    return f"in {len(kept)} sessions"
+
+
+def _check_response(session: Session, response: object) -> None:
+    """Compare the response in `closed` with what arrived. Dagster ignores one that is not a short 2xx text."""
+    answer = session.answer
+    if (valid := read_response(response)) is None:
+        expected = f"a 2xx `status`, `content_type`, and a `body` of at most {MAX_CLOSED_RESPONSE_BYTES:,} bytes"
+        raise NotMetError(f"Expected {expected}, got {dumps(response)}, at {session.uri}.")
+    got = valid["status"], valid["body"]
+    expected_pair = answer.status, answer.body.decode("utf-8", errors="replace")
+    expect(got == expected_pair, f"the response, {dumps(expected_pair)}", dumps(got), session.uri)
 
 
 def _check_sealed(caller: Caller, session: Session) -> None:

@@ -4,6 +4,7 @@
 - `component-attributes`: the attributes of a component or of a part of it, as in its YAML file
 - `constants`: a table of constants, one a line, with their values and docstrings; with a module, if all are in that
 - `error-codes`: a table of the function side's errors, with their codes, statuses and meanings
+- `conformance-requirements`: a table of what `dagster-gcf-pipes conformance` checks
 - `metadata-key`, `http-header`: an entry with an anchor, as `envvar` is one
 
 It also adds the facts of each error class to its docstring.
@@ -25,6 +26,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import dagster_gcf_pipes
 from dagster_gcf_pipes import PipesCloudFunctionClient
+from dagster_gcf_pipes._conformance.requirements import REQUIREMENTS
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -89,6 +91,17 @@ class ErrorCodes(SphinxDirective):
         for error in sorted(_function_errors(), key=lambda error: (error.status, error.code)):
             meaning = (error.__doc__ or "").partition("\n")[0]
             rows.append(f"| `{error.code}` | {error.status} | `{error.__name__}` | {_cell(meaning)} |")
+        return self.parse_text_to_nodes("\n".join(rows))
+
+
+class ConformanceRequirements(SphinxDirective):
+    """A table of what a function has to do."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return a row for each requirement."""
+        rows = ["| requirement | | what the function does |", "|---|---|---|"]
+        for each in REQUIREMENTS:
+            rows.append(f"| `{each.name}` | {'**required**' if each.required else 'optional'} | {_cell(each.text)} |")
         return self.parse_text_to_nodes("\n".join(rows))
 
 
@@ -167,6 +180,7 @@ def setup(app: "Sphinx") -> dict[str, Any]:
     app.add_directive("component-attributes", ComponentAttributes)
     app.add_directive("constants", Constants)
     app.add_directive("error-codes", ErrorCodes)
+    app.add_directive("conformance-requirements", ConformanceRequirements)
     for name in ("metadata-key", "http-header"):
         app.add_object_type(name, name)
     return {"version": "1", "parallel_read_safe": True}

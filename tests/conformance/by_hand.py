@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.conformance.session import HEARTBEAT_INTERVAL, Session, StoppedError
 from tests.conformance.tasks import TASKS, Reply
 
 VERSION = "0.1.0"
+MAX_RESPONSE = 32 * 1024
 Response = tuple[int, dict[str, str], bytes]
 
 
@@ -60,7 +62,7 @@ class Server(ThreadingHTTPServer):
 
 def answer(method: str, body: bytes, headers: Mapping[str, str], arrived: float, defects: Collection[str]) -> Response:
     """Refuse a request, or run its task as a session."""
-    if method == "GET" and "takes_get" in defects:
+    if (method == "GET" and "takes_get" in defects) or (body.startswith(b"[") and "takes_lists" in defects):
         return 200, {}, b"hello"
     try:
         request = admit(method, body, headers, defects)
@@ -68,27 +70,25 @@ def answer(method: str, body: bytes, headers: Mapping[str, str], arrived: float,
         return _refusal(400, "bad_request", str(error), defects)
     except RuntimeError:
         return 500, {}, b""
-    timeout = float(headers["Dagster-Pipes-Timeout"])
-    allowed = 1e9 if "ignores_deadline" in defects else timeout / 2
+    allowed = 1e9 if "ignores_deadline" in defects else float(headers["Dagster-Pipes-Timeout"]) / 2
     session = Session(request.messages, arrived + allowed, defects)
+    if "claims_late" in defects and request.event["task"] == "sleep":
+        threading.Event().wait(request.event["seconds"])
+        request = replace(request, event={**request.event, "seconds": 0})
+    return _claim(session, defects) or _run(request, session, defects)
+
+
+def _claim(session: Session, defects: Collection[str]) -> Response | None:
+    """Claim the session, or return the refusal."""
     try:
-        if "claims_late" in defects and request.event["task"] == "sleep":
-            threading.Event().wait(request.event["seconds"])
         session.claim(_opened_extras(defects))
     except bucket.ExistsError:
-        if "runs_duplicates" not in defects:
-            status = 200 if "answers_duplicates_with_200" in defects else 409
-            return _refusal(status, "duplicate_call", "a duplicate", defects)
+        status = 200 if "answers_duplicates_with_200" in defects else 409
+        return _refusal(status, "duplicate_call", "a duplicate", defects)
     except OSError as error:
-        return (
-            500 if "crashes_at_buckets" in defects else 400,
-            {
-                "Dagster-Pipes-Error": "bucket_not_found",
-                "Dagster-Pipes-Chunk-Count": "0",
-            },
-            str(error).encode(),
-        )
-    return _run(request, session, defects)
+        crashed = "crashes_at_buckets" in defects
+        return (500, {}, b"") if crashed else _refusal(400, "bucket_not_found", str(error), defects)
+    return None
 
 
 def _opened_extras(defects: Collection[str]) -> dict[str, Any]:
@@ -127,7 +127,9 @@ def _closed(reply: Reply, defects: Collection[str]) -> dict[str, Any]:
     usage: Any = {"wall_seconds": "long" if "measures_in_words" in defects else 0.5}
     if "says_nothing" in defects:
         return {}
-    return {"response": {**response, "content_type": "application/json"}, "usage": usage}
+    is_short = len(text) <= MAX_RESPONSE or "keeps_long_responses" in defects
+    kept = {"response": {**response, "content_type": "application/json"}} if is_short else {}
+    return {**kept, "usage": usage}
 
 
 def _described(error: BaseException, defects: Collection[str]) -> dict[str, Any]:
