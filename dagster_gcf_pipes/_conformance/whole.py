@@ -115,7 +115,7 @@ def _check_responses(sessions: Sequence[Session]) -> str:
 
 
 def _check_response(session: Session, response: object) -> None:
-    """Compare the response in `closed` with what arrived. Dagster ignores one that is not a short 2xx text."""
+    """Compare the response in `closed` with what arrived. Dagster ignores what is no short 2xx text."""
     answer = session.answer
     if (valid := read_response(response)) is None:
         expected = f"a 2xx `status`, `content_type`, and a `body` of at most {MAX_CLOSED_RESPONSE_BYTES:,} bytes"
