@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from dagster_pipes import PIPES_PROTOCOL_VERSION, PIPES_PROTOCOL_VERSION_FIELD
-from gcf_pipes._shared.protocol import HEARTBEAT, MAX_CHUNK_BYTES
+from gcf_pipes._shared.protocol import HEARTBEAT
 
-from dagster_gcf_pipes._conformance.calls import STORAGE_TIMEOUT, Caller, in_background
+from dagster_gcf_pipes._conformance.calls import Caller, in_background
 from dagster_gcf_pipes._conformance.findings import Check, Checks, SkippedError, expect
 from dagster_gcf_pipes._conformance.sessions import Answer, Session
 
@@ -103,10 +103,11 @@ def deliver_with_foreign_chunk(caller: Caller) -> Checks:
     key, foreign = delivery.prefix.chunk_key(2), f"{json.dumps(_FOREIGN)}\n".encode()
     caller.create(key, foreign)
     answer = caller.deliver(delivery)
-    found = caller.store.read(key, max_bytes=MAX_CHUNK_BYTES, timeout=STORAGE_TIMEOUT)
-    uri = f"gs://{delivery.prefix.bucket}/{key}"
+    session = caller.look(delivery.prefix, answer)
+    found, uri = session.chunks.get(2), session.chunk_uri(2)
 
     def check_once() -> str:
+        expect(1 in session.chunks, "chunk 1", answer.description, session.uri)
         expect(found == foreign, "the chunk that was there", "another one", uri)
         return "a chunk that was there stayed"
 

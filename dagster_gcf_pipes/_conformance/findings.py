@@ -49,7 +49,7 @@ class Finding:
 
     @property
     def holds(self) -> bool:
-        """Whether this keeps a function from conforming no more."""
+        """Whether the function conforms, as far as this requirement goes."""
         return self.status in {"ok", "not_there"} or (self.status == "skipped" and not self.requirement.required)
 
 

@@ -25,7 +25,7 @@ from gcf_pipes._shared.protocol import (
 )
 from gcf_pipes._shared.storage import uses_emulator
 
-from dagster_gcf_pipes._conformance.calls import Caller, Delivery, context_of, encode, usual_params
+from dagster_gcf_pipes._conformance.calls import Caller, Delivery, context_of, dumps, encode, usual_params
 from dagster_gcf_pipes._conformance.findings import Check, Checks, NotThereError, expect
 from dagster_gcf_pipes._conformance.sessions import Answer
 from dagster_gcf_pipes._http import AnsweredBy
@@ -71,7 +71,7 @@ def refuse(caller: Caller) -> Checks:
         "refuses-body": _refused([_body(caller, body) for body in (b"", b"table=orders", b"[1, 2]", b"\xff{}")]),
         "refuses-missing-keys": _refused([_key(caller, key, None) for key in (_MESSAGES, _CONTEXT)]),
         "refuses-encoding": _refused([_key(caller, key, value) for key, value in _not_encoded()]),
-        "refuses-params": _refused([_key(caller, key, encode_param(value)) for key, value in _wrong_types(caller)]),
+        "refuses-params": _refused([_typed(caller, key, value) for key, value in _wrong_types(caller)]),
         "refuses-pipes-version": _refused([_of_another_pipes(caller)]),
         "refuses-bomb": _refused([_padded(caller, key, size) for key, size in bomb]),
     }
@@ -115,9 +115,14 @@ def _body(caller: Caller, body: bytes) -> Wrong:
     return _sent(caller, replace(caller.prepare("report"), body=body), f"the body {body!r}")
 
 
-def _key(caller: Caller, key: str, value: str | None, what: str = "") -> Wrong:
-    shown = "a body without" if value is None else f"{value[:24]!r} as"
-    return _sent(caller, caller.prepare("report", keys={key: value}), what or f"{shown} {key}")
+def _key(caller: Caller, key: str, value: str | None) -> Wrong:
+    shown = "a body without" if value is None else f"{value!r} as"
+    return _sent(caller, caller.prepare("report", keys={key: value}), f"{shown} {key}")
+
+
+def _typed(caller: Caller, key: str, value: object) -> Wrong:
+    delivery = caller.prepare("report", keys={key: encode_param(value)})
+    return _sent(caller, delivery, f"the params {dumps(value)} in {key}")
 
 
 def _header(caller: Caller, name: str, value: str) -> Wrong:

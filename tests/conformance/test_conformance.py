@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import flask
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +18,7 @@ from dagster_gcf_pipes._conformance.requirements import REQUIREMENTS
 from dagster_gcf_pipes.local import EMBEDDED, Emulator, run_emulator, run_function
 from tests.conformance.by_hand import function_by_hand
 from tests.conftest import FUNCTIONS
+from tests.serving import serving
 
 COMMAND = [sys.executable, "-m", "dagster_gcf_pipes", "conformance"]
 FAST = ["--stop-within", "6"]
@@ -197,6 +199,17 @@ def test_a_function_that_does_not_run_is_an_error() -> None:
     assert result.returncode == 1
     assert "Expected the function to take a call, but it was not sent" in result.stderr
     assert "Fix: Start the function" in result.stderr
+
+
+def test_a_server_that_knows_nothing_of_the_protocol_is_not_a_function() -> None:
+    """Each required line fails, and no optional one is taken for there."""
+    app = flask.Flask("another")
+    app.add_url_rule("/", methods=["GET", "POST"], view_func=lambda: "hello")
+    with serving(app) as port:
+        code, findings = findings_of(f"http://127.0.0.1:{port}/")
+    assert named(findings, "ok") == set()
+    assert {name for name, finding in findings.items() if finding["required"]} <= named(findings, "failed")
+    assert code == 1
 
 
 @pytest.mark.parametrize(
