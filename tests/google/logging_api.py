@@ -1,34 +1,39 @@
-"""A stand-in of the Cloud Logging API v2 (REST): `entries:list`, with the error bodies of the real one.
+"""A stand-in of the Cloud Logging API v2 (REST): `entries:list`, with the pages, quota and errors of the real one.
 
-It evaluates the parts of the query language that the package uses: comparisons with `=`, `:`, `>=` and `<=`,
-`log_id()`, parentheses, OR, which binds tighter than AND, and AND, which may be omitted.
+Entries become visible one by one, some time after they were written. `logging_filter` evaluates the filters,
+`logging_agent` writes entries as Cloud Run's agent does, and `logging_tail` serves live tailing.
 
 Sources: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list and
-https://cloud.google.com/logging/docs/view/logging-query-language.
+https://cloud.google.com/logging/quotas.
 """
 
+import base64
 import json
-import re
+import socket
+import time
 from collections import deque
 from collections.abc import Callable, Container
 from datetime import datetime, timezone
-from threading import Event
+from threading import Condition, Event
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote
 
 import flask
 
 from dagster_gcf_pipes._log_query import rfc3339
-from tests.google.functions_api import TOKEN, error_body
+from tests.google.functions_api import TOKEN, error_body, quota_exceeded
+from tests.google.logging_filter import Entry, moment, parse_filter
 
 HOST: Final = "logging.googleapis.com"
-_SEVERITIES: Final = (
-    "DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY",
-)  # fmt: skip
-_TOKEN: Final = re.compile(r'\s*("(?:\\.|[^"\\])*"|>=|<=|[=:()]|[A-Za-z_][\w.]*)')
+MAX_PAGE: Final = 1000
+DEFAULT_PAGE: Final = 50
+MAX_RESOURCES: Final = 100
+MAX_ENTRY: Final = 256 * 1024
+READS_PER_MINUTE: Final = 60
+_ORDERS: Final = ("timestamp asc", "timestamp desc")
+_HIDDEN: Final = frozenset({"visible_at", "visible_from"})
 
-Entry: TypeAlias = dict[str, Any]
-Predicate: TypeAlias = Callable[[Entry], bool]
+Response: TypeAlias = tuple[Any, int]
+Fault: TypeAlias = tuple[int, Any] | Callable[[], Response]
 
 
 OUT_OF_MEMORY: Final = "Memory limit of 256 MiB exceeded with 260 MiB used."
@@ -52,147 +57,160 @@ def terminated(
     }
 
 
+def reset() -> Response:
+    """Close the connection instead of a response."""
+    connection: socket.socket = flask.request.environ["werkzeug.socket"]
+    connection.shutdown(socket.SHUT_RDWR)
+    return "", 200
+
+
 class LoggingApi:
     """The API, with the entries that it holds.
 
     Args:
         tokens: The valid access tokens.
+        reads_per_minute: How many lists a project may make in a minute.
+        minute: The length of that minute, in seconds.
 
     Attributes:
-        entries: The entries of every project, by the project's ID; "visible_at" is the first request that finds one.
-        faults: Responses to the next requests, one each: a status and a body, JSON or text.
+        entries: The entries of every project, by the project's ID, and of every view, by its name. "visible_at" is the
+            first request that finds one, and "visible_from" the time (`time.monotonic`).
+        faults: Responses to the next requests, one each: a status and a body, JSON or text, or what returns them.
         answering: While it is cleared, requests wait.
         asked: The body of each request, in order.
+        refused: How many requests were above the quota.
+        changed: Notified when an entry was written.
         app: The WSGI application.
     """
 
-    def __init__(self, tokens: Container[str] = (TOKEN,)) -> None:
+    def __init__(
+        self, tokens: Container[str] = (TOKEN,), *, reads_per_minute: int = READS_PER_MINUTE, minute: float = 60.0
+    ) -> None:
         self._tokens = tokens
+        self._reads_per_minute = reads_per_minute
+        self._minute = minute
+        self._reads: dict[str, deque[float]] = {}
         self.entries: dict[str, list[Entry]] = {}
-        self.faults: deque[tuple[int, Any]] = deque()
+        self.faults: deque[Fault] = deque()
         self.asked: list[dict[str, Any]] = []
+        self.refused = 0
         self.answering = Event()
         self.answering.set()
+        self.changed = Condition()
         self.app = flask.Flask("logging_api")
         self.app.add_url_rule("/v2/entries:list", view_func=self._list, methods=["POST"])
 
-    def _list(self) -> tuple[Any, int]:
+    def accepts(self, authorization: str) -> bool:
+        """Whether the value of an `Authorization` header is valid."""
+        return authorization.removeprefix("Bearer ") in self._tokens
+
+    def write(self, project: str, entry: Entry, *, delay: float = 0.0) -> None:
+        """Take an entry, which becomes visible after some seconds.
+
+        Raises:
+            ValueError: It is too large. Source: https://github.com/googleapis/nodejs-logging/issues/520.
+        """
+        size = len(json.dumps(entry, ensure_ascii=False).encode("utf-8", errors="surrogatepass"))
+        if size > MAX_ENTRY:
+            raise ValueError(f"Log entry with size {size / 1024:.1f}K exceeds maximum size of 256.0K")
+        with self.changed:
+            self.entries.setdefault(project, []).append({**entry, "visible_from": time.monotonic() + delay})
+            self.changed.notify_all()
+
+    def _list(self) -> Response:
         query = flask.request.get_json()
         self.asked.append(query)
         self.answering.wait()
         if self.faults:
-            status, body = self.faults.popleft()
+            fault = self.faults.popleft()
+            if callable(fault):
+                return fault()
+            status, body = fault
             return body, status
-        if flask.request.headers.get("Authorization", "").removeprefix("Bearer ") not in self._tokens:
+        if not self.accepts(flask.request.headers.get("Authorization", "")):
             return error_body(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."), 401
         try:
-            return self._page(query), 200
+            page = self._page(query)
         except ValueError as error:
             return error_body(400, "INVALID_ARGUMENT", str(error)), 400
+        if any(map(self._is_above_quota, _projects(query))):
+            self.refused += 1
+            status, body = quota_exceeded(HOST)
+            return body, status
+        return page, 200
+
+    def _is_above_quota(self, project: str) -> bool:
+        now = time.monotonic()
+        reads = self._reads.setdefault(project, deque())
+        while reads and reads[0] <= now - self._minute:
+            reads.popleft()
+        if len(reads) >= self._reads_per_minute:
+            return True
+        reads.append(now)
+        return False
 
     def _page(self, query: dict[str, Any]) -> dict[str, Any]:
-        found = self._find(query["resourceNames"], query.get("filter", ""))
-        found.sort(key=lambda entry: _moment(entry["timestamp"]), reverse=query.get("orderBy") == "timestamp desc")
-        size = query.get("pageSize", 50)
-        return {"entries": found[:size], **({"nextPageToken": "more"} if size < len(found) else {})}
+        size, order = query.get("pageSize") or DEFAULT_PAGE, query.get("orderBy") or _ORDERS[0]
+        if not 0 < size <= MAX_PAGE:
+            raise ValueError(f"page_size must be between 0 and {MAX_PAGE}, got {size}.")
+        if order not in _ORDERS:
+            raise ValueError(f"Invalid order_by: '{order}'.")
+        if len(query["resourceNames"]) > MAX_RESOURCES:
+            raise ValueError(f"At most {MAX_RESOURCES} resources may be specified.")
+        found = sorted(
+            self._find(query["resourceNames"], query.get("filter", "")), key=_position, reverse=order == _ORDERS[1]
+        )
+        if token := query.get("pageToken"):
+            last = _last_position(token, query)
+            found = [entry for entry in found if (_position(entry) > last) == (order == _ORDERS[0])]
+            found = [entry for entry in found if _position(entry) != last]
+        page = found[:size]
+        more = {"nextPageToken": _page_token(page[-1], query)} if size < len(found) else {}
+        return {"entries": [_public(entry) for entry in page], **more}
 
     def _find(self, resource_names: list[str], text: str) -> list[Entry]:
-        matches = parse_filter(text)
-        there = [entry for name in resource_names for entry in self.entries.get(name.removeprefix("projects/"), [])]
-        visible = [entry for entry in there if entry.get("visible_at", 1) <= len(self.asked)]
-        return [{**entry, "visible_at": None} for entry in visible if matches(entry)]
+        """Return the visible entries. Of those with the same insertId and timestamp, a result has one.
+
+        Source: https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry (`insertId`).
+        """
+        matches, now = parse_filter(text), time.monotonic()
+        with self.changed:
+            there = [entry for name in resource_names for entry in self.entries.get(name.removeprefix("projects/"), [])]
+        visible = [
+            entry
+            for entry in there
+            if entry.get("visible_at", 1) <= len(self.asked) and entry.get("visible_from", now) <= now
+        ]
+        return list(
+            {
+                (*_position(entry), entry.get("insertId") or id(entry)): entry for entry in visible if matches(entry)
+            }.values()
+        )
 
 
-def parse_filter(text: str) -> Predicate:
-    """Return a predicate of entries that evaluates a filter.
-
-    Raises:
-        ValueError: It cannot be parsed.
-    """
-    tokens = deque(_tokens(text))
-    predicate = _conjunction(tokens)
-    if tokens:
-        raise ValueError(f"Unparseable filter: syntax error at token '{tokens[0]}'")
-    return predicate
+def _projects(query: dict[str, Any]) -> set[str]:
+    return {"/".join(name.split("/")[:2]) for name in query["resourceNames"]}
 
 
-def _tokens(text: str) -> list[str]:
-    tokens, position = [], 0
-    while text[position:].strip():
-        match = _TOKEN.match(text, position)
-        if not match:
-            raise ValueError(f"Unparseable filter: syntax error at column {position + 1}")
-        tokens.append(match[1])
-        position = match.end()
-    return tokens
+def _public(entry: Entry) -> Entry:
+    return {name: value for name, value in entry.items() if name not in _HIDDEN}
 
 
-def _conjunction(tokens: deque[str]) -> Predicate:
-    parts: list[Predicate] = []
-    while tokens and tokens[0] != ")":
-        if parts and tokens[0] == "AND":
-            tokens.popleft()
-        parts.append(_disjunction(tokens))
-    return lambda entry: all(part(entry) for part in parts)
+def _position(entry: Entry) -> tuple[datetime, str]:
+    return moment(entry["timestamp"]), entry.get("insertId", "")
 
 
-def _disjunction(tokens: deque[str]) -> Predicate:
-    parts = [_primary(tokens)]
-    while tokens and tokens[0] == "OR":
-        tokens.popleft()
-        parts.append(_primary(tokens))
-    return lambda entry: any(part(entry) for part in parts)
+def _page_token(last: Entry, query: dict[str, Any]) -> str:
+    fields = [last["timestamp"], last.get("insertId", ""), _identity(query)]
+    return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()
 
 
-def _primary(tokens: deque[str]) -> Predicate:
-    first = _take(tokens)
-    if first == "(":
-        inner = _conjunction(tokens)
-        _take(tokens, ")")
-        return inner
-    if first == "log_id":
-        _take(tokens, "(")
-        log_id = _value(_take(tokens))
-        _take(tokens, ")")
-        return lambda entry: unquote(entry["logName"].partition("/logs/")[2]) == log_id
-    return _comparison(first, _take(tokens), _value(_take(tokens)))
+def _last_position(token: str, query: dict[str, Any]) -> tuple[datetime, str]:
+    timestamp, insert_id, identity = json.loads(base64.urlsafe_b64decode(token))
+    if identity != _identity(query):
+        raise ValueError("page_token doesn't match arguments from the request")
+    return moment(timestamp), insert_id
 
 
-def _take(tokens: deque[str], expected: str | None = None) -> str:
-    if not tokens or expected not in (None, tokens[0]):
-        raise ValueError(f"Unparseable filter: expected '{expected}', got '{tokens[0] if tokens else 'the end'}'")
-    return tokens.popleft()
-
-
-def _value(token: str) -> str:
-    return str(json.loads(token)) if token.startswith('"') else token
-
-
-def _comparison(field: str, operator: str, value: str) -> Predicate:
-    if operator not in ("=", ":", ">=", "<="):
-        raise ValueError(f"Unparseable filter: expected a comparison after '{field}', got '{operator}'")
-
-    def matches(entry: Entry) -> bool:
-        found: Any = entry
-        for name in field.split("."):
-            found = found.get(name, {}) if isinstance(found, dict) else {}
-        if field == "severity":
-            found = found or "DEFAULT"
-        if not isinstance(found, str):
-            return False
-        if operator == ":":
-            return value.lower() in found.lower()
-        if operator == "=":
-            return found == value
-        found, limit = _ordered(field, found), _ordered(field, value)
-        return bool(found >= limit if operator == ">=" else found <= limit)
-
-    return matches
-
-
-def _ordered(field: str, value: str) -> Any:
-    return _SEVERITIES.index(value) if field == "severity" else _moment(value)
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+def _identity(query: dict[str, Any]) -> list[Any]:
+    return [query["resourceNames"], query.get("filter", ""), query.get("orderBy", "")]
