@@ -105,7 +105,7 @@ class LoggingTail:
     def _responses(
         self,
         names: list[str],
-        matches: Callable[[Entry], bool],
+        matches: Predicate,
         window: float,
         began: float,
         context: grpc.ServicerContext,
