@@ -16,6 +16,7 @@ Importing this package imports neither Dagster nor a Google library nor Flask.
 from gcf_pipes._current_request import pipes_cancelled, pipes_traceparent
 from gcf_pipes._entrypoint import pipes_function
 from gcf_pipes._loaders import PipesCloudFunctionContextLoader, PipesCloudFunctionParamsLoader
+from gcf_pipes._logging_channel import PipesCloudLoggingMessageWriter
 from gcf_pipes._partitions import report_partition_materialization
 from gcf_pipes._shared.errors import (
     GcfPipesError,
@@ -40,6 +41,7 @@ __all__ = [
     "PipesCancelledError",
     "PipesCloudFunctionContextLoader",
     "PipesCloudFunctionParamsLoader",
+    "PipesCloudLoggingMessageWriter",
     "PipesCloudStorageMessageWriter",
     "PipesCloudStorageMessageWriterChannel",
     "PipesCredentialsError",

@@ -32,6 +32,7 @@ from gcf_pipes._current_request import CurrentRequest, current_request
 from gcf_pipes._encoding import make_message
 from gcf_pipes._execution import Execution, Process
 from gcf_pipes._loaders import PipesCloudFunctionContextLoader, PipesCloudFunctionParamsLoader
+from gcf_pipes._logging_channel import PipesCloudLoggingMessageWriter, session_id
 from gcf_pipes._response_channel import ResponseChannel, stream_response
 from gcf_pipes._shared.errors import (
     GcfPipesError,
@@ -57,6 +58,7 @@ from gcf_pipes._shared.protocol import (
     CHUNK_COUNT_HEADER,
     ERROR_HEADER,
     KEY_PREFIX_VARIABLE,
+    LOGGING_CHANNEL,
     PARTITIONS_PARAM,
     PROTOCOL_HEADER,
     RESPONSE_CHANNEL,
@@ -215,10 +217,13 @@ def _channel_opener(
     channel = messages.get(CHANNEL_PARAM)
     if channel == RESPONSE_CHANNEL:
         return lambda deadline: ResponseChannel(deadline, takes_partitions=bool(messages.get(PARTITIONS_PARAM)))
+    if channel == LOGGING_CHANNEL:
+        session_id(messages)
+        return lambda deadline: PipesCloudLoggingMessageWriter().open_channel(messages, deadline)
     if channel is not None:
         raise PipesRequestError(
-            f"Expected {CHANNEL_PARAM!r} in the messages params to be {RESPONSE_CHANNEL!r}, or none for a bucket, got "
-            f"{excerpt(channel)}."
+            f"Expected {CHANNEL_PARAM!r} in the messages params to be {RESPONSE_CHANNEL!r} or {LOGGING_CHANNEL!r}, or "
+            f"none for a bucket, got {excerpt(channel)}."
         )
     writer.check_storage(request.headers.get(STORAGE_HEADER))
     writer.session_prefix(messages)

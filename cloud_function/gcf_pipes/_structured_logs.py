@@ -57,6 +57,12 @@ def label_run_logs(pipes: PipesContext, execution: Execution) -> dict[str, str]:
     return labels
 
 
+def request_log_fields() -> dict[str, Any]:
+    """Return the special fields of the current request's log lines, without the labels of Dagster's run."""
+    fields = _request_fields() if "flask" in sys.modules else {}
+    return {**fields, LABELS_FIELD: {**fields[LABELS_FIELD]}} if fields else {}
+
+
 class StructuredFormatter(logging.Formatter):
     """Turns the output of another formatter into a structured log line of the current request.
 

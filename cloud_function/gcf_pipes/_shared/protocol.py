@@ -52,7 +52,10 @@ SHARED_CANCEL: Final = "shared_cancel"
 RESPONSE_MESSAGES: Final = "response_messages"
 """The capability to send the messages in the HTTP response."""
 
-CAPABILITIES: Final = (FORWARD_LOGS, SHARED_CANCEL, RESPONSE_MESSAGES)
+LOGGING_MESSAGES: Final = "logging_messages"
+"""The capability to print the messages as log entries."""
+
+CAPABILITIES: Final = (FORWARD_LOGS, SHARED_CANCEL, RESPONSE_MESSAGES, LOGGING_MESSAGES)
 """The optional parts of this protocol that a call may need, and that other functions may lack."""
 
 BOOTSTRAP_KEYS: Final = (DAGSTER_PIPES_CONTEXT_ENV_VAR, DAGSTER_PIPES_MESSAGES_ENV_VAR)
@@ -63,6 +66,22 @@ CHANNEL_PARAM: Final = "channel"
 
 RESPONSE_CHANNEL: Final = "response"
 """The value of `CHANNEL_PARAM` if the messages go through the HTTP response."""
+
+LOGGING_CHANNEL: Final = "logging"
+"""The value of `CHANNEL_PARAM` if the messages go through Cloud Logging."""
+
+SESSION_PARAM: Final = "session"
+"""Key of the session's id in the messages params, if the messages go through Cloud Logging: 32 hexadecimal digits."""
+
+ENTRY_FIELD: Final = "dagster_pipes"
+"""Field of a log entry that is part of a session: `session`, `n` from 1 on, `data`, and `delivery`.
+
+The `data` of all entries, in the order of `n`, is newline-delimited JSON, as in a chunk. `delivery` is a text that is
+unique among the deliveries of the call.
+"""
+
+LOGGING_HEARTBEAT_INTERVAL: Final = 20.0
+"""Seconds without a log entry after which the function prints a heartbeat: an entry whose `data` is a newline."""
 
 NDJSON: Final = "application/x-ndjson"
 """The media type of a response that has messages. Source: https://github.com/ndjson/ndjson-spec."""
