@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from dagster_gcf_pipes._many_results import PipesCloudFunctionCompletedCalls
     from dagster_gcf_pipes._messages.injector import PipesCloudFunctionEventContextInjector
+    from dagster_gcf_pipes._messages.logging_reader import PipesCloudLoggingMessageReader
     from dagster_gcf_pipes._messages.reader import PipesCloudStorageMessageReader
     from dagster_gcf_pipes._results import PipesCloudFunctionCompletedInvocation, PipesCloudFunctionCompletedPartitions
     from dagster_gcf_pipes.components import (
@@ -71,6 +72,7 @@ __all__ = [
     "PipesCloudFunctionRefusedError",
     "PipesCloudFunctionRequestError",
     "PipesCloudFunctionSpec",
+    "PipesCloudLoggingMessageReader",
     "PipesCloudStorageMessageReader",
 ]
 
@@ -84,6 +86,7 @@ _MODULES: Final = {
     "PipesCloudFunctionEventContextInjector": "_messages.injector",
     "PipesCloudFunctionPrices": "_costs",
     "PipesCloudFunctionSpec": "components",
+    "PipesCloudLoggingMessageReader": "_messages.logging_reader",
     "PipesCloudStorageMessageReader": "_messages.reader",
 }
 """The modules of the public names, except those of the errors."""

@@ -58,6 +58,10 @@ _SAME_STORAGE: Final = (
     "Let the function write to the storage that Dagster reads from. With emulators, set STORAGE_EMULATOR_HOST to the "
     "same one for both, as `dagster-gcf-pipes dev` does."
 )
+_SAME_LOG: Final = (
+    "Let Dagster read the log that the function writes to: that of its own project. Check that no exclusion filter "
+    "drops entries of `run.googleapis.com/stdout`, and that `log_view`, if it is set, shows them."
+)
 _NO_CLAIM: Final = (
     "The call is not retried: the request was sent, and without a bucket nothing keeps the function from running twice."
 )
@@ -311,10 +315,10 @@ def _chunks_missing(call: CallRecord, session: SessionRecord) -> PipesCloudFunct
     if not missing:
         return None
     count = call.last.chunk_count
-    wrote = f"it wrote {counted(count, 'chunk')}, but " if count is not None else ""
-    fix = "" if session.opened else _fix(_SAME_STORAGE)
+    wrote = f"it wrote {counted(count, session.parts)}, but " if count is not None else ""
+    fix = "" if session.opened else _fix(_SAME_STORAGE if session.parts == "chunk" else _SAME_LOG)
     return PipesCloudFunctionMessagesError(
-        f"Messages of the function are missing: {wrote}{describe_missing(missing)}.{fix}"
+        f"Messages of the function are missing: {wrote}{describe_missing(missing, session)}.{fix}"
     )
 
 

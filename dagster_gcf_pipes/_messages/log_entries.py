@@ -6,7 +6,7 @@ function can write thousands of lines a second.
 
 import logging
 from collections.abc import Callable
-from typing import Final, TypedDict, cast
+from typing import Final, TypeAlias, TypedDict, cast
 
 from dagster_pipes import PipesMessage
 
@@ -116,6 +116,10 @@ class LogEntries:
             self._handle(message)
         except BaseException as error:
             raise handling_error(message, where, error) from error
+
+
+NewEntries: TypeAlias = Callable[[Callable[[PipesMessage], None]], LogEntries]
+"""Returns what hands log lines to Dagster's handler."""
 
 
 def _line_of(message: PipesMessage) -> _Line | None:

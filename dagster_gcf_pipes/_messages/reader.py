@@ -95,7 +95,7 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
                 raise
             session.drain(None, timeout=self._drain_timeout)
         if missing := session.record.missing_chunks:
-            raise PipesCloudFunctionMessagesError(f"Messages are missing: {describe_missing(missing)}.")
+            raise PipesCloudFunctionMessagesError(f"Messages are missing: {describe_missing(missing, session.record)}.")
         if failure := session.record.failure:
             raise PipesCloudFunctionMessagesError(f"Could not read and handle all messages: {failure}") from failure
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dagster_pipes import PipesException
+from gcf_pipes._shared.counting import plural
 from gcf_pipes._shared.halves import Half
 from gcf_pipes._shared.protocol import ClosedResponse, OpenedExtras, Usage
 
@@ -24,7 +25,10 @@ class SessionRecord:
         response: The function's own response, if `closed` had it.
         chunk_count: How many chunks were read and handled.
         message_count: How many messages arrived. Log lines count one by one, also those that share an entry.
-        missing_chunks: Numbers of the chunks that are not in the bucket, although they or a later one were written.
+        missing_chunks: Numbers of the chunks or log entries that did not arrive, although they or a later one were
+            written.
+        parts: What the messages arrive in: "chunk" or "log entry".
+        place: Where those are.
         silent_for: If the reader gave the function up: how long it showed no sign of life, in seconds. Otherwise 0.
         failure: The error that stopped the reading, or None.
     """
@@ -39,6 +43,8 @@ class SessionRecord:
     chunk_count: int = 0
     message_count: int = 0
     missing_chunks: tuple[int, ...] = ()
+    parts: str = "chunk"
+    place: str = "the bucket"
     silent_for: float = 0.0
     failure: Exception | None = None
 
@@ -58,9 +64,10 @@ class SessionRecord:
         return self.failure is not None or (self.closed and self.closes_with_request)
 
 
-def describe_missing(chunks: tuple[int, ...]) -> str:
-    """Name the chunks that are missing."""
-    if len(chunks) == 1:
-        return f"chunk {chunks[0]} is not in the bucket"
-    more = f" and {len(chunks) - MAX_NAMED_CHUNKS} more" if len(chunks) > MAX_NAMED_CHUNKS else ""
-    return f"chunks {', '.join(map(str, chunks[:MAX_NAMED_CHUNKS]))}{more} are not in the bucket"
+def describe_missing(missing: tuple[int, ...], record: SessionRecord) -> str:
+    """Name the chunks or log entries that are missing."""
+    place = record.place
+    if len(missing) == 1:
+        return f"{record.parts} {missing[0]} is not in {place}"
+    more = f" and {len(missing) - MAX_NAMED_CHUNKS} more" if len(missing) > MAX_NAMED_CHUNKS else ""
+    return f"{plural(record.parts)} {', '.join(map(str, missing[:MAX_NAMED_CHUNKS]))}{more} are not in {place}"

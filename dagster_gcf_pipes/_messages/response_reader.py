@@ -1,9 +1,9 @@
 """Reads the messages of one session from the HTTP response to its call, in the thread that makes the call."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import Final
 
 import requests
 import urllib3.exceptions
@@ -12,15 +12,12 @@ from dagster_pipes import PipesMessage, PipesParams
 from gcf_pipes._shared.counting import counted
 from gcf_pipes._shared.protocol import CHANNEL_PARAM, MAX_CHUNK_BYTES, MAX_STREAM_BYTES, RESPONSE_CHANNEL
 
-from dagster_gcf_pipes._messages.log_entries import LogEntries
+from dagster_gcf_pipes._messages.log_entries import NewEntries
 from dagster_gcf_pipes._messages.parser import ChunkFormatError
 from dagster_gcf_pipes._messages.session_reader import SessionReader, TakeMessage
 
 BURST: Final = 16 * 1024
 """Bytes that arrive together while the function is faster than Dagster. Their log lines share entries."""
-
-NewEntries: TypeAlias = Callable[[Callable[[PipesMessage], None]], LogEntries]
-"""Returns what hands log lines to Dagster's handler."""
 
 
 class ResponseReader(SessionReader):

@@ -12,7 +12,7 @@ https://github.com/googleapis/python-logging/issues/53.
 import json
 import random
 import uuid
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import datetime, timezone
 from typing import IO, Any, Final
 
@@ -45,6 +45,7 @@ class Agent:
         project: The project's ID.
         delay: The shortest and the longest time until an entry is visible, in seconds. Each has its own.
         duplicates: The share of the entries that are written twice. Every second copy has another insertId.
+        lost: The numbers of the lines that do not arrive, from 1 on. Lines without text do not count.
         seed: Of the random delays and duplicates.
         service: The Cloud Run service.
     """
@@ -56,6 +57,7 @@ class Agent:
         *,
         delay: tuple[float, float] = (0.0, 0.0),
         duplicates: float = 0.0,
+        lost: Container[int] = (),
         seed: int = 0,
         service: str = "orders",
     ) -> None:
@@ -64,6 +66,8 @@ class Agent:
         self._delay = delay
         self._duplicates = duplicates
         self._random = random.Random(seed)
+        self._lost = lost
+        self._lines = 0
         self._service = service
 
     def collect(self, output: IO[bytes]) -> None:
@@ -73,6 +77,9 @@ class Agent:
     def take(self, lines: Iterable[bytes]) -> None:
         """Write entries of lines."""
         for line in lines:
+            self._lines += bool(line.strip())
+            if line.strip() and self._lines in self._lost:
+                continue
             for entry in self._entries(line.rstrip(b"\r\n")):
                 self._write(entry)
                 if self._random.random() < self._duplicates:
