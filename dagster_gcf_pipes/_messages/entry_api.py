@@ -289,7 +289,8 @@ def _entries(found: Iterable[object]) -> Iterator[Entry]:
     for fields in found:
         if not isinstance(fields, dict):
             continue
-        session, number, data = (fields.get(name) for name in ("session", "n", "data"))
+        values: list[Any] = [fields.get(name) for name in ("session", "n", "data")]
+        session, number, data = values
         if isinstance(session, str) and isinstance(data, str) and _is_number(number):
             yield Entry(session, str(fields.get("delivery", "")), int(number), data)
 
