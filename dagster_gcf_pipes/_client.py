@@ -46,6 +46,7 @@ from dagster_gcf_pipes._many_arguments import (
     tolerated_failures,
     within_file_limit,
 )
+from dagster_gcf_pipes._messages.entry_reader import EntryReaders
 from dagster_gcf_pipes._one import make_call
 from dagster_gcf_pipes._request_body import encode_body, json_object
 from dagster_gcf_pipes._results import (
@@ -83,6 +84,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
     _identity_once: Once[Identity] = PrivateAttr(default_factory=Once)
     _storage_client_once: Once[Any] = PrivateAttr(default_factory=Once)
     _function_lookup_once: Once[FunctionLookup] = PrivateAttr(default_factory=Once)
+    _entry_readers_once: Once[EntryReaders] = PrivateAttr(default_factory=Once)
     _leftovers: list[Leftover] | None = PrivateAttr(default=None)
     _discarded: list[str] = PrivateAttr(default_factory=list)
 
@@ -339,7 +341,7 @@ class PipesCloudFunctionClient(PipesCloudFunctionSettings, PipesClient):
         if self.messages == BUCKET_MESSAGES:
             made = self._make_or_adopt(calling, target, context, given)
         else:
-            made = make_unclaimed_call(calling, target, context, given)
+            made = make_unclaimed_call(calling, target, context, given, self._entry_readers_once.get(EntryReaders))
         self._clean_up(made, context.log)
         if made.outcome.error is None and fails_a_blocking_check(context, made.session):
             made.launch.record_over()  # the next attempt evaluates the check again

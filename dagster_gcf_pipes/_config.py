@@ -53,9 +53,11 @@ def _text(pattern: str, expected: str) -> AfterValidator:
 
 BUCKET_MESSAGES: Final = "bucket"
 RESPONSE_MESSAGES: Final = "response"
+LOGGING_MESSAGES: Final = "logging"
 CHANNEL_CAPABILITIES: Final[Mapping[str, tuple[str, ...]]] = {
     BUCKET_MESSAGES: (),
     RESPONSE_MESSAGES: (protocol.RESPONSE_MESSAGES,),
+    LOGGING_MESSAGES: (protocol.LOGGING_MESSAGES,),
 }
 """The capabilities that a function needs, by the values of `messages`."""
 
@@ -125,7 +127,7 @@ LogView = Annotated[
 ]
 """Source: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list (`resourceNames[]`)."""
 
-Messages = Annotated[str, _text("|".join(CHANNEL_CAPABILITIES), "'bucket' or 'response'"), _OR_ENV_VAR]
+Messages = Annotated[str, _text("|".join(CHANNEL_CAPABILITIES), "'bucket', 'response' or 'logging'"), _OR_ENV_VAR]
 
 CleanupPolicy = Annotated[str, _text("always|on_success|never", "'always', 'on_success' or 'never'"), _OR_ENV_VAR]
 """A string, not an enum: Dagster's config accepts an enum only by its name, and not from an environment variable."""
@@ -163,8 +165,8 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
     messages: Messages = Field(
         default=BUCKET_MESSAGES,
         description=(
-            "How the function's messages reach Dagster: through a 'bucket' (the default), or in the 'response', which "
-            "needs no bucket and is for functions of seconds."
+            "How the function's messages reach Dagster: through a 'bucket' (the default), in the 'response', which "
+            "needs no bucket and is for functions of seconds, or through Cloud 'logging', which needs none either."
         ),
     )
     bucket: BucketName = Field(

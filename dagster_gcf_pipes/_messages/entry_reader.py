@@ -6,9 +6,9 @@ that is allowed. Both hand over what they find, so an entry may arrive twice, an
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta, timezone
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Lock, Thread
 from typing import TYPE_CHECKING, Final
 
 from dagster_gcf_pipes._messages.entry_api import (
@@ -23,6 +23,8 @@ from dagster_gcf_pipes._messages.entry_api import (
 from dagster_gcf_pipes._messages.entry_pace import READ_INTERVAL, pace_of
 
 if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
     from dagster_gcf_pipes._messages.entry_session import EntrySession
 
 LIVE_INTERVAL: Final = 10.0
@@ -183,6 +185,28 @@ class EntryReader:
             self._retry_delay = min(MAX_RETRY_DELAY, max(RETRY_DELAY, 2 * self._retry_delay))
         for session in sessions:
             session.note_failed_list(error)
+
+
+class EntryReaders:
+    """The readers of a resource, one for each place in which its functions' messages are."""
+
+    def __init__(self) -> None:
+        self._readers: dict[str, EntryReader] = {}
+        self._lock = Lock()
+
+    def get(
+        self, project: str, get_credentials: "Callable[[], Credentials | None]", *, view: str | None
+    ) -> EntryReader:
+        """Return the reader of a project, or of a log view.
+
+        Args:
+            project: The project's ID or number.
+            get_credentials: Returns the credentials, or None for the environment's own.
+            view: The full name of the log view, or None.
+        """
+        api = EntryApi(project, get_credentials, view=view)
+        with self._lock:
+            return self._readers.setdefault(api.source, EntryReader(api))
 
 
 class _Tailer:
