@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dagster import (
     AssetExecutionContext,
     DagsterInstance,
     PipesEnvContextInjector,
+    RetryPolicy,
     asset,
     materialize,
     open_pipes_session,
@@ -23,12 +25,13 @@ from dagster_gcf_pipes import (
     PipesCloudFunctionCompletedInvocation,
     PipesCloudLoggingMessageReader,
 )
-from dagster_gcf_pipes._messages import entry_session
+from dagster_gcf_pipes._messages import entry_session, session_reader
 from dagster_gcf_pipes.local._functions import run_function
 from tests.dagster_runs import calling_asset, failure_text, run
 from tests.google.functions_api import TOKEN, permission_denied
 from tests.google.logging_agent import Agent
 from tests.google.logging_cloud import PROJECT, LoggingCloud, logging_cloud
+from tests.waiting import in_background
 
 FUNCTIONS = Path(__file__).parents[1] / "functions"
 NO_EMULATOR = "http://127.0.0.1:1"
@@ -85,10 +88,57 @@ def test_messages_and_response_arrive(behaviors: str, client: PipesCloudFunction
     assert invocation.response.json() == {"rows": 3}
 
 
-def test_an_exception_fails_the_step(behaviors: str, client: PipesCloudFunctionClient) -> None:
-    result, _ = run(calling_asset(behaviors, {"mode": "raise"}), client)
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("raises", "the table is broken"),
+        ("exits", "stopped by sys.exit"),
+        ("answers_500", "chosen by the function"),
+        ("custom_not_serializable", "to be JSON serializable"),
+    ],
+)
+def test_how_the_function_failed(behaviors: str, client: PipesCloudFunctionClient, mode: str, expected: str) -> None:
+    result, _ = run(calling_asset(behaviors, {"mode": mode}), client)
     assert not result.success
-    assert "ValueError" in failure_text(result)
+    assert expected in failure_text(result)
+
+
+def test_steps_at_once_do_not_mix(behaviors: str, client: PipesCloudFunctionClient) -> None:
+    def lines_of(tag: str) -> list[str]:
+        result, lines = run(calling_asset(behaviors, {"mode": "lines", "tag": tag, "count": 50}), client)
+        assert result.success, failure_text(result)
+        return [line for entry in lines for line in entry.splitlines()]
+
+    runs = {tag: in_background(partial(lines_of, tag)) for tag in ("a", "b", "c", "d")}
+    for tag, lines in runs.items():
+        assert lines.result(60) == [f"{tag} {number}" for number in range(50)]
+
+
+def test_output_is_forwarded_without_a_loop(cloud: LoggingCloud, capfd: pytest.CaptureFixture[str]) -> None:
+    client = LoggingClient(messages="logging", project=PROJECT, forward_logs=True)
+    with deployed(cloud, "printing") as url:
+        result, _ = run(calling_asset(url, {"mode": "everything", "tag": "tagged", "count": 20}), client)
+    assert result.success, failure_text(result)
+    output = capfd.readouterr()
+    for way in ("print", "writelines", "thread0", "thread1"):
+        assert [line for line in output.out.splitlines() if line.startswith(f"tagged {way} ")] == [
+            f"tagged {way} {number}" for number in range(20)
+        ]
+    assert "dagster_pipes" not in output.out
+
+
+def test_a_function_that_dies_is_not_called_again(
+    cloud: LoggingCloud, client: PipesCloudFunctionClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by the client nor by Dagster's own retries: nobody knows what the first execution does."""
+    monkeypatch.setattr(session_reader, "MAX_SILENT_HEARTBEATS", 0.1)
+    monkeypatch.setattr(entry_session, "INGESTION_ALLOWANCE", 0.5)
+    with deployed(cloud, "behaviors") as url:
+        retried = calling_asset(url, {"mode": "dies_later"}, retry_policy=RetryPolicy(max_retries=3))
+        result, lines = run(retried, client)
+    assert lines == ["loading everything bit by bit"]
+    text = failure_text(result)
+    assert "The call is not retried: the request was sent, and without a bucket nothing keeps" in text
 
 
 def test_missing_entries_fail_the_step(
