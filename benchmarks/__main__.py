@@ -24,6 +24,7 @@ from benchmarks.sections import (
     isolation,
     latency,
     log_volume,
+    logging,
     overhead,
     printing,
     requests_on_the_wire,
@@ -40,6 +41,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "burst": burst.measure,
     "log": log_volume.measure,
     "fan-out": fan_out.measure,
+    "logging": logging.measure,
     "faults": faults.measure,
 }
 NOTES: Final = """\

@@ -22,7 +22,7 @@ from dagster_gcf_pipes._messages.parser import ChunkFormatError
 from dagster_gcf_pipes._messages.session_reader import SessionReader, TakeMessage
 
 INGESTION_TIMEOUT: Final = 120.0
-"""Seconds to wait for an entry that was printed and has not arrived, after the last one that has."""
+"""Seconds without a new entry after which the entries that have not arrived are missing."""
 INGESTION_ALLOWANCE: Final = 30.0
 """Seconds that an entry may take to arrive, before the reader counts them as silence."""
 STOP_TIMEOUT: Final = 5.0
