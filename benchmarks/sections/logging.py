@@ -28,11 +28,12 @@ SECTION: Final = "logging"
 
 def measure(emulator: Emulator, sizes: Sizes) -> Iterator[Row]:  # noqa: ARG001 - it needs no storage
     """Measure lines that arrive live, and by lists alone. Dagster's own parts have no such channel."""
-    for tails, way, bar in ((True, "live tailing", "<= 0.1 s"), (False, "lists alone", f"<= {READ_INTERVAL / 2:g} s")):
+    for tails, way, bar in ((True, "live tailing", 0.1), (False, "lists alone", READ_INTERVAL)):
         delays, lists = _delays(round(sizes.latency_seconds / INTERVAL), tails=tails)
         metric = f"{way}: from visible to arrival, median"
-        yield Row(SECTION, metric, bar, f"{median(delays):.2f} s", "")
-        yield Row(SECTION, f"{way}: the same, 95th percentile", "", f"{percentile(delays, 95):.2f} s", "")
+        yield Row(SECTION, metric, "", f"{median(delays):.2f} s", "")
+        late = f"{percentile(delays, 95):.2f} s"
+        yield Row(SECTION, f"{way}: the same, 95th percentile", f"<= {bar:g} s", late, "")
         yield Row(SECTION, f"{way}: lists a minute", "<= 30", f"{lists:.0f}", "")
 
 
@@ -60,7 +61,7 @@ def _delays(count: int, *, tails: bool) -> tuple[list[float], float]:
                 time.sleep(INTERVAL)
                 channel.write_message(log_line(f"{time.monotonic()}"))
             minutes = (time.monotonic() - started) / 60
-            lists = len(cloud.api.asked)
+            lists = len(cloud.api.asked) - 1  # the first is at the start
             channel.write_message(make_message("closed", {}))
             channel.close()
             session.drain(channel.chunk_count, timeout=0)
