@@ -1,0 +1,313 @@
+"""Where a case runs: the function, its storage, a fault proxy on each connection, and a Dagster instance for each run."""
+
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from dagster import (
+    AssetExecutionContext,
+    DagsterExecutionInterruptedError,
+    DagsterInstance,
+    MaterializeResult,
+    asset,
+    materialize,
+)
+from google.cloud import storage
+
+from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
+from dagster_gcf_pipes.local import Emulator, FunctionServer, storage_client
+from tests.cases.case import Subject
+from tests.cases.shown import Shown, shown
+from tests.cases.subjects import CHANNELS, LANGUAGES
+from tests.dagster_runs import logged
+from tests.faults.plan import Action, Exchange, HangUp, Match, Reply
+from tests.faults.proxy import FaultProxy
+from tests.faults.stack import Link
+from tests.waiting import in_background, wait_for_cleanup, wait_until
+
+QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The running parts for a subject.
+
+    Attributes:
+        subject: The subject.
+        emulator: The emulator of Cloud Storage.
+        server: The function.
+        links: The fault proxies: from the function to its bucket, from Dagster to its bucket, and to the function.
+        bucket: The bucket.
+        storage: A client of the emulator.
+        folder: A folder of the case.
+    """
+
+    subject: Subject
+    emulator: Emulator
+    server: FunctionServer
+    links: Mapping[Link, FaultProxy]
+    bucket: str
+    storage: storage.Client
+    folder: Path = field(default_factory=Path)
+
+    # ------------------------------------------------------------------------------------------------------- the parts
+
+    def client(self, **settings: Any) -> PipesCloudFunctionClient:
+        """Return the resource, with shorter pauses between attempts than by default."""
+        defaults = {"function_timeout": 30, "retry_delay": 0.2, "max_attempts": 3}
+        return CHANNELS[self.subject.channel](self.bucket, self.links["reader"].url, **{**defaults, **settings})
+
+    @property
+    def url(self) -> str:
+        """The function's URL, behind its proxy."""
+        return self.links["call"].url
+
+    def kill(self) -> None:
+        """Kill the function's processes, as the platform kills an instance."""
+        os.killpg(self.server.child.process.pid, signal.SIGKILL)
+        self.server.child.process.wait(30)
+
+    @contextmanager
+    def own_function(self) -> Iterator["Stage"]:
+        """Run another function for a case that kills it."""
+        with (
+            LANGUAGES[self.subject.language](self.links["writer"].url) as server,
+            FaultProxy(server.url) as call,
+        ):
+            yield replace(self, server=server, links={**self.links, "call": call})
+
+    # --------------------------------------------------------------------------------- the notes of the function, a gate
+
+    def noted(self, name: str = "notes") -> list[str]:
+        """What the function has noted."""
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def wait_for_note(self, text: str) -> None:
+        """Wait until the function has noted a text."""
+        wait_until(lambda: any(text in line for line in self.noted()))
+
+    def open_gate(self) -> None:
+        """Let tasks go on that wait for the gate."""
+        (self.folder / "gate").touch()
+
+    def event(self, task: str, event: Mapping[str, Any] | None = None) -> Event:
+        """Return the event for a task."""
+        files = {"notes": str(self.folder / "notes"), "gate": str(self.folder / "gate")}
+        return {"task": task, **files, **(event or {})}
+
+    # -------------------------------------------------------------------------------------------------------- the runs
+
+    def run(
+        self,
+        task: str,
+        event: Mapping[str, Any] | None = None,
+        *,
+        extras: dict[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        run: Mapping[str, Any] | None = None,
+        instance: DagsterInstance | None = None,
+        **asset_arguments: Any,
+    ) -> Shown:
+        """Materialize an asset that calls the function for a task; return what Dagster shows.
+
+        Args:
+            task: The task.
+            event: Further keys of the event.
+            extras: The extras.
+            settings: Settings of the resource.
+            run: Arguments of `materialize`, such as `partition_key`.
+            instance: The instance. Default: a new one.
+            asset_arguments: Arguments of `@asset`.
+        """
+        invocations: list[PipesCloudFunctionCompletedInvocation] = []
+
+        @asset(**{"name": "orders", **asset_arguments})
+        def calls(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+            invocation = cloud_function.run(
+                context=context, function_url=self.url, event=self.event(task, event), extras=extras
+            )
+            invocations.append(invocation)
+            return invocation.get_materialize_result()
+
+        return self.materialize(calls, invocations, settings=settings, run=run, instance=instance)
+
+    def materialize(
+        self,
+        definition: Any,
+        invocations: list[PipesCloudFunctionCompletedInvocation],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        run: Mapping[str, Any] | None = None,
+        instance: DagsterInstance | None = None,
+    ) -> Shown:
+        """Materialize definitions in which `cloud_function` is the resource; return what Dagster shows.
+
+        Args:
+            definition: An asset, or a list of definitions.
+            invocations: Where the definitions put what their calls return.
+            settings: As in `run`.
+            run: As in `run`.
+            instance: As in `run`.
+        """
+        with ExitStack() as stack:
+            instance = instance or stack.enter_context(DagsterInstance.ephemeral())
+            materialize(
+                definition if isinstance(definition, list) else [definition],
+                resources={"cloud_function": self.client(**(settings or {}))},
+                instance=instance,
+                run_config=QUIET,
+                raise_on_error=False,
+                **(run or {}),
+            )
+            wait_for_cleanup()
+            return shown(instance, invocations)
+
+    @contextmanager
+    def running(self, task: str, event: Mapping[str, Any] | None = None, **arguments: Any) -> Iterator["Running"]:
+        """Make a run as `run` does, in the background of the block."""
+        with DagsterInstance.local_temp(str(self.folder)) as instance:
+            future = in_background(lambda: self.run(task, event, instance=instance, **arguments))
+            try:
+                yield Running(instance, future)
+            finally:
+                self.open_gate()
+                future.exception(120)
+
+    def run_and_cancel(self, task: str, *, when: Callable[[], object], **arguments: Any) -> Shown:
+        """Make a run, and cancel it, as Dagster does.
+
+        Args:
+            task: The task.
+            when: Returns when the run is to be cancelled.
+            arguments: As for `run`.
+        """
+        with DagsterInstance.local_temp(str(self.folder)) as instance:
+
+            def cancel() -> None:
+                when()
+                (run,) = instance.get_runs(limit=1)
+                instance.report_run_canceling(run)  # Dagster does so before it sends the signal
+                os.kill(os.getpid(), signal.SIGTERM)
+
+            cancelling: list[Future[None]] = []
+
+            def start() -> None:
+                cancelling.append(in_background(cancel))
+
+            try:
+                self._run_in_step(task, start, lambda: cancelling[0].result(60), instance=instance, **arguments)
+            except DagsterExecutionInterruptedError:
+                pass
+            return shown(instance, [])
+
+    def _run_in_step(
+        self,
+        task: str,
+        start: Callable[[], None],
+        end: Callable[[], None],
+        *,
+        instance: DagsterInstance,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        @asset
+        def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+            start()
+            try:
+                invocation = cloud_function.run(context=context, function_url=self.url, event=self.event(task))
+            finally:
+                end()  # the signal must come while the step runs, whatever happens
+            return invocation.get_materialize_result()
+
+        self.materialize(orders, [], instance=instance, settings=settings)
+
+    # --------------------------------------------------------------------------------------------------- in the bucket
+
+    def stored(self, run_id: str) -> list[str]:
+        """The names of a run's objects, without their prefixes."""
+        blobs = self.storage.list_blobs(self.bucket)
+        return sorted(blob.name.rpartition("/")[2] for blob in blobs if f"/{run_id}/" in blob.name)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run in the background.
+
+    Attributes:
+        instance: Its instance.
+        future: What Dagster shows when it has ended.
+    """
+
+    instance: DagsterInstance
+    future: "Future[Shown]"
+
+    def wait_for_line(self, text: str) -> None:
+        """Wait until Dagster shows a line of the function."""
+        wait_until(lambda: text in self._lines())
+
+    def wait_for_entry(self, text: str) -> None:
+        """Wait until the log has an entry with a text."""
+        wait_until(lambda: any(text in each.user_message for each in self.instance.all_logs(self._run_id())))
+
+    def result(self) -> Shown:
+        """Wait for its end."""
+        return self.future.result(120)
+
+    def _lines(self) -> list[str]:
+        return logged(self.instance, run_id) if (run_id := self._run_id()) else []
+
+    def _run_id(self) -> str:
+        return next((run.run_id for run in self.instance.get_runs(limit=1)), "")
+
+
+@dataclass(frozen=True)
+class Kill(Action):
+    """Kills the function at a request of it, or of Dagster.
+
+    Attributes:
+        kill: Kills it.
+        processed: Whether the request is processed before.
+    """
+
+    kill: Callable[[], None]
+    processed: bool
+
+    def apply(self, exchange: Exchange) -> Reply:
+        if self.processed:
+            exchange.forward()
+        self.kill()
+        return HangUp.RESET
+
+
+def chunk(match: Match, number: int) -> Match:
+    """Return a match for requests for a chunk."""
+    return match.of(rf"/{number}\.json$")
+
+
+@contextmanager
+def run_stage(subject: Subject, emulator: Emulator) -> Iterator[Stage]:
+    """Run the parts for a subject while the block runs."""
+    with ExitStack() as stack:
+        enforce = not emulator.honours_preconditions
+        writer = stack.enter_context(FaultProxy(emulator.url, enforce_preconditions=enforce))
+        reader = stack.enter_context(FaultProxy(emulator.url, enforce_preconditions=enforce))
+        server = stack.enter_context(LANGUAGES[subject.language](writer.url))
+        call = stack.enter_context(FaultProxy(server.url))
+        client = stack.enter_context(closing(storage_client(emulator.url)))
+        bucket = f"bucket-{uuid.uuid4().hex}"
+        client.create_bucket(bucket)
+        yield Stage(subject, emulator, server, {"writer": writer, "reader": reader, "call": call}, bucket, client)
+
+
+def pipes_threads() -> list[str]:
+    """The names of our threads on Dagster's side."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pipes ")]

@@ -1,0 +1,39 @@
+"""Each case runs for each subject to which it applies."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dagster_gcf_pipes.local import Emulator
+from tests.cases.case import Case, Subject
+from tests.cases.catalogue import AREAS, CASES, cases_of
+from tests.cases.stage import Stage, run_stage
+from tests.cases.subjects import SUBJECTS
+
+
+@pytest.fixture(scope="module")
+def parts(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator[Stage]:
+    with run_stage(request.param, emulator) as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(parts: Stage, tmp_path: Path) -> Stage:
+    return replace(parts, folder=tmp_path)
+
+
+def applying() -> list[object]:
+    """Return the cases of each subject, with their names."""
+    return [
+        pytest.param(subject, case, id=f"{subject.id}: {case.name}")
+        for subject in SUBJECTS
+        for case in CASES
+        if case.why_not(subject) is None
+    ]
+
+
+@pytest.mark.parametrize(("parts", "case"), applying(), indirect=["parts"], scope="module")
+def test_case(stage: Stage, case: Case) -> None:
+    case.run(stage)
