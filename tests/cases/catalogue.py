@@ -3,10 +3,34 @@
 from types import ModuleType
 from typing import Final
 
-from tests.cases import contexts, messages
+from tests.cases import (
+    contexts,
+    crashes,
+    duplicates,
+    ends,
+    errors,
+    faults,
+    isolation,
+    limits,
+    messages,
+    output,
+    responses,
+)
 from tests.cases.case import Case
 
-AREAS: Final = (contexts, messages)
+AREAS: Final = (
+    contexts,
+    messages,
+    output,
+    responses,
+    errors,
+    isolation,
+    ends,
+    crashes,
+    duplicates,
+    faults,
+    limits,
+)
 
 
 def cases_of(module: ModuleType) -> list[Case]:

@@ -49,6 +49,7 @@ class Stage:
         bucket: The bucket.
         storage: A client of the emulator.
         folder: A folder of the case.
+        elsewhere: The URL that the step calls in place of the function's, if any.
     """
 
     subject: Subject
@@ -58,6 +59,7 @@ class Stage:
     bucket: str
     storage: storage.Client
     folder: Path = field(default_factory=Path)
+    elsewhere: str = ""
 
     # ------------------------------------------------------------------------------------------------------- the parts
 
@@ -68,8 +70,8 @@ class Stage:
 
     @property
     def url(self) -> str:
-        """The function's URL, behind its proxy."""
-        return self.links["call"].url
+        """The URL that the step calls: that of the function's proxy, unless it is elsewhere."""
+        return self.elsewhere or self.links["call"].url
 
     def kill(self) -> None:
         """Kill the function's processes, as the platform kills an instance."""

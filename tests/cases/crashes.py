@@ -1,0 +1,54 @@
+"""Processes of the function that are killed, as the platform kills an instance without memory."""
+
+from tests.cases.case import LOGGING, RESPONSE, case
+from tests.cases.stage import Kill, Stage, chunk
+from tests.faults.plan import UPLOAD, Fault
+
+NO_CLAIM = "nothing is stored before the user's code runs"
+
+
+@case
+def killed_while_it_runs(stage: Stage) -> None:
+    """The step fails with the lines before the crash, and the function does not run again."""
+    with stage.own_function() as own, own.running("dies") as running:
+        running.wait_for_line("before")
+        own.open_gate()
+        run = running.result()
+    assert not run.success
+    assert "PipesCloudFunctionCallError" in run.error
+    assert run.lines == ["before"]
+    assert stage.noted() == ["started"]
+
+
+@case(not_on={LOGGING: NO_CLAIM, RESPONSE: NO_CLAIM})
+def killed_before_it_opened(stage: Stage) -> None:
+    """If the function dies before its first message is stored, the step says that its code has not run."""
+    with stage.own_function() as own:
+        kill = Fault(chunk(UPLOAD, 1), Kill(own.kill, processed=False))
+        with stage.links["writer"].planned(kill):
+            run = own.run("log", {"lines": [["info", "never"]]})
+    assert "Your code has not run" in run.error
+    assert run.lines == []
+    assert stage.noted() == []
+
+
+@case(not_on={LOGGING: "nothing is stored", RESPONSE: "the response is the last message"})
+def killed_between_its_last_message_and_the_response(stage: Stage) -> None:
+    """A function that dies after `closed` is stored, and before it responds, has succeeded."""
+    with stage.own_function() as own:
+        kill = Fault(chunk(UPLOAD, 2), Kill(own.kill, processed=True))
+        with stage.links["writer"].planned(kill):
+            run = own.run("custom", {"payloads": ["done"]})
+    assert run.success, run.text
+    assert run.custom_messages == ["done"]
+    assert stage.noted() == ["started"]
+
+
+@case
+def a_function_that_is_started_again(stage: Stage) -> None:
+    """After a crash, the next run works with a fresh process."""
+    with stage.own_function() as own:
+        own.open_gate()
+        assert not own.run("dies").success
+    with stage.own_function() as own:
+        assert own.run("waits").lines == ["before", "after"]
