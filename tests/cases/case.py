@@ -1,13 +1,13 @@
 """What a case is: an end-to-end run, what it shows, and where it does not apply."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, overload
 
 if TYPE_CHECKING:
     from tests.cases.stage import Stage
+
+    Run = Callable[[Stage], None]
 
 Language = Literal["Python", "Node.js"]
 Channel = Literal["bucket", "logging", "response"]
@@ -50,7 +50,7 @@ class Case:
     name: str
     area: str
     shows: str
-    run: Callable[[Stage], None] = field(repr=False)
+    run: "Run" = field(repr=False)
     not_on: Mapping[str, str] = field(default_factory=dict)
 
     def why_not(self, subject: Subject) -> str | None:
@@ -59,19 +59,17 @@ class Case:
 
 
 @overload
-def case(run: Callable[[Stage], None], /) -> Case: ...
+def case(run: "Run", /) -> Case: ...
 
 
 @overload
-def case(*, not_on: Mapping[str, str]) -> Callable[[Callable[[Stage], None]], Case]: ...
+def case(*, not_on: Mapping[str, str]) -> "Callable[[Run], Case]": ...
 
 
-def case(
-    run: Callable[[Stage], None] | None = None, /, *, not_on: Mapping[str, str] | None = None
-) -> Case | Callable[[Callable[[Stage], None]], Case]:
+def case(run: "Run | None" = None, /, *, not_on: Mapping[str, str] | None = None) -> "Case | Callable[[Run], Case]":
     """Make a function a case. Its name is that of the case, its module the area, its docstring what the case shows."""
 
-    def decorate(run: Callable[[Stage], None]) -> Case:
+    def decorate(run: "Run") -> Case:
         area = run.__module__.rpartition(".")[2]
         shows = (run.__doc__ or "").partition("\n")[0]
         return Case(run.__name__.replace("_", " "), area.replace("_", " "), shows, run, dict(not_on or {}))

@@ -1,41 +1,18 @@
 """The list of the cases."""
 
-from types import ModuleType
+from collections.abc import Iterator
+from importlib import import_module
 from typing import Final
 
-from tests.cases import (
-    contexts,
-    crashes,
-    duplicates,
-    ends,
-    errors,
-    faults,
-    isolation,
-    limits,
-    messages,
-    output,
-    responses,
-)
+from tests.cases import AREAS
 from tests.cases.case import Case
 
-AREAS: Final = (
-    contexts,
-    messages,
-    output,
-    responses,
-    errors,
-    isolation,
-    ends,
-    crashes,
-    duplicates,
-    faults,
-    limits,
-)
+
+def _cases_of(area: str) -> Iterator[Case]:
+    """Yield the cases of a module in their order there."""
+    module = import_module(f"tests.cases.{area}")
+    yield from (each for each in vars(module).values() if isinstance(each, Case))
 
 
-def cases_of(module: ModuleType) -> list[Case]:
-    """Return the cases of a module in their order there."""
-    return [each for each in vars(module).values() if isinstance(each, Case)]
-
-
-CASES: Final = tuple(each for module in AREAS for each in cases_of(module))
+CASES: Final = tuple(each for area in AREAS for each in _cases_of(area))
+"""All cases, in the order of the documentation."""

@@ -68,9 +68,7 @@ def several_assets(stage: Stage) -> None:
         can_subset=True,
     )
     def three(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Iterator[MaterializeResult]:
-        invocations.append(
-            cloud_function.run(context=context, function_url=stage.url, event=stage.event("echo"))
-        )
+        invocations.append(cloud_function.run(context=context, function_url=stage.url, event=stage.event("echo")))
         yield from (MaterializeResult(asset_key=key) for key in context.selected_asset_keys)
 
     run = stage.materialize(three, invocations, run={"selection": [AssetKey("left"), AssetKey("right")]})
@@ -91,9 +89,7 @@ def code_version_and_provenance(stage: Stage) -> None:
 
             @asset(code_version="v1", deps=[raw])
             def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
-                invocation = cloud_function.run(
-                    context=context, function_url=stage.url, event=stage.event("echo")
-                )
+                invocation = cloud_function.run(context=context, function_url=stage.url, event=stage.event("echo"))
                 invocations.append(invocation)  # noqa: B023 - it runs in this round
                 return invocation.get_materialize_result()
 
@@ -174,9 +170,7 @@ def an_asset_check_by_itself(stage: Stage) -> None:
     def orders() -> None: ...
 
     @asset_check(asset=orders)
-    def not_empty(
-        context: AssetCheckExecutionContext, cloud_function: PipesCloudFunctionClient
-    ) -> AssetCheckResult:
+    def not_empty(context: AssetCheckExecutionContext, cloud_function: PipesCloudFunctionClient) -> AssetCheckResult:
         check = {"check_name": "not_empty", "passed": False, "asset_key": "orders", "metadata": {"rows": 0}}
         event = stage.event("materialize", {"reports": [], "checks": [check]})
         return cloud_function.run(context=context, function_url=stage.url, event=event).get_asset_check_result()

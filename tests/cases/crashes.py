@@ -1,10 +1,33 @@
 """Processes of the function that are killed, as the platform kills an instance without memory."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from tests.cases.case import LOGGING, RESPONSE, case
-from tests.cases.stage import Kill, Stage, chunk
-from tests.faults.plan import UPLOAD, Fault
+from tests.cases.stage import Stage
+from tests.faults.matrix import chunk
+from tests.faults.plan import UPLOAD, Action, Exchange, Fault, HangUp, Reply
 
 NO_CLAIM = "nothing is stored before the user's code runs"
+
+
+@dataclass(frozen=True)
+class Kill(Action):
+    """Kills the function at a request of it.
+
+    Attributes:
+        kill: Kills it.
+        processed: Whether the request is processed before.
+    """
+
+    kill: Callable[[], None]
+    processed: bool
+
+    def apply(self, exchange: Exchange) -> Reply:
+        if self.processed:
+            exchange.forward()
+        self.kill()
+        return HangUp.RESET
 
 
 @case

@@ -1,5 +1,7 @@
 """Calls that are ended from outside, and functions that go on after their end."""
 
+from dagster import DagsterRunStatus
+
 from tests.cases.case import LOGGING, RESPONSE, case
 from tests.cases.stage import Stage
 from tests.waiting import wait_until
@@ -11,7 +13,7 @@ NO_MARKER = "without a bucket, nothing tells the function"
 def a_cancelled_run_stops_a_function_that_logs(stage: Stage) -> None:
     """The next Pipes call of a function whose run was cancelled fails, and so the function ends."""
     run = stage.run_and_cancel("loops", when=lambda: stage.wait_for_note("started"))
-    assert not run.success
+    assert run.status is DagsterRunStatus.CANCELED
     assert "[pipes] the run is terminated: telling the function to stop" in run.text
     stage.wait_for_note("stopped by PipesCancelledError")
 
@@ -20,7 +22,7 @@ def a_cancelled_run_stops_a_function_that_logs(stage: Stage) -> None:
 def a_cancelled_run_stops_a_function_that_watches(stage: Stage) -> None:
     """A function that makes no Pipes call can watch for the cancellation, and stop."""
     run = stage.run_and_cancel("watches", when=lambda: stage.wait_for_note("started"))
-    assert not run.success
+    assert run.status is DagsterRunStatus.CANCELED
     stage.wait_for_note("has seen the cancellation")
 
 
@@ -28,7 +30,7 @@ def a_cancelled_run_stops_a_function_that_watches(stage: Stage) -> None:
 def a_function_that_ignores_the_cancellation(stage: Stage) -> None:
     """A cancelled run ends although its function goes on, and the function's later messages are refused."""
     run = stage.run_and_cancel("goes_on", when=lambda: stage.wait_for_note("started"))
-    assert not run.success
+    assert run.status is DagsterRunStatus.CANCELED
     wait_until(lambda: "cancel" in stage.stored(run.run_id))
     assert "ended" not in stage.noted()
     stage.open_gate()

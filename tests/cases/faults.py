@@ -4,7 +4,8 @@ import socket
 from dataclasses import replace
 
 from tests.cases.case import LOGGING, RESPONSE, case
-from tests.cases.stage import Stage, chunk
+from tests.cases.stage import Stage
+from tests.faults.matrix import chunk
 from tests.faults.plan import (
     CALL,
     EVERY,

@@ -1,5 +1,6 @@
 """Several calls of one function, at once or one after another."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -9,7 +10,7 @@ from dagster_gcf_pipes import PipesCloudFunctionClient
 from tests.cases.case import LOGGING, RESPONSE, case
 from tests.cases.contexts import DAYS
 from tests.cases.shown import Shown
-from tests.cases.stage import Stage, pipes_threads
+from tests.cases.stage import Stage
 from tests.waiting import wait_until
 
 ONE_READER = "its calls share a reader of the bucket"
@@ -55,7 +56,7 @@ def ten_runs_one_after_another(stage: Stage) -> None:
     for number in range(10):
         run = stage.run("lines", {"count": 2, "tag": str(number)})
         assert run.lines == [f"{number} 0", f"{number} 1"]
-    wait_until(lambda: not pipes_threads())
+    wait_until(lambda: not [each for each in threading.enumerate() if each.name.startswith("pipes ")])
 
 
 @case
@@ -94,7 +95,7 @@ def many_calls_of_one_step(stage: Stage) -> None:
 
     run = stage.materialize(pages, [])
     assert run.success
-    assert responses == dict.fromkeys(keys, {"logged": 1})
+    assert responses == {key: {"logged": 1} for key in keys}
     assert sorted(line for line in run.lines if " line" in line) == sorted(f"[{key}] {key} line" for key in keys)
 
 

@@ -97,9 +97,7 @@ def materializations_of_several_assets(stage: Stage) -> None:
 
     @multi_asset(specs=[AssetSpec(["deep", key]) for key in keys])
     def both(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> Iterator[Any]:
-        reports = [
-            {"asset_key": f"deep/{key}", "metadata": {"key": key}, "data_version": f"v {key}"} for key in keys
-        ]
+        reports = [{"asset_key": f"deep/{key}", "metadata": {"key": key}, "data_version": f"v {key}"} for key in keys]
         event = stage.event("materialize", {"reports": reports})
         yield from cloud_function.run(context=context, function_url=stage.url, event=event).get_results()
 

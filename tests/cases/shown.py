@@ -49,7 +49,9 @@ class Shown:
     def levels(self) -> list[tuple[str, str]]:
         """The level and the text of each entry of the function."""
         own = (each for each in self.entries if not each.is_dagster_event)
-        return [(LEVELS[each.level], each.user_message) for each in own if not each.user_message.startswith("[pipes]")]
+        return [
+            (LEVELS[int(each.level)], each.user_message) for each in own if not each.user_message.startswith("[pipes]")
+        ]
 
     @property
     def response(self) -> Any:
@@ -77,6 +79,24 @@ class Shown:
         assert self.errors, f"the run has no error: {self.status}, {self.text}"
         (error,) = self.errors
         return error
+
+    @property
+    def exception(self) -> str:
+        """The function's exception with its stack and its causes, as the only event about it has it."""
+        (error,) = [
+            event.engine_event_data.error
+            for event in (entry.dagster_event for entry in self.entries)
+            if event and event.is_engine_event and event.engine_event_data.error
+        ]
+        return error.to_string()
+
+    @property
+    def traceback(self) -> str:
+        """The traceback in the metadata of the only failure."""
+        events = [entry.dagster_event for entry in self.entries if entry.dagster_event]
+        (failure,) = [event.step_failure_data.user_failure_data for event in events if event.is_step_failure]
+        assert failure, "the step failed, but not with a failure of ours"
+        return str(failure.metadata["cloud_function/traceback"].value)
 
     @property
     def text(self) -> str:

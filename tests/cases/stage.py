@@ -1,11 +1,9 @@
-"""Where a case runs: the function, its storage, a fault proxy on each connection, and a Dagster instance for each run."""
+"""Where a case runs: the function, its storage, a fault proxy on each connection, and a Dagster instance."""
 
 import os
 import signal
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any, Final
 
 from dagster import (
     AssetExecutionContext,
-    DagsterExecutionInterruptedError,
     DagsterInstance,
     MaterializeResult,
     asset,
@@ -24,10 +21,9 @@ from google.cloud import storage
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
 from dagster_gcf_pipes.local import Emulator, FunctionServer, storage_client
 from tests.cases.case import Subject
+from tests.cases.running import Running
 from tests.cases.shown import Shown, shown
 from tests.cases.subjects import CHANNELS, LANGUAGES
-from tests.dagster_runs import logged
-from tests.faults.plan import Action, Exchange, HangUp, Match, Reply
 from tests.faults.proxy import FaultProxy
 from tests.faults.stack import Link
 from tests.waiting import in_background, wait_for_cleanup, wait_until
@@ -61,8 +57,6 @@ class Stage:
     folder: Path = field(default_factory=Path)
     elsewhere: str = ""
 
-    # ------------------------------------------------------------------------------------------------------- the parts
-
     def client(self, **settings: Any) -> PipesCloudFunctionClient:
         """Return the resource, with shorter pauses between attempts than by default."""
         defaults = {"function_timeout": 30, "retry_delay": 0.2, "max_attempts": 3}
@@ -87,8 +81,6 @@ class Stage:
         ):
             yield replace(self, server=server, links={**self.links, "call": call})
 
-    # --------------------------------------------------------------------------------- the notes of the function, a gate
-
     def noted(self, name: str = "notes") -> list[str]:
         """What the function has noted."""
         path = self.folder / name
@@ -106,8 +98,6 @@ class Stage:
         """Return the event for a task."""
         files = {"notes": str(self.folder / "notes"), "gate": str(self.folder / "gate")}
         return {"task": task, **files, **(event or {})}
-
-    # -------------------------------------------------------------------------------------------------------- the runs
 
     def run(
         self,
@@ -175,7 +165,7 @@ class Stage:
             return shown(instance, invocations)
 
     @contextmanager
-    def running(self, task: str, event: Mapping[str, Any] | None = None, **arguments: Any) -> Iterator["Running"]:
+    def running(self, task: str, event: Mapping[str, Any] | None = None, **arguments: Any) -> Iterator[Running]:
         """Make a run as `run` does, in the background of the block."""
         with DagsterInstance.local_temp(str(self.folder)) as instance:
             future = in_background(lambda: self.run(task, event, instance=instance, **arguments))
@@ -185,13 +175,12 @@ class Stage:
                 self.open_gate()
                 future.exception(120)
 
-    def run_and_cancel(self, task: str, *, when: Callable[[], object], **arguments: Any) -> Shown:
+    def run_and_cancel(self, task: str, *, when: Callable[[], object]) -> Shown:
         """Make a run, and cancel it, as Dagster does.
 
         Args:
             task: The task.
             when: Returns when the run is to be cancelled.
-            arguments: As for `run`.
         """
         with DagsterInstance.local_temp(str(self.folder)) as instance:
 
@@ -201,98 +190,21 @@ class Stage:
                 instance.report_run_canceling(run)  # Dagster does so before it sends the signal
                 os.kill(os.getpid(), signal.SIGTERM)
 
-            cancelling: list[Future[None]] = []
+            @asset
+            def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
+                cancelling = in_background(cancel)
+                try:
+                    invocation = cloud_function.run(context=context, function_url=self.url, event=self.event(task))
+                finally:
+                    cancelling.result(60)  # the signal must come while the step runs, whatever happens
+                return invocation.get_materialize_result()
 
-            def start() -> None:
-                cancelling.append(in_background(cancel))
-
-            try:
-                self._run_in_step(task, start, lambda: cancelling[0].result(60), instance=instance, **arguments)
-            except DagsterExecutionInterruptedError:
-                pass
-            return shown(instance, [])
-
-    def _run_in_step(
-        self,
-        task: str,
-        start: Callable[[], None],
-        end: Callable[[], None],
-        *,
-        instance: DagsterInstance,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        @asset
-        def orders(context: AssetExecutionContext, cloud_function: PipesCloudFunctionClient) -> MaterializeResult:
-            start()
-            try:
-                invocation = cloud_function.run(context=context, function_url=self.url, event=self.event(task))
-            finally:
-                end()  # the signal must come while the step runs, whatever happens
-            return invocation.get_materialize_result()
-
-        self.materialize(orders, [], instance=instance, settings=settings)
-
-    # --------------------------------------------------------------------------------------------------- in the bucket
+            return self.materialize(orders, [], instance=instance)
 
     def stored(self, run_id: str) -> list[str]:
         """The names of a run's objects, without their prefixes."""
         blobs = self.storage.list_blobs(self.bucket)
         return sorted(blob.name.rpartition("/")[2] for blob in blobs if f"/{run_id}/" in blob.name)
-
-
-@dataclass(frozen=True)
-class Running:
-    """A run in the background.
-
-    Attributes:
-        instance: Its instance.
-        future: What Dagster shows when it has ended.
-    """
-
-    instance: DagsterInstance
-    future: "Future[Shown]"
-
-    def wait_for_line(self, text: str) -> None:
-        """Wait until Dagster shows a line of the function."""
-        wait_until(lambda: text in self._lines())
-
-    def wait_for_entry(self, text: str) -> None:
-        """Wait until the log has an entry with a text."""
-        wait_until(lambda: any(text in each.user_message for each in self.instance.all_logs(self._run_id())))
-
-    def result(self) -> Shown:
-        """Wait for its end."""
-        return self.future.result(120)
-
-    def _lines(self) -> list[str]:
-        return logged(self.instance, run_id) if (run_id := self._run_id()) else []
-
-    def _run_id(self) -> str:
-        return next((run.run_id for run in self.instance.get_runs(limit=1)), "")
-
-
-@dataclass(frozen=True)
-class Kill(Action):
-    """Kills the function at a request of it, or of Dagster.
-
-    Attributes:
-        kill: Kills it.
-        processed: Whether the request is processed before.
-    """
-
-    kill: Callable[[], None]
-    processed: bool
-
-    def apply(self, exchange: Exchange) -> Reply:
-        if self.processed:
-            exchange.forward()
-        self.kill()
-        return HangUp.RESET
-
-
-def chunk(match: Match, number: int) -> Match:
-    """Return a match for requests for a chunk."""
-    return match.of(rf"/{number}\.json$")
 
 
 @contextmanager
@@ -308,8 +220,3 @@ def run_stage(subject: Subject, emulator: Emulator) -> Iterator[Stage]:
         bucket = f"bucket-{uuid.uuid4().hex}"
         client.create_bucket(bucket)
         yield Stage(subject, emulator, server, {"writer": writer, "reader": reader, "call": call}, bucket, client)
-
-
-def pipes_threads() -> list[str]:
-    """The names of our threads on Dagster's side."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pipes ")]

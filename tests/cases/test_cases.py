@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dagster_gcf_pipes.local import Emulator
-from tests.cases.case import Case, Subject
-from tests.cases.catalogue import AREAS, CASES, cases_of
+from tests.cases.case import Case
+from tests.cases.catalogue import CASES
 from tests.cases.stage import Stage, run_stage
 from tests.cases.subjects import SUBJECTS
 

@@ -104,10 +104,7 @@ def echo(pipes: PipesContext, event: dict[str, Any]) -> Any:
 def fail(pipes: PipesContext, event: dict[str, Any]) -> Any:
     """Raise an exception with a cause."""
     pipes.log.info("conformance: before")
-    try:
-        raise LookupError("conformance cause")
-    except LookupError as cause:
-        raise ValueError("conformance failure") from cause
+    raise ValueError("conformance failure") from LookupError("conformance cause")
 
 
 def sleep(pipes: PipesContext, event: dict[str, Any]) -> Any:
@@ -266,7 +263,7 @@ def nested(pipes: PipesContext, event: dict[str, Any]) -> Any:
 def handles(pipes: PipesContext, event: dict[str, Any]) -> Any:
     """Handle an exception of its own."""
     try:
-        raise ValueError("handled")
+        int("no number")
     except ValueError as error:
         pipes.log.warning(f"went on after: {error}")
     return {"handled": True}
@@ -357,10 +354,12 @@ def closes_early(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 TASKS = {
     task.__name__: task
-    for task in (report, echo, fail, sleep, burst, status)
-    + (materialize, partitions, custom, log, large, at_once, prints, lines)
-    + (respond, chain, long_error, unserializable, nested, handles, fails_at_first)
-    + (waits, dies, loops, watches, goes_on, leaves_work, closes_early)
+    for task in (
+        *(report, echo, fail, sleep, burst, status),
+        *(materialize, partitions, custom, log, large, at_once, prints, lines),
+        *(respond, chain, long_error, unserializable, nested, handles, fails_at_first),
+        *(waits, dies, loops, watches, goes_on, leaves_work, closes_early),
+    )
 }
 
 
