@@ -35,6 +35,10 @@ class Subject:
         return f"{self.language}-{self.channel}".lower().replace(".", "")
 
 
+SUBJECTS: Final = (Subject("Python", "bucket"), Subject("Node.js", "bucket"), Subject("Python", "response"))
+"""All subjects, in the order of the columns in the documentation."""
+
+
 @dataclass(frozen=True)
 class Case:
     """An end-to-end run.

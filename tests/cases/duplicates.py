@@ -14,8 +14,8 @@ TEXTS = [text for _, text in LINES]
 
 def run_once(stage: Stage, *faults: Fault) -> None:
     """Make a run with faults of the call; the function must run once, and Dagster must show each line once."""
-    with stage.links["call"].planned(*faults):
-        run = stage.run("log", {"lines": LINES})
+    with stage.faulty_calls(*faults) as faulty:
+        run = faulty.run("log", {"lines": LINES})
     assert run.success, run.text
     assert run.lines == TEXTS
     assert stage.noted() == ["started"]

@@ -4,6 +4,7 @@ import socket
 from dataclasses import replace
 
 from tests.cases.case import LOGGING, RESPONSE, case
+from tests.cases.shown import Shown
 from tests.cases.stage import Stage
 from tests.faults.matrix import chunk
 from tests.faults.plan import (
@@ -36,10 +37,21 @@ LINES = [["info", f"line {number}"] for number in range(4)]
 TEXTS = [text for _, text in LINES]
 
 
-def run_through(stage: Stage, link: Link, *faults: Fault, **event: object) -> None:
-    """Make a run with faults that must cost only time."""
+def run_through_storage(stage: Stage, link: Link, *faults: Fault) -> None:
+    """Make a run with faults on the way to the bucket that must cost only time."""
     with stage.links[link].planned(*faults):
-        run = stage.run("log", {"lines": LINES, **event})
+        run = stage.run("log", {"lines": LINES})
+    assert_complete(stage, run)
+
+
+def run_through(stage: Stage, fault: Action) -> None:
+    """Make a run with a fault of its call that must cost only time."""
+    with stage.faulty_calls(Fault(CALL, fault)) as faulty:
+        run = faulty.run("log", {"lines": LINES})
+    assert_complete(stage, run)
+
+
+def assert_complete(stage: Stage, run: Shown) -> None:
     assert run.success, run.text
     assert run.lines == TEXTS
     assert stage.noted() == ["started"]
@@ -53,25 +65,25 @@ def of_first_and_last_chunk(match: Match, action: Action) -> list[Fault]:
 @case(not_on=NOT_ON)
 def uploads_refused_for_a_while(stage: Stage) -> None:
     """503 of Cloud Storage for the claim and for a later chunk loses and doubles nothing."""
-    run_through(stage, "writer", *of_first_and_last_chunk(UPLOAD, STORAGE_UNAVAILABLE))
+    run_through_storage(stage, "writer", *of_first_and_last_chunk(UPLOAD, STORAGE_UNAVAILABLE))
 
 
 @case(not_on=NOT_ON)
 def uploads_whose_acknowledgement_is_lost(stage: Stage) -> None:
     """If uploads arrive and their answers do not, the function recognises its own chunks, also the claim."""
-    run_through(stage, "writer", *of_first_and_last_chunk(UPLOAD, ResetAfter()))
+    run_through_storage(stage, "writer", *of_first_and_last_chunk(UPLOAD, ResetAfter()))
 
 
 @case(not_on=NOT_ON)
 def uploads_whose_connection_breaks(stage: Stage) -> None:
     """If connections break before uploads arrive, the function uploads again."""
-    run_through(stage, "writer", *of_first_and_last_chunk(UPLOAD, ResetBefore()))
+    run_through_storage(stage, "writer", *of_first_and_last_chunk(UPLOAD, ResetBefore()))
 
 
 @case(not_on=NOT_ON)
 def storage_away_for_a_second(stage: Stage) -> None:
     """If Cloud Storage cannot be reached for a second while the function runs, all lines arrive."""
-    run_through(stage, "writer", Fault(chunk(UPLOAD, 2), Unavailable(1.0)))
+    run_through_storage(stage, "writer", Fault(chunk(UPLOAD, 2), Unavailable(1.0)))
 
 
 @case(not_on=NOT_ON)
@@ -79,7 +91,7 @@ def reads_that_fail_for_a_while(stage: Stage) -> None:
     """503, a broken connection and a cut answer on Dagster's way to the bucket lose and double nothing."""
     answered = chunk(READ, 2).answered(200)
     faults = [Fault(chunk(READ, 1), STORAGE_UNAVAILABLE), Fault(chunk(READ, 2), ResetBefore())]
-    run_through(stage, "reader", *faults, Fault(answered, Truncate(5)))
+    run_through_storage(stage, "reader", *faults, Fault(answered, Truncate(5)))
 
 
 @case(not_on=NOT_ON)
@@ -104,35 +116,35 @@ def messages_that_cannot_be_stored(stage: Stage) -> None:
 @case(not_on={LOGGING: NO_RETRY, RESPONSE: ONLY_BY_RESPONSE})
 def a_response_that_is_lost(stage: Stage) -> None:
     """If a proxy answers 504 in place of the function, the messages tell of the success."""
-    run_through(stage, "call", Fault(CALL, StatusAfter(504)))
+    run_through(stage, StatusAfter(504))
 
 
 @case(not_on={LOGGING: NO_RETRY, RESPONSE: ONLY_BY_RESPONSE})
 def a_response_that_is_cut(stage: Stage) -> None:
     """If the response breaks off, the messages tell of the success."""
-    run_through(stage, "call", Fault(CALL, Truncate(5)))
+    run_through(stage, Truncate(5))
 
 
 @case(not_on={LOGGING: NO_RETRY, RESPONSE: NO_RETRY})
 def a_platform_that_has_died_instances(stage: Stage) -> None:
     """If the platform answers 503, another attempt of the same call succeeds, and the function runs once."""
-    run_through(stage, "call", Fault(CALL, INSTANCE_DIED))
+    run_through(stage, INSTANCE_DIED)
 
 
 @case(not_on={LOGGING: NO_RETRY, RESPONSE: NO_RETRY})
 def a_platform_without_instances(stage: Stage) -> None:
     """If the platform answers 429, another attempt of the same call succeeds."""
-    run_through(stage, "call", Fault(CALL, NO_INSTANCE_429))
+    run_through(stage, NO_INSTANCE_429)
 
 
 @case
 def a_platform_that_forbids_the_call(stage: Stage) -> None:
     """A 403 of the platform fails the step without another attempt, and names the role."""
-    with stage.links["call"].planned(Fault(CALL, NOT_INVOKER, EVERY)) as plan:
-        run = stage.run("log", {"lines": LINES})
+    with stage.faulty_calls(Fault(CALL, NOT_INVOKER, EVERY)) as faulty:
+        run = faulty.run("log", {"lines": LINES})
+        assert len(stage.links["call"].plan.requests) == 1
     assert "PipesCloudFunctionAccessError" in run.error
     assert "roles/run.invoker" in run.error
-    assert len(plan.requests) == 1
     assert stage.noted() == []
 
 
@@ -150,8 +162,8 @@ def a_connection_that_is_refused(stage: Stage) -> None:
 @case(not_on={LOGGING: "its sign of life is in the log, with the delay of the log", RESPONSE: ONLY_BY_RESPONSE})
 def a_silent_function_behind_a_broken_connection(stage: Stage) -> None:
     """If the connection breaks while the function works in silence, its heartbeats keep the step waiting for it."""
-    with stage.links["call"].planned(Fault(CALL, ResetAfter(within=0.3))):
-        run = stage.run("sleep", {"seconds": 4})
+    with stage.faulty_calls(Fault(CALL, ResetAfter(within=0.3))) as faulty:
+        run = faulty.run("sleep", {"seconds": 4})
     assert run.success, run.text
     assert run.lines == ["conformance: slept"]
     assert stage.noted() == ["started"]

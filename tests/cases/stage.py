@@ -24,6 +24,7 @@ from tests.cases.case import Subject
 from tests.cases.running import Running
 from tests.cases.shown import Shown, shown
 from tests.cases.subjects import CHANNELS, LANGUAGES
+from tests.faults.plan import Fault
 from tests.faults.proxy import FaultProxy
 from tests.faults.stack import Link
 from tests.waiting import in_background, wait_for_cleanup, wait_until
@@ -64,8 +65,17 @@ class Stage:
 
     @property
     def url(self) -> str:
-        """The URL that the step calls: that of the function's proxy, unless it is elsewhere."""
-        return self.elsewhere or self.links["call"].url
+        """The URL that the step calls."""
+        return self.elsewhere or self.server.url
+
+    @contextmanager
+    def faulty_calls(self, *faults: Fault) -> Iterator["Stage"]:
+        """Yield a stage whose calls go through the proxy, with these faults.
+
+        The proxy passes a response on when it is complete. So only such calls go through it.
+        """
+        with self.links["call"].planned(*faults):
+            yield replace(self, elsewhere=self.links["call"].url)
 
     def kill(self) -> None:
         """Kill the function's processes, as the platform kills an instance."""
@@ -75,11 +85,8 @@ class Stage:
     @contextmanager
     def own_function(self) -> Iterator["Stage"]:
         """Run another function for a case that kills it."""
-        with (
-            LANGUAGES[self.subject.language](self.links["writer"].url) as server,
-            FaultProxy(server.url) as call,
-        ):
-            yield replace(self, server=server, links={**self.links, "call": call})
+        with LANGUAGES[self.subject.language](self.links["writer"].url) as server:
+            yield replace(self, server=server)
 
     def noted(self, name: str = "notes") -> list[str]:
         """What the function has noted."""

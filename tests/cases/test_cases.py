@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from dagster_gcf_pipes.local import Emulator
-from tests.cases.case import Case
+from tests.cases.case import NODEJS, SUBJECTS, Case
 from tests.cases.catalogue import CASES
+from tests.cases.nodejs import why_no_nodejs
 from tests.cases.stage import Stage, run_stage
-from tests.cases.subjects import SUBJECTS
 
 
 @pytest.fixture(scope="module")
 def parts(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator[Stage]:
+    if request.param.language == NODEJS and (reason := why_no_nodejs()):
+        pytest.skip(reason)
     with run_stage(request.param, emulator) as stage:
         yield stage
 

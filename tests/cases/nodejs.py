@@ -1,0 +1,59 @@
+"""Starts the function of the cases in Node.js, on the functions-framework, with the package of this repository."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from dagster_gcf_pipes.local import FunctionServer
+from dagster_gcf_pipes.local._processes import run_on_free_port, run_process
+
+FUNCTION: Final = Path(__file__).parent / "functions" / "nodejs" / "index.mjs"
+PACKAGE: Final = Path(__file__).parents[2] / "cloud_function_nodejs"
+FRAMEWORK: Final = PACKAGE / "node_modules" / "@google-cloud" / "functions-framework" / "build" / "src" / "main.js"
+OLDEST: Final = 20
+"""The oldest version of Node.js that the package supports."""
+
+
+def why_no_nodejs() -> str | None:
+    """Why functions in Node.js cannot run here, or None if they can."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not node or not npm:
+        return "there is no Node.js with npm on the PATH"
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    match = re.match(r"v(\d+)", version)
+    return None if match and int(match[1]) >= OLDEST else f"expected Node.js {OLDEST} or later, got {version}"
+
+
+@cache
+def build_package() -> None:
+    """Install what the package needs, if that is missing, and build it."""
+    if not FRAMEWORK.exists():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=PACKAGE, check=True)
+    subprocess.run(["npm", "run", "build"], cwd=PACKAGE, check=True)
+
+
+@contextmanager
+def serve_nodejs(storage_url: str) -> Iterator[FunctionServer]:
+    """Run the function while the block runs."""
+    build_package()
+    with tempfile.TemporaryDirectory(prefix="gcf-pipes-") as folder:
+        modules = Path(folder) / "node_modules"
+        modules.mkdir()
+        (modules / "gcf-pipes").symlink_to(PACKAGE)
+        source = shutil.copy(FUNCTION, folder)
+
+        @contextmanager
+        def serve(port: int) -> Iterator[FunctionServer]:
+            command = ["node", str(FRAMEWORK), "--target=main", f"--source={source}", f"--port={port}"]
+            variables = {"STORAGE_EMULATOR_HOST": storage_url}
+            with run_process(command, ready=r"URL: (http://\S+:\d+)/", env=variables) as child:
+                yield FunctionServer(FUNCTION, child)
+
+        with run_on_free_port(serve) as server:
+            yield server
