@@ -4,7 +4,7 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent / "_extensions"))
+sys.path += map(str, [Path(__file__).parent / "_extensions", Path(__file__).parents[1]])  # the other: for `tests.cases`
 
 project = "dagster-gcf-pipes"
 author = "the dagster-gcf-pipes authors"

@@ -5,6 +5,7 @@
 - `constants`: a table of constants, one a line, with their values and docstrings; with a module, if all are in that
 - `error-codes`: a table of the function side's errors, with their codes, statuses and meanings
 - `conformance-requirements`: a table of what `dagster-gcf-pipes conformance` checks
+- `cases`: a table of the end-to-end cases of the tests, and what they run against
 - `metadata-key`, `http-header`: an entry with an anchor, as `envvar` is one
 
 It also adds the facts of each error class to its docstring.
@@ -27,6 +28,8 @@ from sphinx.util.docutils import SphinxDirective
 import dagster_gcf_pipes
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from dagster_gcf_pipes._conformance.requirements import REQUIREMENTS
+from tests.cases.case import SUBJECTS, Case
+from tests.cases.catalogue import CASES
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -105,6 +108,21 @@ class ConformanceRequirements(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(rows))
 
 
+class Cases(SphinxDirective):
+    """A table of the end-to-end cases: a row for each, with a column for each subject."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        titles = ["area", "case", "what it shows", *(subject.title for subject in SUBJECTS)]
+        rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *map(_case_row, CASES)]
+        return self.parse_text_to_nodes("\n".join(rows))
+
+
+def _case_row(case: Case) -> str:
+    where = [case.why_not(subject) or "yes" for subject in SUBJECTS]
+    return f"| {' | '.join([case.area, case.name, _cell(case.shows), *where])} |"
+
+
 def _field_entry(name: str) -> str:
     field = PipesCloudFunctionClient.model_fields[name]
     return _entry(f"PipesCloudFunctionClient.{name}", field.annotation, field.default, field.description)
@@ -181,6 +199,7 @@ def setup(app: "Sphinx") -> dict[str, Any]:
     app.add_directive("constants", Constants)
     app.add_directive("error-codes", ErrorCodes)
     app.add_directive("conformance-requirements", ConformanceRequirements)
+    app.add_directive("cases", Cases)
     for name in ("metadata-key", "http-header"):
         app.add_object_type(name, name)
     return {"version": "1", "parallel_read_safe": True}

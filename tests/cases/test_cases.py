@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dagster_gcf_pipes.local import Emulator
-from tests.cases.case import NODEJS, SUBJECTS, Case
+from tests.cases.case import LOGGING, NODEJS, SUBJECTS, Case
 from tests.cases.catalogue import CASES
 from tests.cases.nodejs import why_no_nodejs
 from tests.cases.stage import Stage, run_stage
@@ -39,3 +39,15 @@ def applying() -> list[object]:
 @pytest.mark.parametrize(("parts", "case"), applying(), indirect=["parts"], scope="module")
 def test_case(stage: Stage, case: Case) -> None:
     case.run(stage)
+
+
+def test_the_list_names_each_case_once_and_says_what_it_shows() -> None:
+    assert len(CASES) >= 40
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert [case.name for case in CASES if not case.shows.endswith(".")] == []
+
+
+def test_a_reason_names_a_language_or_a_channel_of_a_subject() -> None:
+    """A misspelt one would make the case run where it does not apply."""
+    known = {name for subject in SUBJECTS for name in (subject.language, subject.channel)} | {LOGGING}
+    assert {name for case in CASES for name in case.not_on} <= known

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient
 from dagster_gcf_pipes.local import Emulator, FunctionServer, run_function, storage_client
-from tests.conftest import FUNCTIONS
 from tests.faults.plan import Fault
 from tests.faults.proxy import FaultProxy
 
 Link = Literal["writer", "reader", "call"]
 """The connections: function to bucket, Dagster to bucket, Dagster to function."""
-ONE_MESSAGE_PER_CHUNK = FUNCTIONS / "one_message_per_chunk" / "main.py"
+FUNCTIONS: Final = Path(__file__).parents[1] / "functions"
+ONE_MESSAGE_PER_CHUNK: Final = FUNCTIONS / "one_message_per_chunk" / "main.py"
 
 
 @dataclass(frozen=True)
