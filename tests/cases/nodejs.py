@@ -22,6 +22,8 @@ OLDEST: Final = 20
 
 def why_no_nodejs() -> str | None:
     """Why functions in Node.js cannot run here, or None if they can."""
+    if not PACKAGE.exists():
+        return f"there is no {PACKAGE.name}"
     node, npm = shutil.which("node"), shutil.which("npm")
     if not node or not npm:
         return "there is no Node.js with npm on the PATH"
@@ -34,8 +36,17 @@ def why_no_nodejs() -> str | None:
 def build_package() -> None:
     """Install what the package needs, if that is missing, and build it."""
     if not FRAMEWORK.exists():
-        subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=PACKAGE, check=True)
-    subprocess.run(["npm", "run", "build"], cwd=PACKAGE, check=True)
+        _npm("ci", "--no-audit", "--no-fund")
+    _npm("run", "build")
+
+
+def _npm(*arguments: str) -> None:
+    command = ["npm", *arguments]
+    result = subprocess.run(
+        command, cwd=PACKAGE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if result.returncode:
+        raise RuntimeError(f"`{' '.join(command)}` in {PACKAGE} failed:\n{result.stdout}")
 
 
 @contextmanager

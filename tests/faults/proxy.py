@@ -57,13 +57,15 @@ def parse_request(method: str, target: str, headers: Headers, body: bytes) -> Re
         return request
     bucket, name = storage_path.groups()
     is_upload = path.startswith("/upload/")
-    name = _name_in_metadata(request) if is_upload else name and unquote(name)
+    name = _uploaded_name(request) if is_upload else name and unquote(name)
     create_only = is_upload and name is not None and parse_qs(query).get("ifGenerationMatch") == ["0"]
     return replace(request, bucket=unquote(bucket), object_name=name, create_only=create_only)
 
 
-def _name_in_metadata(request: Request) -> str | None:
-    """Return the object's name from the body of a multipart upload, or of the start of a resumable one."""
+def _uploaded_name(request: Request) -> str | None:
+    """Return the object's name: from the query, or from the body of a multipart upload or of a resumable one's start."""
+    if names := parse_qs(request.target.partition("?")[2]).get("name"):
+        return names[0]
     start, end = 0, len(request.body)
     if "uploadType=multipart" in request.query:  # the first part is the metadata
         start = request.body.find(b"\r\n\r\n") + 4
