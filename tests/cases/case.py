@@ -35,7 +35,12 @@ class Subject:
         return f"{self.language}-{self.channel}".lower().replace(".", "")
 
 
-SUBJECTS: Final = (Subject("Python", "bucket"), Subject("Node.js", "bucket"), Subject("Python", "response"))
+SUBJECTS: Final = (
+    Subject("Python", "bucket"),
+    Subject("Node.js", "bucket"),
+    Subject("Python", "logging"),
+    Subject("Python", "response"),
+)
 """All subjects, in the order of the columns in the documentation."""
 
 

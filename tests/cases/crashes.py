@@ -50,6 +50,7 @@ def killed_before_it_opened(stage: Stage) -> None:
         kill = Fault(chunk(UPLOAD, 1), Kill(own.kill, processed=False))
         with stage.links["writer"].planned(kill):
             run = own.run("log", {"lines": [["info", "never"]]})
+    print(run.error[:900])
     assert "Your code has not run" in run.error
     assert run.lines == []
     assert stage.noted() == []

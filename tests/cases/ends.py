@@ -2,10 +2,11 @@
 
 from dagster import DagsterRunStatus
 
-from tests.cases.case import LOGGING, RESPONSE, case
+from tests.cases.case import LOGGING, NODEJS, RESPONSE, case
 from tests.cases.stage import Stage
 from tests.waiting import wait_until
 
+NO_CLOSE = "its context has no `close`"
 NO_MARKER = "without a bucket, nothing tells the function"
 
 
@@ -58,7 +59,7 @@ def work_that_goes_on_after_the_response(stage: Stage) -> None:
     assert run.lines == []
 
 
-@case
+@case(not_on={NODEJS: NO_CLOSE})
 def a_context_closed_by_hand(stage: Stage) -> None:
     """A function that closes its context early and returns succeeds, with its lines and its response."""
     run = stage.run("closes_early")
@@ -67,7 +68,7 @@ def a_context_closed_by_hand(stage: Stage) -> None:
     assert run.response == {"closed": True}
 
 
-@case
+@case(not_on={NODEJS: NO_CLOSE})
 def a_failure_after_the_context_is_closed(stage: Stage) -> None:
     """An exception after the function has closed its context still fails the step."""
     run = stage.run("closes_early", {"fails": True})

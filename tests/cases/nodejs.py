@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -50,7 +50,7 @@ def _npm(*arguments: str) -> None:
 
 
 @contextmanager
-def serve_nodejs(storage_url: str) -> Iterator[FunctionServer]:
+def serve_nodejs(storage_url: str, on_line: Callable[[str], None]) -> Iterator[FunctionServer]:
     """Run the function while the block runs."""
     build_package()
     with tempfile.TemporaryDirectory(prefix="gcf-pipes-") as folder:
@@ -63,7 +63,7 @@ def serve_nodejs(storage_url: str) -> Iterator[FunctionServer]:
         def serve(port: int) -> Iterator[FunctionServer]:
             command = ["node", str(FRAMEWORK), "--target=main", f"--source={source}", f"--port={port}"]
             variables = {"STORAGE_EMULATOR_HOST": storage_url}
-            with run_process(command, ready=r"URL: (http://\S+:\d+)/", env=variables) as child:
+            with run_process(command, ready=r"URL: (http://\S+:\d+)/", env=variables, on_line=on_line) as child:
                 yield FunctionServer(FUNCTION, child)
 
         with run_on_free_port(serve) as server:

@@ -1,6 +1,6 @@
 """Starts the function of the cases in Python."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ FUNCTION: Final = Path(__file__).parent / "functions" / "python"
 
 
 @contextmanager
-def serve_python(storage_url: str) -> Iterator[FunctionServer]:
+def serve_python(storage_url: str, on_line: Callable[[str], None]) -> Iterator[FunctionServer]:
     """Run the function while the block runs."""
-    with run_function(FUNCTION, emulator_url=storage_url, threads=16) as server:
+    with run_function(FUNCTION, emulator_url=storage_url, threads=16, on_line=on_line) as server:
         yield server

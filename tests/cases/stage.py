@@ -2,9 +2,8 @@
 
 import os
 import signal
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +18,9 @@ from dagster import (
 from google.cloud import storage
 
 from dagster_gcf_pipes import PipesCloudFunctionClient, PipesCloudFunctionCompletedInvocation
-from dagster_gcf_pipes.local import Emulator, FunctionServer, storage_client
-from tests.cases.case import Subject
+from dagster_gcf_pipes.local import FunctionServer
 from tests.cases.running import Running
 from tests.cases.shown import Shown, shown
-from tests.cases.subjects import CHANNELS, LANGUAGES
 from tests.faults.plan import Fault
 from tests.faults.proxy import FaultProxy
 from tests.faults.stack import Link
@@ -39,9 +36,9 @@ class Stage:
     """The running parts for a subject.
 
     Attributes:
-        subject: The subject.
-        emulator: The emulator of Cloud Storage.
         server: The function.
+        serve: Runs another process of it while a block runs.
+        new_client: Makes the resource, with its settings.
         links: The fault proxies: from the function to its bucket, from Dagster to its bucket, and to the function.
         bucket: The bucket.
         storage: A client of the emulator.
@@ -49,9 +46,9 @@ class Stage:
         elsewhere: The URL that the step calls in place of the function's, if any.
     """
 
-    subject: Subject
-    emulator: Emulator
     server: FunctionServer
+    serve: Callable[[], AbstractContextManager[FunctionServer]]
+    new_client: Callable[..., PipesCloudFunctionClient]
     links: Mapping[Link, FaultProxy]
     bucket: str
     storage: storage.Client
@@ -61,7 +58,7 @@ class Stage:
     def client(self, **settings: Any) -> PipesCloudFunctionClient:
         """Return the resource, with shorter pauses between attempts than by default."""
         defaults = {"function_timeout": 30, "retry_delay": 0.2, "max_attempts": 3}
-        return CHANNELS[self.subject.channel](self.bucket, self.links["reader"].url, **{**defaults, **settings})
+        return self.new_client(**{**defaults, **settings})
 
     @property
     def url(self) -> str:
@@ -85,7 +82,7 @@ class Stage:
     @contextmanager
     def own_function(self) -> Iterator["Stage"]:
         """Run another function for a case that kills it."""
-        with LANGUAGES[self.subject.language](self.links["writer"].url) as server:
+        with self.serve() as server:
             yield replace(self, server=server)
 
     def noted(self, name: str = "notes") -> list[str]:
@@ -212,18 +209,3 @@ class Stage:
         """The names of a run's objects, without their prefixes."""
         blobs = self.storage.list_blobs(self.bucket)
         return sorted(blob.name.rpartition("/")[2] for blob in blobs if f"/{run_id}/" in blob.name)
-
-
-@contextmanager
-def run_stage(subject: Subject, emulator: Emulator) -> Iterator[Stage]:
-    """Run the parts for a subject while the block runs."""
-    with ExitStack() as stack:
-        enforce = not emulator.honours_preconditions
-        writer = stack.enter_context(FaultProxy(emulator.url, enforce_preconditions=enforce))
-        reader = stack.enter_context(FaultProxy(emulator.url, enforce_preconditions=enforce))
-        server = stack.enter_context(LANGUAGES[subject.language](writer.url))
-        call = stack.enter_context(FaultProxy(server.url))
-        client = stack.enter_context(closing(storage_client(emulator.url)))
-        bucket = f"bucket-{uuid.uuid4().hex}"
-        client.create_bucket(bucket)
-        yield Stage(subject, emulator, server, {"writer": writer, "reader": reader, "call": call}, bucket, client)

@@ -63,7 +63,7 @@ def parse_request(method: str, target: str, headers: Headers, body: bytes) -> Re
 
 
 def _uploaded_name(request: Request) -> str | None:
-    """Return the object's name: from the query, or from the body of a multipart upload or of a resumable one's start."""
+    """Return the object's name, from the query or the body of an upload, or of the start of a resumable one."""
     if names := parse_qs(request.target.partition("?")[2]).get("name"):
         return names[0]
     start, end = 0, len(request.body)

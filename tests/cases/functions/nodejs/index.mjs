@@ -306,6 +306,7 @@ export const main = pipesFunction(
   async (req, pipes) => {
     const event = req.body;
     note(event, "started");
+    if (!(event.task in TASKS)) throw new TypeError(`There is no task ${event.task}.`);
     return await TASKS[event.task](pipes, event);
   },
   { flushInterval: 0.05, heartbeatInterval: 0.5 },
