@@ -1,0 +1,4 @@
+// Removes what earlier builds left.
+import { rmSync } from "node:fs";
+
+rmSync(new URL("../dist", import.meta.url), { recursive: true, force: true });
