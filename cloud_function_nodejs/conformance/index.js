@@ -3,6 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { pipesFunction } from "gcf-pipes";
 
+const LINEAGE = { asset_key: "another/asset", column_name: "id" };
+
 // one value of each type of Pipes
 const METADATA = {
   inferred: 1,
@@ -19,8 +21,8 @@ const METADATA = {
   asset: { rawValue: "another/asset", type: "asset" },
   null: { rawValue: null, type: "null" },
   table: { rawValue: { records: [{ id: 1 }], schema: [{ name: "id", type: "int" }] }, type: "table" },
-  table_schema: { rawValue: [{ name: "id", type: "int" }], type: "table_schema" },
-  table_column_lineage: { rawValue: { id: [["another/asset", "id"]] }, type: "table_column_lineage" },
+  table_schema: { rawValue: { columns: [{ name: "id", type: "int" }] }, type: "table_schema" },
+  table_column_lineage: { rawValue: { deps_by_column: { id: [LINEAGE] } }, type: "table_column_lineage" },
   timestamp: { rawValue: 1_700_000_000.5, type: "timestamp" },
 };
 
