@@ -208,7 +208,8 @@ describe("the response", () => {
 
   test("that the function sends itself fails the session", async () => {
     const response = await call(server, { task: "express" });
-    assert.match((await until(() => closedOf(response))).exception.message, /has sent one itself with `req.res`/);
+    const exception = await until(async () => (await closedOf(response)).exception);
+    assert.match(exception.message, /has sent one itself with `req.res`/);
   });
 });
 
