@@ -1,9 +1,4 @@
-/**
- * The request that the calling code serves.
- *
- * The package may be loaded twice in one process, as an ES module and as a CommonJS module. So what belongs to the
- * process is kept under a symbol that both share.
- */
+/** The request that the calling code serves. */
 
 import { AsyncLocalStorage } from "node:async_hooks";
 
@@ -18,15 +13,7 @@ export interface CurrentRequest {
   output?: ForwardedOutput;
 }
 
-const KEY = Symbol.for("gcf-pipes/current-request");
-
-interface Shared {
-  [KEY]?: AsyncLocalStorage<CurrentRequest>;
-}
-
-const shared = globalThis as Shared;
-shared[KEY] ??= new AsyncLocalStorage();
-const storage = shared[KEY];
+const storage = new AsyncLocalStorage<CurrentRequest>();
 
 /** Make a request the current one for a function, and for all that it starts. */
 export function withRequest<T>(request: CurrentRequest, run: () => T): T {

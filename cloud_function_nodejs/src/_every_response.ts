@@ -11,9 +11,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { OUR_HEADERS } from "./_halves.js";
 import { CHUNK_COUNT_HEADER, ERROR_HEADER } from "./_protocol.js";
 
-const SUBSCRIBED = Symbol.for("gcf-pipes/every-response");
-const ARRIVED = Symbol.for("gcf-pipes/arrived");
-const REACHED = Symbol.for("gcf-pipes/reached");
+const ARRIVED = Symbol("gcf-pipes arrived");
+const REACHED = Symbol("gcf-pipes reached");
 /** The statuses with which body-parser refuses a body. Source: https://github.com/expressjs/body-parser#errors */
 const REFUSED_BODY = new Set([400, 413, 415]);
 
@@ -22,11 +21,12 @@ interface Marked {
   [REACHED]?: boolean;
 }
 
+let isSubscribed = false;
+
 /** Add the headers from now on. */
 export function describeWithEveryResponse(): void {
-  const shared = globalThis as { [SUBSCRIBED]?: boolean };
-  if (shared[SUBSCRIBED]) return;
-  shared[SUBSCRIBED] = true;
+  if (isSubscribed) return;
+  isSubscribed = true;
   subscribe("http.server.request.start", (message) => {
     const { request, response } = message as { request: IncomingMessage & Marked; response: ServerResponse };
     request[ARRIVED] = performance.now();

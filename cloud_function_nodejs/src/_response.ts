@@ -26,7 +26,7 @@ export interface FunctionResponse {
  */
 export async function completeResponse(value: unknown): Promise<FunctionResponse> {
   if (value === undefined || value === null) return { status: 204, headers: [], body: Buffer.alloc(0) };
-  if (value instanceof Response) {
+  if (isResponse(value)) {
     return { status: value.status, headers: [...value.headers], body: Buffer.from(await value.arrayBuffer()) };
   }
   if (typeof value === "string") return response("text/html; charset=utf-8", Buffer.from(value));
@@ -39,6 +39,11 @@ export async function completeResponse(value: unknown): Promise<FunctionResponse
 /** Return a response of the runtime itself. */
 export function jsonResponse(status: number, value: unknown): FunctionResponse {
   return { ...response(JSON_TYPE, Buffer.from(JSON.stringify(value))), status };
+}
+
+/** Whether a value is a `Response`. `instanceof` would load all of `fetch`, at the first request of each process. */
+function isResponse(value: unknown): value is Response {
+  return Object.prototype.toString.call(value) === "[object Response]";
 }
 
 function response(contentType: string, body: Buffer): FunctionResponse {

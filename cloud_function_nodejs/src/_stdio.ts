@@ -13,7 +13,7 @@ import { currentRequest } from "./_current_request.js";
 const MAX_PARTIAL_LINE = 8 * 1024;
 /** Characters of one message. */
 const MAX_TEXT = 256 * 1024;
-const FORWARDING = Symbol.for("gcf-pipes/forwarding");
+const FORWARDING = Symbol("gcf-pipes forwarding");
 
 export type StreamName = "stdout" | "stderr";
 

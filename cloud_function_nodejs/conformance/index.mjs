@@ -52,6 +52,7 @@ async function echo(event, pipes) {
     provenance_by_asset_key: orNull(() => pipes.provenanceByAssetKey),
     code_version_by_asset_key: orNull(() => pipes.codeVersionByAssetKey),
   };
+  console.log("conformance: printed");
   await pipes.reportCustomMessage(answer);
   return answer;
 }
