@@ -91,6 +91,11 @@ ui *arguments:
     @if command -v {{ browsers }} >/dev/null; then {{ run }} --group browser pytest --tb native tests/ui {{ arguments }}; \
     else echo "The tests of the UI are skipped: there is no Chromium on the PATH"; fi
 
+# Build, lint and test the Node.js half, if Node.js 20 or later and the emulator that it needs are on the machine
+[group('check')]
+nodejs:
+    scripts/test_nodejs.sh
+
 # Send so many hostile payloads to the function's entry point
 [group('check')]
 fuzz count="100000":
@@ -161,7 +166,7 @@ terraform-mutate *arguments:
 
 # All that keeps main honest
 [group('check')]
-ci: lint workflows types test-covering test-others test-ui test-wheels versions-lowest deployable
+ci: lint workflows types test-covering test-others test-ui test-wheels versions-lowest deployable nodejs
 
 # Run the tests that cover most of the code, each failing one twice, and check that they do
 [group('ci')]

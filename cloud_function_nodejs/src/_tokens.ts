@@ -85,9 +85,7 @@ async function libraryToken(): Promise<Token> {
 }
 
 interface AuthLibrary {
-  GoogleAuth: new (options: {
-    scopes: string;
-  }) => {
+  GoogleAuth: new (options: { scopes: string }) => {
     getClient(): Promise<{
       getAccessToken(): Promise<{ token?: string | null }>;
       credentials: { expiry_date?: number | null };
