@@ -109,9 +109,7 @@ def test_calls_fail_with_a_clear_error_if_the_platform_never_has_an_instance(
     platform: SimulatedPlatform, make_client: MakeClient
 ) -> None:
     client = make_client(retry_timeout=2)
-    started = time.monotonic()
     step = run_step(client, platform.function_url, quick(300, platform=[429] * 300))
-    assert time.monotonic() - started < 30
     assert "300 of 300 calls failed (300 PipesCloudFunctionCallError)" in str(step.failed.description)
     assert "no available instance" in str(step.failed.description)
     assert not platform.figures().executions
