@@ -294,6 +294,17 @@ def test_two_deliveries_of_a_call_are_found_out(cloud: LoggingCloud, consumed: b
     assert "use `messages='bucket'`" in str(session.record.failure)
 
 
+def test_a_second_delivery_that_got_less_far_is_found_out(cloud: LoggingCloud) -> None:
+    """None of its numbers is new."""
+    session, handler = new_session(cloud.reader()), Handler()
+    with cloud.instance(), reading(session, handler):
+        run_function(session.id, 3, closes=False)
+        session.wait_until(lambda: session.record.chunk_count == 4, 30)
+        run_function(session.id, 1, closes=False)
+        session.drain(None, timeout=1.0)
+    assert "got those of two: deliveries" in str(session.record.failure)
+
+
 def test_an_error_of_dagster_ends_the_reading(cloud: LoggingCloud) -> None:
     class Failing(Handler):
         def handle_message(self, message: Any) -> None:
