@@ -21,8 +21,8 @@ example := "terraform -chdir=terraform/examples/one"
 # each file's tests run in one process, with one set of servers; tracebacks of pytest's own can crash it (pytest-dev/pytest#10763)
 parallel := "--numprocesses 3 --dist loadfile --tb native"
 
-# what says nothing of versions, `test` runs alone: faults, earlier commits, killed processes, whole stacks, a thousand calls, the second emulator
-versions := "tests --ignore=tests/test_reference.py --ignore=tests/faults --ignore=tests/skew --ignore=tests/features/test_daemon.py --ignore=tests/soak --ignore=tests/many/test_many_partitions.py --ignore=tests/many/test_restarts.py --ignore=tests/evict --ignore=tests/terraform --ignore=tests/repository --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/local -k 'not fake-gcs-server'"
+# what says nothing of versions, `test` runs alone: faults, earlier commits, killed processes, whole stacks, a thousand calls, the protocol, the second emulator
+versions := "tests --ignore=tests/test_reference.py --ignore=tests/faults --ignore=tests/skew --ignore=tests/features/test_daemon.py --ignore=tests/soak --ignore=tests/many/test_many_partitions.py --ignore=tests/many/test_restarts.py --ignore=tests/evict --ignore=tests/conformance --ignore=tests/cases --ignore=tests/terraform --ignore=tests/repository --ignore=tests/integration/test_killing.py --ignore=tests/integration/test_termination.py --ignore=tests/local -k 'not fake-gcs-server'"
 
 # what says something of packaging: that all is in the wheels, and works together
 packaging := "tests/unit tests/local/test_init.py tests/testing_kit tests/test_example.py tests/test_readme.py tests/integration/test_runs.py -k 'not fake-gcs-server'"
@@ -34,7 +34,7 @@ browsers := "chromium chromium-browser google-chrome"
 retried := "--reruns 1"
 
 # what covers most of the code, and all the other tests: faults, killed processes, whole stacks
-covering := "tests/unit tests/components tests/testing_kit tests/google tests/storage tests/integration tests/local/test_init.py tests/local/test_dev.py"
+covering := "tests/unit tests/components tests/testing_kit tests/google tests/storage tests/channels tests/conformance tests/integration tests/local/test_init.py tests/local/test_dev.py"
 others := "tests " + replace_regex(covering, '\S+', '--ignore=$0')
 
 _default:
