@@ -133,7 +133,7 @@ export class ObjectStore {
   async create(key: string, data: Uint8Array, seconds: number): Promise<void> {
     const query = new URLSearchParams({ uploadType: "media", name: key, ifGenerationMatch: "0" });
     const path = `/upload/storage/v1/b/${this.bucket}/o?${query}`;
-    const headers = { "Content-Type": "application/json" };
+    const headers = { "Content-Type": "application/x-ndjson" };
     await this.#operate("create", key, seconds, async (signal) => {
       const request = { method: "POST", headers, body: data, signal, maxBytes: MAX_METADATA_BYTES } as const;
       const response = await this.storage.send(path, request);
