@@ -83,13 +83,14 @@ def _check_bucket(value: Any, info: ValidationInfo) -> Any:
 
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 
-BucketName = Annotated[
-    str,
-    _text(rf"|(?=.{{3,222}}$){_LABEL}(?:\.{_LABEL})*", "the name of a bucket, without `gs://` and without a path"),
-    BeforeValidator(_check_bucket),
-    _OR_ENV_VAR,
-]
+_BUCKET: Final = rf"(?=.{{3,222}}$){_LABEL}(?:\.{_LABEL})*"
+_A_BUCKET: Final = "the name of a bucket, without `gs://` and without a path"
+
+BucketName = Annotated[str, _text(_BUCKET, _A_BUCKET), _OR_ENV_VAR]
 """Source: https://cloud.google.com/storage/docs/buckets#naming (3 to 63 characters, with dots up to 222)."""
+
+MessagesBucket = Annotated[str, _text(f"|{_BUCKET}", _A_BUCKET), BeforeValidator(_check_bucket), _OR_ENV_VAR]
+"""Empty if the messages do not go through a bucket."""
 
 _NAME = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._=-]+"
 
@@ -169,7 +170,7 @@ class PipesCloudFunctionSettings(ConfigurableResource[Any]):
             "needs no bucket and is for functions of seconds, or through Cloud 'logging', which needs none either."
         ),
     )
-    bucket: BucketName = Field(
+    bucket: MessagesBucket = Field(
         default="",
         validate_default=True,
         description=(

@@ -338,5 +338,5 @@ def test_a_large_context_needs_a_bucket(behaviors: FunctionServer, client: Pipes
 def test_a_bucket_would_not_be_used() -> None:
     with pytest.raises(ValueError, match="expected no bucket with `messages='response'`"):
         PipesCloudFunctionClient(messages="response", bucket="lake")
-    with pytest.raises(ValueError, match="expected 'bucket' or 'response', got 'mail'"):
+    with pytest.raises(ValueError, match="expected 'bucket', 'response' or 'logging', got 'mail'"):
         PipesCloudFunctionClient(messages="mail", bucket="lake")
