@@ -13,6 +13,7 @@ Language = Literal["Python", "Node.js"]
 Channel = Literal["bucket", "logging", "response"]
 
 NODEJS: Final = "Node.js"
+BUCKET: Final = "bucket"
 LOGGING: Final = "logging"
 RESPONSE: Final = "response"
 

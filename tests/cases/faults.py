@@ -3,7 +3,9 @@
 import socket
 from dataclasses import replace
 
-from tests.cases.case import LOGGING, RESPONSE, case
+from dagster import RetryPolicy
+
+from tests.cases.case import BUCKET, LOGGING, RESPONSE, case
 from tests.cases.shown import Shown
 from tests.cases.stage import Stage
 from tests.faults.matrix import chunk
@@ -32,6 +34,8 @@ from tests.faults.stack import Link
 NO_BUCKET = "no bucket takes part"
 NOT_ON = {LOGGING: NO_BUCKET, RESPONSE: NO_BUCKET}
 NO_RETRY = "without a claim, a call that was sent is not made again"
+SAFE = "its claim makes another attempt safe"
+LATE = "without the response, Dagster does not wait for entries that are late"
 ONLY_BY_RESPONSE = "without the response there are no messages"
 LINES = [["info", f"line {number}"] for number in range(4)]
 TEXTS = [text for _, text in LINES]
@@ -52,7 +56,7 @@ def run_through(stage: Stage, fault: Action) -> None:
 
 
 def assert_complete(stage: Stage, run: Shown) -> None:
-    assert run.success, run.text
+    assert run.success, run.text + run.error
     assert run.lines == TEXTS
     assert stage.noted() == ["started"]
 
@@ -113,13 +117,13 @@ def messages_that_cannot_be_stored(stage: Stage) -> None:
     assert stage.noted() == ["started"]
 
 
-@case(not_on={LOGGING: NO_RETRY, RESPONSE: ONLY_BY_RESPONSE})
+@case(not_on={LOGGING: LATE, RESPONSE: ONLY_BY_RESPONSE})
 def a_response_that_is_lost(stage: Stage) -> None:
     """If a proxy answers 504 in place of the function, the messages tell of the success."""
     run_through(stage, StatusAfter(504))
 
 
-@case(not_on={LOGGING: NO_RETRY, RESPONSE: ONLY_BY_RESPONSE})
+@case(not_on={LOGGING: LATE, RESPONSE: ONLY_BY_RESPONSE})
 def a_response_that_is_cut(stage: Stage) -> None:
     """If the response breaks off, the messages tell of the success."""
     run_through(stage, Truncate(5))
@@ -135,6 +139,26 @@ def a_platform_that_has_died_instances(stage: Stage) -> None:
 def a_platform_without_instances(stage: Stage) -> None:
     """If the platform answers 429, another attempt of the same call succeeds."""
     run_through(stage, NO_INSTANCE_429)
+
+
+@case(not_on={BUCKET: SAFE, LOGGING: "the messages do not take the response"})
+def a_broken_response_without_a_claim(stage: Stage) -> None:
+    """If the response breaks before its last message, the step fails, and the call is not made again."""
+    with stage.faulty_calls(Fault(CALL, Truncate(700))) as faulty:
+        run = faulty.run("log", {"lines": LINES * 10}, retry_policy=RetryPolicy(max_retries=1))
+    assert "The call is not retried" in run.error
+    assert run.lines == (TEXTS * 10)[: len(run.lines)]
+    assert stage.noted() == ["started"]
+
+
+@case(not_on={BUCKET: SAFE})
+def a_call_that_may_have_started_without_a_claim(stage: Stage) -> None:
+    """If the connection breaks after the request was sent, the step fails and the call is not made again."""
+    with stage.faulty_calls(Fault(CALL, ResetBefore())) as faulty:
+        run = faulty.run("log", {"lines": LINES}, retry_policy=RetryPolicy(max_retries=1))
+    assert "The call is not retried" in run.error
+    assert run.lines == []
+    assert stage.noted() == []
 
 
 @case
@@ -164,6 +188,6 @@ def a_silent_function_behind_a_broken_connection(stage: Stage) -> None:
     """If the connection breaks while the function works in silence, its heartbeats keep the step waiting for it."""
     with stage.faulty_calls(Fault(CALL, ResetAfter(within=0.3))) as faulty:
         run = faulty.run("sleep", {"seconds": 4})
-    assert run.success, run.text
+    assert run.success, run.text + run.error
     assert run.lines == ["conformance: slept"]
     assert stage.noted() == ["started"]
