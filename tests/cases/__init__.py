@@ -4,7 +4,7 @@
 - `case`: what a case and a subject are; `subjects`: the languages and the channels
 - `stage`: where a case runs; `shown`: what Dagster shows of its run
 - `functions`: the function of each language, with the same tasks
-- `test_cases`: runs each case for each subject to which it applies
+- `conftest`, `test_LANGUAGE_CHANNEL`: run each case for each subject to which it applies
 """
 
 AREAS = (

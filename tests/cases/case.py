@@ -30,11 +30,6 @@ class Subject:
         """Its name in the documentation."""
         return f"{self.language}, {self.channel}"
 
-    @property
-    def id(self) -> str:
-        """Its name in the tests."""
-        return f"{self.language}-{self.channel}".lower().replace(".", "")
-
 
 SUBJECTS: Final = (
     Subject("Python", "bucket"),

@@ -1,0 +1,12 @@
+"""The cases for functions in Python whose messages take Cloud Logging."""
+
+from typing import Final
+
+from tests.cases.case import Case, Subject
+from tests.cases.stage import Stage
+
+SUBJECT: Final = Subject("Python", "logging")
+
+
+def test_case(stage: Stage, case: Case) -> None:
+    case.run(stage)
