@@ -31,8 +31,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def parts(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator["Stage"]:
     """What the cases of a module share."""
     from tests.cases.case import NODEJS
-    from tests.cases.nodejs import why_no_nodejs
     from tests.cases.subjects import run_stage
+    from tests.nodejs import why_no_nodejs
 
     subject = request.module.SUBJECT
     if subject.language == NODEJS and (reason := why_no_nodejs()):
