@@ -4,7 +4,6 @@ from dagster import DagsterRunStatus
 
 from tests.cases.case import LOGGING, NODEJS, RESPONSE, case
 from tests.cases.stage import Stage
-from tests.waiting import wait_until
 
 NO_CLOSE = "its context has no `close`"
 NO_MARKER = "without a bucket, nothing tells the function"
@@ -32,10 +31,11 @@ def a_function_that_ignores_the_cancellation(stage: Stage) -> None:
     """A cancelled run ends although its function goes on, and the function's later messages are refused."""
     run = stage.run_and_cancel("goes_on", when=lambda: stage.wait_for_note("started"))
     assert run.status is DagsterRunStatus.CANCELED
-    wait_until(lambda: "cancel" in stage.stored(run.run_id))
+    stage.wait_for_note("has seen the cancellation")
     assert "ended" not in stage.noted()
     stage.open_gate()
     stage.wait_for_note("ended")
+    assert "refused with PipesCancelledError" in stage.noted()
 
 
 @case

@@ -270,7 +270,7 @@ async function watches(pipes, event) {
 }
 
 async function goes_on(pipes, event) {
-  pipes.log.info("no more messages");
+  await watches(pipes, event);
   await gateOf(event);
   try {
     await pipes.log.info("ignored the cancellation");

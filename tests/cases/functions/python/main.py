@@ -318,7 +318,7 @@ def watches(pipes: PipesContext, event: dict[str, Any]) -> Any:
 
 def goes_on(pipes: PipesContext, event: dict[str, Any]) -> Any:
     """Ignore the cancellation until the gate opens, note the error of a Pipes call, and return as if all was well."""
-    pipes.log.info("no more messages")
+    watches(pipes, event)
     wait_for_gate(event)
     try:
         pipes.log.info("ignored the cancellation")
