@@ -271,6 +271,7 @@ class Caller:
         while True:
             yield from self._attempt()
             number = len(self._attempts) + 1
+            yield from self._wait_for_late_opening()
             step = self._next_step()
             if step is not NextStep.RETRY or not self._policy.has_budget(number, self._elapsed):
                 break
@@ -283,6 +284,11 @@ class Caller:
                 f"{self._attempts[-1].summary}"
             )
         return NextStep.DONE if step is NextStep.RETRY else step
+
+    def _wait_for_late_opening(self) -> Steps[None]:
+        """Wait for `opened` if the last attempt may have started the function, and messages arrive late."""
+        if self._attempts[-1].may_have_started and self._reader.opening_delay:
+            yield Wait(self._opened_or_failed, self._reader.opening_delay)
 
     def _next_step(self) -> NextStep:
         return next_step(self._attempts, self._reader.record, self._policy)

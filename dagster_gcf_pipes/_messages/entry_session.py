@@ -43,6 +43,8 @@ class EntrySession(SessionReader):
         started: When it began, by this machine's clock.
     """
 
+    opening_delay = INGESTION_ALLOWANCE
+
     def __init__(
         self,
         reader: EntryReader,

@@ -61,10 +61,12 @@ class SessionReader(PipesMessageReader):
     Attributes:
         max_response_bytes: The largest response of the function in `closed`, in bytes.
         is_over_with_response: Whether the messages are in the HTTP response. Then the call is over without it.
+        opening_delay: Seconds that `opened` may take to arrive after the function has written it.
     """
 
     max_response_bytes = MAX_CLOSED_RESPONSE_BYTES
     is_over_with_response = False
+    opening_delay = 0.0
 
     def __init__(self, *, include_stdio_in_messages: bool, take_partitions: TakeMessage | None = None) -> None:
         self._include_stdio_in_messages = include_stdio_in_messages

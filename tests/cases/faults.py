@@ -35,7 +35,6 @@ NO_BUCKET = "no bucket takes part"
 NOT_ON = {LOGGING: NO_BUCKET, RESPONSE: NO_BUCKET}
 NO_RETRY = "without a claim, a call that was sent is not made again"
 SAFE = "its claim makes another attempt safe"
-LATE = "without the response, Dagster does not wait for entries that are late"
 ONLY_BY_RESPONSE = "without the response there are no messages"
 LINES = [["info", f"line {number}"] for number in range(4)]
 TEXTS = [text for _, text in LINES]
@@ -117,13 +116,13 @@ def messages_that_cannot_be_stored(stage: Stage) -> None:
     assert stage.noted() == ["started"]
 
 
-@case(not_on={LOGGING: LATE, RESPONSE: ONLY_BY_RESPONSE})
+@case(not_on={RESPONSE: ONLY_BY_RESPONSE})
 def a_response_that_is_lost(stage: Stage) -> None:
     """If a proxy answers 504 in place of the function, the messages tell of the success."""
     run_through(stage, StatusAfter(504))
 
 
-@case(not_on={LOGGING: LATE, RESPONSE: ONLY_BY_RESPONSE})
+@case(not_on={RESPONSE: ONLY_BY_RESPONSE})
 def a_response_that_is_cut(stage: Stage) -> None:
     """If the response breaks off, the messages tell of the success."""
     run_through(stage, Truncate(5))
