@@ -2,8 +2,8 @@
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -39,8 +39,19 @@ class ProxiedStack:
 
 
 @contextmanager
+def serve_python(source: Path, storage_url: str) -> Iterator[FunctionServer]:
+    """Run a function in Python while the block runs."""
+    env = {"PYTHONPATH": os.fspath(FUNCTIONS.parents[1])}  # the functions import `tests`
+    with run_function(source, emulator_url=storage_url, env=env) as server:
+        yield server
+
+
+@contextmanager
 def run_proxied_stack(
-    emulator: Emulator, source: Path = ONE_MESSAGE_PER_CHUNK, plans: Mapping[Link, Sequence[Fault]] | None = None
+    emulator: Emulator,
+    source: Path = ONE_MESSAGE_PER_CHUNK,
+    plans: Mapping[Link, Sequence[Fault]] | None = None,
+    serve: Callable[[Path, str], AbstractContextManager[FunctionServer]] = serve_python,
 ) -> Iterator[ProxiedStack]:
     """Run a function with its proxies and a new bucket while the block runs.
 
@@ -48,14 +59,14 @@ def run_proxied_stack(
         emulator: The Cloud Storage emulator.
         source: The file with the function.
         plans: The fault plans of the proxies.
+        serve: Runs the function while a block runs, with the URL of the storage.
     """
     plans = plans or {}
     with ExitStack() as stack:
         enforce = not emulator.honours_preconditions
         writer = stack.enter_context(FaultProxy(emulator.url, plans.get("writer", ()), enforce_preconditions=enforce))
         reader = stack.enter_context(FaultProxy(emulator.url, plans.get("reader", ())))
-        env = {"PYTHONPATH": os.fspath(FUNCTIONS.parents[1])}  # the functions import `tests`
-        function = stack.enter_context(run_function(source, emulator_url=writer.url, env=env))
+        function = stack.enter_context(serve(source, writer.url))
         call = stack.enter_context(FaultProxy(function.url, plans.get("call", ())))
         client = stack.enter_context(closing(storage_client(emulator.url)))
         bucket = f"bucket-{uuid.uuid4().hex}"
