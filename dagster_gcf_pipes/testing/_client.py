@@ -9,6 +9,7 @@ from dagster import ResourceDependency
 from gcf_pipes._shared.storage import import_library
 
 from dagster_gcf_pipes._client import PipesCloudFunctionClient
+from dagster_gcf_pipes._config import BUCKET_MESSAGES, LOGGING_MESSAGES
 from dagster_gcf_pipes._credentials import Identity
 from dagster_gcf_pipes._functions import FunctionName, parse_function_name
 from dagster_gcf_pipes._functions_api import FunctionLookup, Target, resolve_target
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import storage
 
-_DEFAULTS: Final[Mapping[str, Any]] = {"bucket": "in-memory", "poll_interval": 0.1, "drain_timeout": 1}
+_DEFAULTS: Final[Mapping[str, Any]] = {"poll_interval": 0.1, "drain_timeout": 1}
 """Short pauses: nothing is far away."""
+_BUCKET: Final = "in-memory"
 _RETRY_DELAY: Final = 0.01
 """After a failure of the platform. After others the pause ends when `opened` is seen, so that it may be long."""
 
@@ -51,7 +53,8 @@ class LocalPipesCloudFunctionClient(PipesCloudFunctionClient):
             stops at the next one, or when it returns, and nothing later is stored. Default: it does not die.
         times: To how many attempts the fault happens, over all calls. Default 1.
         fields: The fields of `PipesCloudFunctionClient`. Defaults that differ: `bucket` "in-memory", `poll_interval`
-            0.1, `drain_timeout` 1, and with `fail_with` also `retry_delay` 0.01.
+            0.1, `drain_timeout` 1, and with `fail_with` also `retry_delay` 0.01. `messages` cannot be "logging": there
+            is no Cloud Logging in a test.
 
     Raises:
         TypeError: An entry point cannot be called with a request.
@@ -75,9 +78,10 @@ class LocalPipesCloudFunctionClient(PipesCloudFunctionClient):
             if not isinstance(functions, Mapping):
                 raise TypeError(f'Expected `functions`, such as {{"orders": main}}, got {functions!r:.100}.')
             import_library()
+            _check_messages(fields.get("messages", BUCKET_MESSAGES), die_after)
             plan = FaultPlan(Fault(fail_with, lose_response, die_after), times)
             fields["platform"] = LocalPlatform(functions, plan)
-            fields = {**_DEFAULTS, **({"retry_delay": _RETRY_DELAY} if fail_with else {}), **fields}
+            fields = {**_defaults(fields), **({"retry_delay": _RETRY_DELAY} if fail_with else {}), **fields}
         super().__init__(**fields)
 
     @property
@@ -111,6 +115,22 @@ class LocalPipesCloudFunctionClient(PipesCloudFunctionClient):
         )
         name, _ = self.platform.find(target.url)
         return replace(target, name=FunctionName(function=name))  # without a project, so that no logs are read
+
+
+def _defaults(fields: Mapping[str, Any]) -> dict[str, Any]:
+    bucket = {"bucket": _BUCKET} if fields.get("messages", BUCKET_MESSAGES) == BUCKET_MESSAGES else {}
+    return {**_DEFAULTS, **bucket}
+
+
+def _check_messages(messages: object, die_after: int | None) -> None:
+    """Refuse a channel that a test lacks, and a fault that a channel lacks."""
+    if messages == LOGGING_MESSAGES:
+        raise ValueError(
+            "Expected `messages` to be 'bucket' or 'response' in a test, got 'logging': there is no Cloud Logging.\n"
+            "Fix: Leave `messages` out. The function's code is the same."
+        )
+    if messages != BUCKET_MESSAGES and die_after is not None:
+        raise ValueError(f"Expected `messages='bucket'` with `die_after`, got {messages!r}.")
 
 
 class _LocalCredentials:

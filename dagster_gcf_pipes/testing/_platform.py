@@ -1,6 +1,7 @@
 """The platform in this process: routes calls to functions, records them, and lets the faults of a test happen."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -15,7 +16,7 @@ from gcf_pipes import (
     PipesCloudStorageMessageWriter,
 )
 from gcf_pipes._shared.in_process import InProcessRequest, serve_with
-from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS
+from gcf_pipes._shared.protocol import BOOTSTRAP_KEYS, CHANNEL_PARAM, RESPONSE_CHANNEL
 
 from dagster_gcf_pipes._errors import PipesCloudFunctionRequestError
 from dagster_gcf_pipes._functions import parse_function_url, redacted
@@ -147,11 +148,12 @@ class LocalPlatform:
         return make_response(request, response.status_code, response.get_data(), dict(response.headers))
 
     def _record(self, name: str, body: bytes) -> None:
-        """Record an attempt. The attempts of a call have the same session."""
-        event = json.loads(body)
-        session = event[DAGSTER_PIPES_MESSAGES_ENV_VAR]
+        """Record an attempt. The attempts of a call have the same session. Without a session, each call has one."""
+        event, loader = json.loads(body), PipesCloudFunctionParamsLoader(body)
+        in_response = loader.load_messages_params().get(CHANNEL_PARAM) == RESPONSE_CHANNEL
+        session = uuid.uuid4().hex if in_response else event[DAGSTER_PIPES_MESSAGES_ENV_VAR]
         own = {key: value for key, value in event.items() if key not in BOOTSTRAP_KEYS}
-        params = PipesCloudFunctionParamsLoader(body).load_context_params()
+        params = loader.load_context_params()
         with (
             serve_with(InProcessRequest(self.storage.client())),
             PipesCloudFunctionContextLoader().load_context(params) as context,

@@ -314,3 +314,31 @@ def test_nothing_reaches_the_network(
     )
     with contextlib.suppress(PipesCloudFunctionError):
         call(client, function_url=url)
+
+
+def test_messages_may_take_the_response() -> None:
+    client = LocalPipesCloudFunctionClient(
+        functions={"orders": entry_points.reports, "broken": entry_points.raises}, messages="response"
+    )
+    for _ in range(2):
+        by_materialize(client)
+    with pytest.raises(PipesCloudFunctionRaisedError):
+        call(client, function="broken")
+    assert [(each.function, each.attempts) for each in client.calls] == [("orders", 1), ("orders", 1), ("broken", 1)]
+
+
+def test_a_lost_response_that_had_the_messages_is_an_error() -> None:
+    client = LocalPipesCloudFunctionClient(
+        functions={"orders": entry_points.reports}, messages="response", lose_response=True
+    )
+    with pytest.raises(PipesCloudFunctionError, match="The call is not retried: the request was sent"):
+        call(client, function="orders")
+    assert client.calls[0].attempts == 1
+
+
+def test_what_a_test_lacks_is_refused() -> None:
+    functions = {"orders": entry_points.reports}
+    with pytest.raises(ValueError, match="there is no Cloud Logging"):
+        LocalPipesCloudFunctionClient(functions=functions, messages="logging")
+    with pytest.raises(ValueError, match="Expected `messages='bucket'` with `die_after`"):
+        LocalPipesCloudFunctionClient(functions=functions, messages="response", die_after=1)
