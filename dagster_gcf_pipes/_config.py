@@ -68,9 +68,9 @@ def _check_bucket(value: Any, info: ValidationInfo) -> Any:
     Dagster passes None for a field that is missing, and a variable may have an empty text.
     """
     is_missing, messages = value in (None, ""), info.data.get("messages", BUCKET_MESSAGES)
-    if messages in CHANNEL_CAPABILITIES and messages != BUCKET_MESSAGES:
-        if is_missing:
-            return ""
+    if messages != BUCKET_MESSAGES:
+        if is_missing or isinstance(messages, _ENV_VAR_TYPES):  # Dagster validates again when it knows the variable
+            return value or ""
         raise ValueError(f"expected no bucket with `messages={messages!r}`, which does not use it, got {value!r}")
     if is_missing:
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import flask
 import pytest
-from dagster import AssetCheckSpec, AssetExecutionContext, MaterializeResult, RetryPolicy, asset
+from dagster import AssetCheckSpec, AssetExecutionContext, EnvVar, MaterializeResult, RetryPolicy, asset
 from dagster_pipes import PIPES_PROTOCOL_VERSION
 from gcf_pipes._encoding import encode_message, make_message
 from gcf_pipes._shared.protocol import MAX_STREAMED_MESSAGES_BYTES, NDJSON
@@ -333,6 +333,13 @@ def test_a_large_context_needs_a_bucket(behaviors: FunctionServer, client: Pipes
     assert "which is too large for the request.\nFix: Set `messages` of the resource to 'bucket'" in failure_text(
         result
     )
+
+
+def test_a_variable_may_choose_the_channel(behaviors: FunctionServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESSAGES", "response")
+    monkeypatch.setenv("PIPES_BUCKET", "")
+    client = PipesCloudFunctionClient(messages=EnvVar("MESSAGES"), bucket=EnvVar("PIPES_BUCKET"))
+    assert call(behaviors.url, client, mode="ok").response is not None
 
 
 def test_a_bucket_would_not_be_used() -> None:
