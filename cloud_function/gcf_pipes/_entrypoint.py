@@ -173,9 +173,9 @@ def pipes_function(
                 try:
                     _check_method(request)
                     _check_dagster_side(request)
+                    deadline = _deadline(request, arrived)
                     params = PipesCloudFunctionParamsLoader(request.get_data())
                     open_channel = _channel_opener(request, params, _writer_for_test(own_writer))
-                    deadline = _deadline(request, arrived)
                     writer = _RequestMessageWriter(lambda: open_channel(deadline), execution, get_usage)
                     pipes = PipesContext(params, loader, writer)
                 except GcfPipesError as error:

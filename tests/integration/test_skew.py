@@ -10,7 +10,14 @@ import pytest
 import requests
 from dagster import DagsterInstance, ExecuteInProcessResult, materialize
 from gcf_pipes._shared import halves
-from gcf_pipes._shared.protocol import FORWARD_LOGS, PROTOCOL, PROTOCOL_HEADER, VERSION, VERSION_HEADER
+from gcf_pipes._shared.protocol import (
+    CAPABILITIES,
+    FORWARD_LOGS,
+    PROTOCOL,
+    PROTOCOL_HEADER,
+    VERSION,
+    VERSION_HEADER,
+)
 from google.cloud import storage
 from werkzeug import Request, Response
 
@@ -217,7 +224,8 @@ def test_a_malformed_header_is_refused(function: FunctionServer, bucket: str, me
     response = call(function.url, bucket, {"mode": "ok"}, headers={PROTOCOL_HEADER: header})
     error = response.json()["error"]
     assert (response.status_code, error["code"]) == (400, "bad_request")
-    assert f"Expected the header {PROTOCOL_HEADER} to be like '1 forward_logs shared_cancel', got " in error["message"]
+    ours = halves.Half.ours(CAPABILITIES).protocol_text
+    assert f"Expected the header {PROTOCOL_HEADER} to be like {ours!r}, got " in error["message"]
     assert len(error["message"]) < 300
     assert messages() == []
 

@@ -214,7 +214,7 @@ def test_opened_tells_of_the_execution(deployed: FunctionServer, bucket: str, st
         "trace_id": trace_id,
         "closes_with_request": True,
         "heartbeat_interval": 10.0,
-        "protocol": "1 forward_logs shared_cancel",
+        "protocol": "1 forward_logs logging_messages response_messages shared_cancel",
         "version": VERSION,
     }
 
