@@ -77,8 +77,11 @@ evict *arguments:
 
 # Run the tests, in several processes: they mostly wait
 [group('check')]
-test *arguments:
+test *arguments: _nodejs-packages
     {{ run }} pytest {{ parallel }} {{ arguments }}
+
+_nodejs-packages:
+    @scripts/install_nodejs.sh
 
 # Run some tests in this process and stop at the first failure: `just test-one tests/unit -k refuses`
 [group('check')]

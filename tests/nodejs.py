@@ -27,18 +27,18 @@ def why_no_nodejs() -> str | None:
         return "there is no Node.js with npm on the PATH"
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     match = re.match(r"v(\d+)", version)
-    return None if match and int(match[1]) >= OLDEST else f"expected Node.js {OLDEST} or later, got {version}"
+    if not match or int(match[1]) < OLDEST:
+        return f"expected Node.js {OLDEST} or later, got {version}"
+    return None if FRAMEWORK.exists() else "the packages of the Node.js half are missing: `just test` installs them"
 
 
 def build_package() -> None:
-    """Install what the package needs, and build it, unless that was done. Several processes may ask at once."""
+    """Build the package, unless that was done. Several processes may ask at once."""
     with (PACKAGE / "package.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed
-        if not FRAMEWORK.exists():
-            _npm("ci", "--no-audit", "--no-fund")
         digest = _digest_of_sources()
         if not STAMP.exists() or STAMP.read_text() != digest:
-            _npm("run", "build")
+            _build()
             STAMP.write_text(digest)
 
 
@@ -72,8 +72,8 @@ def _digest_of_sources() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 
-def _npm(*arguments: str) -> None:
-    command = ["npm", *arguments]
+def _build() -> None:
+    command = ["npm", "run", "build"]
     result = subprocess.run(
         command, cwd=PACKAGE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
