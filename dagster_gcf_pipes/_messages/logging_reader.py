@@ -9,12 +9,11 @@ from dagster import PipesMessageHandler, PipesMessageReader
 from dagster_pipes import PipesParams
 from gcf_pipes._shared.once import Once
 
-from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError
 from dagster_gcf_pipes._messages.entry_api import EntryApi
 from dagster_gcf_pipes._messages.entry_reader import EntryReader
 from dagster_gcf_pipes._messages.entry_session import EntrySession
 from dagster_gcf_pipes._messages.log_entries import DEFAULT_EVENT_LOG_LEVEL, DEFAULT_LINES_PER_ENTRY, LogEntries
-from dagster_gcf_pipes._messages.record import describe_missing
+from dagster_gcf_pipes._messages.read_to_end import read_to_end
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -84,15 +83,8 @@ class PipesCloudLoggingMessageReader(PipesMessageReader):
                 LogEntries, lines_per_entry=self._log_lines_per_entry, event_log_level=self._event_log_level
             ),
         )
-        with session.read_messages(handler) as params:
-            try:
-                yield params
-            finally:
-                session.drain(None, timeout=self._drain_timeout)
-        if missing := session.record.missing_chunks:
-            raise PipesCloudFunctionMessagesError(f"Messages are missing: {describe_missing(missing, session.record)}.")
-        if failure := session.record.failure:
-            raise PipesCloudFunctionMessagesError(f"Could not read and handle all messages: {failure}") from failure
+        with read_to_end(session, handler, drain_timeout=self._drain_timeout) as params:
+            yield params
 
     @property
     def expected_writer_count(self) -> int:

@@ -10,9 +10,8 @@ from dagster_pipes import PipesParams
 from gcf_pipes._shared.protocol import DEFAULT_KEY_PREFIX, SessionPrefix
 from gcf_pipes._shared.storage import ObjectStore, client_getter
 
-from dagster_gcf_pipes._errors import PipesCloudFunctionMessagesError
 from dagster_gcf_pipes._messages.log_entries import DEFAULT_EVENT_LOG_LEVEL, DEFAULT_LINES_PER_ENTRY
-from dagster_gcf_pipes._messages.record import describe_missing
+from dagster_gcf_pipes._messages.read_to_end import read_to_end
 from dagster_gcf_pipes._messages.session import ReaderSession
 
 if TYPE_CHECKING:
@@ -87,17 +86,8 @@ class PipesCloudStorageMessageReader(PipesMessageReader):
             log_lines_per_entry=self._log_lines_per_entry,
             event_log_level=self._event_log_level,
         )
-        with session.read_messages(handler) as params:
-            try:
-                yield params
-            except Exception:
-                session.drain(None, timeout=self._drain_timeout)
-                raise
-            session.drain(None, timeout=self._drain_timeout)
-        if missing := session.record.missing_chunks:
-            raise PipesCloudFunctionMessagesError(f"Messages are missing: {describe_missing(missing, session.record)}.")
-        if failure := session.record.failure:
-            raise PipesCloudFunctionMessagesError(f"Could not read and handle all messages: {failure}") from failure
+        with read_to_end(session, handler, drain_timeout=self._drain_timeout) as params:
+            yield params
 
     @property
     def expected_writer_count(self) -> int:
