@@ -2,10 +2,17 @@
 
 import logging
 import os
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from dagster_pipes import DagsterPipesError, PipesMessageWriterChannel
+from dagster_pipes import (
+    DagsterPipesError,
+    DagsterPipesWarning,
+    PipesBlobStoreMessageWriter,
+    PipesMessageWriterChannel,
+    PipesParams,
+)
 
 from gcf_pipes._encoding import encode_message, make_message
 from gcf_pipes._shared.own_logs import log
@@ -79,3 +86,14 @@ def last_lines(closed: bytes, dropped: int) -> Sequence[bytes]:
     )
     log(logging.WARNING, text)
     return [encode_message(make_message("log", {"message": text, "level": "WARNING"})), closed]
+
+
+def warn_of_output(params: PipesParams) -> None:
+    """Warn if Dagster asks for the output of a function that opens its session itself, where none is forwarded."""
+    if params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY):
+        warnings.warn(
+            "`include_stdio_in_messages` needs `gcf_pipes.pipes_function`, which knows each request's output.\n"
+            "Fix: Without it, use `pipes.log`.",
+            DagsterPipesWarning,
+            stacklevel=4,
+        )

@@ -20,7 +20,7 @@ from typing import Any, Final
 from dagster_pipes import DagsterPipesError, PipesExtras, PipesMessage, PipesMessageWriter, PipesParams
 
 from gcf_pipes._cancellation import CallDeadline
-from gcf_pipes._channel import SessionChannel
+from gcf_pipes._channel import SessionChannel, warn_of_output
 from gcf_pipes._encoding import encode_message
 from gcf_pipes._shared.errors import PipesMessagesNotStoredError, PipesRequestError
 from gcf_pipes._shared.halves import Half
@@ -188,6 +188,7 @@ class PipesCloudLoggingMessageWriter(PipesMessageWriter[LoggingChannel]):
         Raises:
             PipesRequestError: The params name no session.
         """
+        warn_of_output(params)
         channel = self.open_channel(params, CallDeadline())
         try:
             yield channel

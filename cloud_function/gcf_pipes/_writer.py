@@ -3,7 +3,6 @@
 import math
 import time
 import uuid
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -11,8 +10,6 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from dagster_pipes import (
     DagsterPipesError,
-    DagsterPipesWarning,
-    PipesBlobStoreMessageWriter,
     PipesExtras,
     PipesMessage,
     PipesMessageWriter,
@@ -21,7 +18,7 @@ from dagster_pipes import (
 
 from gcf_pipes._allowed_locations import AllowedLocations
 from gcf_pipes._cancellation import CallDeadline, Cancellation
-from gcf_pipes._channel import SessionChannel, last_lines
+from gcf_pipes._channel import SessionChannel, last_lines, warn_of_output
 from gcf_pipes._chunk_buffer import Chunk, ChunkBuffer, SealedError
 from gcf_pipes._encoding import encode_message
 from gcf_pipes._shared.counting import counted
@@ -355,13 +352,7 @@ class PipesCloudStorageMessageWriter(PipesMessageWriter[PipesCloudStorageMessage
             PipesRequestError: A param is missing, has the wrong type, or names a bucket or prefix that is not allowed.
             PipesMessagesNotStoredError: On exit: messages could not be stored.
         """
-        if params.get(PipesBlobStoreMessageWriter.INCLUDE_STDIO_IN_MESSAGES_KEY):
-            warnings.warn(
-                "`include_stdio_in_messages` needs `gcf_pipes.pipes_function`, which knows each request's output.\n"
-                "Fix: Without it, use `pipes.log`.",
-                DagsterPipesWarning,
-                stacklevel=3,
-            )
+        warn_of_output(params)
         channel = self.open_channel(params, CallDeadline())
         try:
             yield channel

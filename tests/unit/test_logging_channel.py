@@ -13,7 +13,7 @@ from typing import Any
 
 import flask
 import pytest
-from dagster_pipes import DagsterPipesError
+from dagster_pipes import DagsterPipesError, DagsterPipesWarning
 from gcf_pipes import (
     PipesCloudLoggingMessageWriter,
     PipesDeadlineExceededError,
@@ -224,3 +224,12 @@ def test_partitions_are_reported_only_if_the_reader_takes_them() -> None:
     assert channel().reported_partitions is None
     assert math.isclose(channel().heartbeat_interval, 20)
     assert (channel().cancelled, channel().response_room) == (False, None)
+
+
+def test_output_that_nobody_forwards_is_warned_of() -> None:
+    params = {"channel": "logging", "session": "0" * 32, "include_stdio_in_messages": True}
+    with (
+        pytest.warns(DagsterPipesWarning, match="`include_stdio_in_messages` needs `gcf_pipes.pipes_function`"),
+        PipesCloudLoggingMessageWriter().open(params),
+    ):
+        pass
